@@ -1,0 +1,1 @@
+//! The ports' implementations: libvirt, the guest agent, DNS and SQLite.

@@ -1,0 +1,14 @@
+//! handoverd moves services between libvirt virtual machines without their users noticing.
+//!
+//! Functional core, imperative shell: [`model`], [`plan`] and [`handover`] decide over values; everything
+//! that touches the world is behind [`ports`] and implemented in [`adapters`].
+
+pub mod adapters;
+pub mod bundle;
+pub mod bus;
+pub mod cli;
+pub mod config;
+pub mod handover;
+pub mod model;
+pub mod plan;
+pub mod ports;

@@ -1,0 +1,12 @@
+//! The words of the design as types: parse, don't validate.
+
+pub mod disk;
+pub mod guest;
+pub mod ids;
+pub mod life;
+pub mod manifest;
+pub mod name;
+pub mod obstacle;
+pub mod placement;
+pub mod service;
+pub mod unit;
