@@ -1,0 +1,1 @@
+"""The handoverd lab: hosts, guests, a name server and a client on one machine."""
