@@ -8,13 +8,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+use crate::handover::record::{Duty, Handover};
 use crate::model::disk::{BundleDisk, DiskSerial};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
-use crate::model::ids::{Attempt, Digest, GuestId, HostId};
+use crate::model::ids::{Attempt, Digest, GuestId, HostId, JobId, ServiceId};
 use crate::model::name::{DnsName, NameChange, NameRecords};
 use crate::model::placement::Placement;
-use crate::model::service::Millis;
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 
 /// What is known about the effect of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,4 +197,136 @@ pub trait Clock: Send + Sync {
 
     /// Returns after `duration`.
     async fn sleep(&self, duration: Duration);
+}
+
+/// Why the table refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum TableError {
+    /// Another handover of the service is open.
+    #[error("service {service} is busy: job {job} ({kind}) is under way")]
+    Busy {
+        /// The service.
+        service: ServiceId,
+        /// The job that holds it.
+        job: JobId,
+        /// What that job does.
+        kind: &'static str,
+    },
+    /// A row that must be there is not (or the other way round), or is of another generation.
+    #[error("{0}")]
+    Conflict(String),
+    /// SQLite failed (disk full, damaged, read-only).
+    #[error("the service table cannot be written or read: {0}")]
+    Storage(String),
+}
+
+/// A job as it is kept for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// Its number.
+    pub id: JobId,
+    /// `deploy`, `move`, `upgrade`, `start`, `stop`, `remove`.
+    pub operation: String,
+    /// What it is about: a service id.
+    pub object: String,
+    /// The source guest's name, or empty.
+    pub source: String,
+    /// The target guest's name, or empty.
+    pub target: String,
+    /// Who asked: `uid 0` or a user name.
+    pub started_by: String,
+    /// When it began.
+    pub started: Millis,
+    /// When it ended.
+    pub finished: Option<Millis>,
+    /// `done`, `failed`, `cancelled`, `stuck`, `superseded`; `None` while it runs.
+    pub result: Option<String>,
+    /// Last part of the D-Bus error name, such as `CheckFailed`; empty without an error.
+    pub error_name: String,
+    /// What went wrong; empty without an error.
+    pub error_details: String,
+}
+
+/// One entry of a handover's journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// When.
+    pub at: Millis,
+    /// The goal that it is about.
+    pub step: String,
+    /// `from -> to: reason`, or what was decided or observed.
+    pub text: String,
+}
+
+/// What a commit changes, in one transaction with the journal (design section 4, goal 10).
+#[derive(Debug, Clone)]
+pub struct Commit<'a> {
+    /// The handover, as it stands from now on; its row is saved in the same transaction.
+    pub handover: &'a Handover,
+    /// The service's new row. It must follow on the generation before, or be the first.
+    pub service: &'a ServiceRecord,
+    /// What is owed from now on; it replaces a duty of the same service and guest.
+    pub duty: Option<&'a Duty>,
+    /// The journal's entry.
+    pub entry: &'a JournalEntry,
+}
+
+/// The service table, the journal and the audit (design section 8).
+#[async_trait]
+pub trait Table: Send + Sync {
+    /// All services, by id.
+    async fn services(&self) -> Result<Vec<ServiceRecord>, TableError>;
+    /// One service.
+    async fn service(&self, id: &ServiceId) -> Result<Option<ServiceRecord>, TableError>;
+    /// Writes what was seen of a service; wanted state and enablement too where an operator's doing was adopted.
+    /// Changes nothing if the service's generation is no longer this one.
+    async fn observe(&self, service: &ServiceRecord) -> Result<(), TableError>;
+
+    /// All bundles, by service and registration time.
+    async fn bundles(&self) -> Result<Vec<BundleRecord>, TableError>;
+    /// One bundle.
+    async fn bundle(&self, digest: &Digest) -> Result<Option<BundleRecord>, TableError>;
+    /// Keeps a bundle; one that is there already stays as it is.
+    async fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), TableError>;
+
+    /// Makes a job and its handover in one transaction, and so reserves the service: `Busy` while another handover of
+    /// it has not been recorded, undone or abandoned. A duty of the service on the target guest is deleted in the
+    /// same transaction and handed over as `facts.displaced`. The handover's `job` is filled in.
+    async fn begin(&self, job: &JobRecord, handover: &Handover) -> Result<Handover, TableError>;
+    /// Saves a handover with a journal entry.
+    async fn save(&self, handover: &Handover, entry: &JournalEntry) -> Result<(), TableError>;
+    /// The commit in the table; the reservation ends here.
+    async fn commit(&self, commit: Commit<'_>) -> Result<(), TableError>;
+    /// A removal's end: the service's row goes, a duty may stay; the reservation ends.
+    async fn forget(&self, commit: Commit<'_>) -> Result<(), TableError>;
+    /// Ends a job: `result` and error as in [`JobRecord`]; an `Undone` handover gives its displaced duty back. The
+    /// reservation ends unless the handover is stuck; then the service is frozen with the reason.
+    async fn finish(
+        &self,
+        handover: &Handover,
+        job: &JobRecord,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError>;
+    /// Handovers that have not ended: their jobs have no result.
+    async fn unfinished(&self) -> Result<Vec<Handover>, TableError>;
+    /// The handover of a job.
+    async fn handover(&self, job: JobId) -> Result<Option<Handover>, TableError>;
+
+    /// The next attempt number of a service, durable before it is returned.
+    async fn next_attempt(&self, service: &ServiceId) -> Result<Attempt, TableError>;
+
+    /// The newest `limit` jobs, newest first, from below `before` if given.
+    async fn jobs(&self, before: Option<JobId>, limit: u32) -> Result<Vec<JobRecord>, TableError>;
+    /// One job.
+    async fn job(&self, id: JobId) -> Result<Option<JobRecord>, TableError>;
+    /// A job's journal, oldest first.
+    async fn journal(&self, job: JobId) -> Result<Vec<JournalEntry>, TableError>;
+
+    /// All open duties.
+    async fn duties(&self) -> Result<Vec<Duty>, TableError>;
+    /// Ends a duty that was met.
+    async fn fulfil(&self, service: &ServiceId, guest: GuestId) -> Result<(), TableError>;
+
+    /// Keeps who asked for what, when, and what was decided.
+    async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError>;
 }

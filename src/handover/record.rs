@@ -1,0 +1,160 @@
+//! The durable record of a handover: decisions and observations, nothing that a look could tell again.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::goals::Kind;
+use super::machine::State;
+use crate::model::disk::BundleDisk;
+use crate::model::ids::{Digest, Generation, GuestId, HandoverId, HostId, JobId, ServiceId};
+use crate::model::life::{Enablement, LifeState};
+use crate::model::name::{DnsName, Owner, Ownership};
+use crate::model::placement::PlacedFile;
+use crate::model::service::Millis;
+
+/// A copy of a service somewhere: which guest, which bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The guest.
+    pub guest: GuestId,
+    /// Its name, for people.
+    pub guest_name: String,
+    /// Its host when the handover was begun; every act resolves it anew.
+    pub host: HostId,
+    /// The bundle there.
+    pub digest: Digest,
+}
+
+/// What was observed and decided on the way; each field is written once, before what depends on it is done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// The service's name.
+    pub name: Option<DnsName>,
+    /// The TTL that its addresses are given, in seconds.
+    pub ttl: u32,
+    /// Whether two copies may run for a while.
+    pub overlap: bool,
+    /// The life state that the service is to have afterwards.
+    pub life: LifeState,
+    /// The life state that was seen at the source before anything was done.
+    pub observed: Option<LifeState>,
+    /// Its enablement.
+    pub enablement: Enablement,
+    /// The uid of its user on the source.
+    pub uid: Option<u32>,
+    /// The address at which the target will serve.
+    pub target_address: Option<IpAddr>,
+    /// What stood in the zone before: addresses, TTL in seconds and ownership.
+    pub old_addresses: Vec<IpAddr>,
+    /// TTL of the old addresses, in seconds.
+    pub old_ttl: u32,
+    /// The owner that stood in the zone before.
+    pub old_owner: Option<Owner>,
+    /// The UPDATE that commits may have been sent: from then on only the zone tells (design section 4).
+    pub sent: bool,
+    /// When the zone was first seen to point at the target.
+    pub published_at: Option<Millis>,
+    /// Where the bundle disk sits on the target.
+    pub disk: Option<BundleDisk>,
+    /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
+    pub displaced: Option<Duty>,
+    /// Config and secrets of the service.
+    pub files: Vec<PlacedFile>,
+}
+
+impl Facts {
+    /// Whether the service is to be up on the target.
+    pub fn wants_running(&self) -> bool {
+        self.life.wants_running()
+    }
+
+    /// Whether the name led clients to the source.
+    pub fn was_accessible(&self) -> bool {
+        self.observed == Some(LifeState::Accessible)
+    }
+}
+
+/// A handover as the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// Its identity.
+    pub id: HandoverId,
+    /// The job that shows it.
+    pub job: JobId,
+    /// What it does.
+    pub kind: Kind,
+    /// The service.
+    pub service: ServiceId,
+    /// Where the service is; `None` at a deploy.
+    pub source: Option<Place>,
+    /// Where it is to be; the same guest as the source for replace, start, stop and remove.
+    pub target: Place,
+    /// The generation that the commit gives the service.
+    pub generation: Generation,
+    /// Where it stands.
+    pub state: State,
+    /// Whether the commit was seen.
+    pub committed: bool,
+    /// Why it went back, is stuck, or failed.
+    pub reason: Option<Reason>,
+    /// What was observed and decided.
+    pub facts: Facts,
+}
+
+impl Handover {
+    /// The owner that the zone names once this handover is published.
+    pub fn new_owner(&self) -> Owner {
+        Owner {
+            generation: self.generation,
+            host: self.target.host.clone(),
+            guest: self.target.guest,
+        }
+    }
+
+    /// This handover's claim of the name.
+    pub fn claim(&self) -> Ownership {
+        Ownership::Claimed(self.id, self.facts.old_owner.clone())
+    }
+
+    /// What this handover leaves in the zone when it withdraws a message that it may have sent.
+    pub fn withdrawal(&self) -> Ownership {
+        Ownership::Aborted(self.id, self.facts.old_owner.clone())
+    }
+}
+
+/// Why a handover did not go forward: an error name (the last part of `org.handoverd1.Error.…`) and a text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Such as `CheckFailed`.
+    pub name: String,
+    /// What happened, to which object, what to do next.
+    pub text: String,
+}
+
+impl Reason {
+    /// A reason.
+    pub fn new(name: &str, text: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            text: text.into(),
+        }
+    }
+}
+
+/// What is still owed after a commit: the old copy drains, then is retired (design section 4, "Duties").
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Duty {
+    /// The service.
+    pub service: ServiceId,
+    /// The guest that still has a copy.
+    pub guest: GuestId,
+    /// The bundle of that copy.
+    pub digest: Digest,
+    /// The generation whose commit made it.
+    pub generation: Generation,
+    /// The copy serves until then.
+    pub serve_until: Millis,
+    /// Config and secret files that are to go with it.
+    pub files: Vec<PlacedFile>,
+}
