@@ -86,11 +86,6 @@ impl Goal {
         }
     }
 
-    /// Whether nothing can be done for it but wait and look again.
-    pub fn is_passive(self) -> bool {
-        matches!(self, Self::Confirm | Self::Drain)
-    }
-
     /// Whether it is still owed after the commit, and carried on as a duty if it cannot be met now.
     pub fn is_duty(self) -> bool {
         matches!(self, Self::Drain | Self::Retire)

@@ -5,8 +5,8 @@
 //!   Looking ------------> Acting ---------------> Looking
 //!     |  ^ \                |  \ Failed(may pass)
 //!     |  |  \ Failed(may    |   v
-//!     |  |   \  pass)       |  Waiting  (Missing of a passive goal, or still missing after an act)
-//!     |  |    `-------------+--->|
+//!     |  |   \  pass)       |  Waiting
+//!     |  |    `-------------+--->|   (Pending: nothing to do but wait)
 //!     |  `----- Elapsed ---------'
 //!     |
 //!     | Holds: the next goal, or Done          (forward)
@@ -115,8 +115,10 @@ impl State {
 pub enum Event {
     /// A look: the goal (going back: its undo) holds.
     Holds,
-    /// A look: it does not hold, and why.
+    /// A look: it does not hold, and why; its act is needed.
     Missing(String),
+    /// A look: nothing is left to be done but to wait, and for what.
+    Pending(String),
     /// A look going back at the commit: the message had arrived after all.
     Committed,
     /// The act returned.
@@ -140,6 +142,7 @@ impl Event {
         match self {
             Self::Holds => "holds",
             Self::Missing(_) => "missing",
+            Self::Pending(_) => "pending",
             Self::Committed => "committed",
             Self::Acted => "acted",
             Self::Refused(_) => "refused",
@@ -257,7 +260,7 @@ fn forward(goal: Goal, phase: Phase, tries: u32, event: &Event, terms: Terms<'_>
             Some(next) => State::at(Direction::Forward, next),
             None => State::Done { owed: false },
         }),
-        (Phase::Looking, Event::Missing(_)) if goal.is_passive() => to(Phase::Waiting, tries),
+        (Phase::Looking, Event::Pending(_)) => to(Phase::Waiting, tries),
         (Phase::Looking, Event::Missing(_)) => to(Phase::Acting, tries.saturating_add(1)),
         (Phase::Acting, Event::Acted) => to(Phase::Looking, tries),
         (Phase::Looking | Phase::Acting, Event::Failed(_)) => to(Phase::Waiting, tries),
@@ -304,6 +307,7 @@ fn back(goal: Goal, phase: Phase, tries: u32, event: &Event, terms: Terms<'_>) -
         (Phase::Looking, Event::Committed) if goal == commit_goal(terms.kind, terms.facts) => {
             Some(State::at(Direction::Forward, goal))
         }
+        (Phase::Looking, Event::Pending(_)) => to(Phase::Waiting, tries),
         (Phase::Looking, Event::Missing(_)) => to(Phase::Acting, tries.saturating_add(1)),
         (Phase::Acting, Event::Acted) => to(Phase::Looking, tries),
         (Phase::Looking | Phase::Acting, Event::Failed(_)) => to(Phase::Waiting, tries),

@@ -5,8 +5,16 @@
 //! - [`machine`]: states, events and the one transition function
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
+//! - [`world`], [`run`]: the ports and limits; one handover under way
+//! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
+pub mod act;
+pub mod driver;
 pub mod goals;
+pub mod look;
 pub mod machine;
 pub mod record;
+pub mod run;
+pub mod verdict;
+pub mod world;

@@ -24,6 +24,8 @@ pub struct Place {
     pub host: HostId,
     /// The bundle there.
     pub digest: Digest,
+    /// Config and secrets of that copy.
+    pub files: Vec<PlacedFile>,
 }
 
 /// What was observed and decided on the way; each field is written once, before what depends on it is done.
@@ -37,7 +39,9 @@ pub struct Facts {
     pub overlap: bool,
     /// The life state that the service is to have afterwards.
     pub life: LifeState,
-    /// The life state that was seen at the source before anything was done.
+    /// When the observation was made; `None`: not yet.
+    pub observed_at: Option<Millis>,
+    /// The life state that was seen at the source before anything was done; `None` at a deploy.
     pub observed: Option<LifeState>,
     /// Its enablement.
     pub enablement: Enablement,
@@ -51,16 +55,22 @@ pub struct Facts {
     pub old_ttl: u32,
     /// The owner that stood in the zone before.
     pub old_owner: Option<Owner>,
+    /// The UPDATE that claims the name may have been sent.
+    pub claim_sent: bool,
+    /// The operator lets the service take over a name that is there already.
+    pub take_over: bool,
     /// The UPDATE that commits may have been sent: from then on only the zone tells (design section 4).
     pub sent: bool,
     /// When the zone was first seen to point at the target.
     pub published_at: Option<Millis>,
+    /// How long the source keeps serving after the commit, in milliseconds; `None`: old TTL and margin.
+    pub drain: Option<Millis>,
     /// Where the bundle disk sits on the target.
     pub disk: Option<BundleDisk>,
     /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
     pub displaced: Option<Duty>,
-    /// Config and secrets of the service.
-    pub files: Vec<PlacedFile>,
+    /// A removal could not take away everything: the rest is owed as a duty.
+    pub retire_owed: bool,
 }
 
 impl Facts {

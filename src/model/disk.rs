@@ -23,6 +23,11 @@ impl DiskSerial {
         Self(format!("ho{}", hex.as_str().get(..18).unwrap_or_default()))
     }
 
+    /// A serial that no disk has: to ask for room before a bundle is known.
+    pub fn of_nothing() -> Self {
+        Self(String::new())
+    }
+
     /// The serial as text.
     pub fn as_str(&self) -> &str {
         &self.0

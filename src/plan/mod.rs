@@ -1,1 +1,4 @@
-//! plan
+//! Pure decisions: where a disk goes, whether a guest will do.
+
+pub mod disk_slot;
+pub mod preflight;

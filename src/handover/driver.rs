@@ -1,0 +1,407 @@
+//! Runs one handover: look, act, look again; journals, and says where it stands.
+//!
+//! One task owns each handover. Recovery is the same loop: a handover read back from the journal is looked at from
+//! the goal where it stood.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tracing::{info, warn};
+
+use super::goals::{Goal, applies, commit_goal, goals};
+use super::machine::{Direction, Event, Illegal, Phase, State, Terms, transition};
+use super::record::{Handover, Reason};
+use super::run::Run;
+use super::verdict::Seen;
+use super::world::{StepError, World};
+use crate::ports::{JobRecord, JournalEntry};
+
+/// What a running handover tells and asks the outside: progress out, cancel in.
+#[async_trait]
+pub trait JobControl: Send + Sync {
+    /// It stands here now; `waiting` says what it waits for, or nothing.
+    fn report(&self, handover: &Handover, waiting: &str);
+    /// Who asked for it to be undone, if somebody did.
+    fn cancel_requested(&self) -> Option<String>;
+    /// Returns when somebody asks for it to be undone.
+    async fn cancelled(&self);
+}
+
+/// First wait after something failed; doubled for each try.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+/// Longest wait between two tries.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Units that are still not up after being started so often do not start.
+const STARTS: u32 = 2;
+
+/// The wait before the next look: doubling from 0.2 s up to 5 s.
+fn backoff(tries: u32) -> Duration {
+    FIRST_BACKOFF
+        .saturating_mul(2_u32.saturating_pow(tries.saturating_sub(1).min(10)))
+        .min(LONGEST_BACKOFF)
+}
+
+/// The share of a handover's goals that lie behind it, 0 to 1.
+pub fn progress(handover: &Handover) -> f64 {
+    let list: Vec<Goal> = goals(handover.kind)
+        .iter()
+        .copied()
+        .filter(|g| applies(*g, handover.kind, &handover.facts))
+        .collect();
+    match handover.state {
+        State::At { goal, .. } | State::Stuck { goal, .. } => {
+            let at = u32::try_from(list.iter().position(|g| *g == goal).unwrap_or(0)).unwrap_or(0);
+            let all = u32::try_from(list.len().max(1)).unwrap_or(1);
+            f64::from(at) / f64::from(all)
+        }
+        State::Done { .. } | State::Undone => 1.0,
+    }
+}
+
+/// Whether a handover may still be cancelled.
+pub fn is_cancelable(handover: &Handover) -> bool {
+    terms(handover).is_cancelable(handover.state)
+}
+
+fn terms(handover: &Handover) -> Terms<'_> {
+    Terms {
+        kind: handover.kind,
+        committed: handover.committed,
+        facts: &handover.facts,
+    }
+}
+
+/// The job's result and error once its handover has ended; `None` while it has not.
+pub fn outcome(handover: &Handover) -> Option<(&'static str, Option<&Reason>)> {
+    match handover.state {
+        State::At { .. } => None,
+        State::Done { .. } => Some(("done", None)),
+        State::Undone => {
+            let cancelled = handover.reason.as_ref().is_some_and(|r| r.name == "Cancelled");
+            Some((
+                if cancelled { "cancelled" } else { "failed" },
+                handover.reason.as_ref(),
+            ))
+        }
+        State::Stuck { .. } => Some(("stuck", handover.reason.as_ref())),
+    }
+}
+
+/// Runs a handover to its end and returns its job as it is kept.
+pub async fn drive(
+    world: &World,
+    handover: Handover,
+    mut job: JobRecord,
+    control: &dyn JobControl,
+) -> JobRecord {
+    let mut handover = handover;
+    handover.state = handover.state.after_restart();
+    let mut run = match Run::take_up(world, handover.clone()).await {
+        Ok(run) => run,
+        Err(StepError::Refused(reason)) => return end_unstarted(world, handover, job, reason).await,
+        Err(StepError::Failed(text)) => {
+            return end_unstarted(world, handover, job, Reason::new("Internal", text)).await;
+        }
+    };
+    let mut at = Position::new(world);
+    control.report(&run.handover, "");
+    while let State::At {
+        direction,
+        goal,
+        phase,
+        tries,
+    } = run.handover.state
+    {
+        let event = match control.cancel_requested() {
+            Some(who) if is_cancelable(&run.handover) => {
+                Event::Cancel(Reason::new("Cancelled", format!("cancelled by {who}")))
+            }
+            _ => {
+                at.next_event(&mut run, direction, goal, phase, tries, control)
+                    .await
+            }
+        };
+        let event = at.expire(&run, direction, goal, tries, event);
+        if let Err(illegal) = advance(&mut run, &event, &mut at).await {
+            warn!(%illegal, "a bug: the handover is left where it stands");
+            run.handover.state = State::Stuck { direction, goal };
+            run.handover.reason = Some(Reason::new("Internal", illegal.to_string()));
+        }
+        control.report(&run.handover, "");
+    }
+    let (result, reason) = outcome(&run.handover).unwrap_or(("failed", None));
+    job.finished = Some(world.clock.now());
+    job.result = Some(result.to_owned());
+    job.error_name = reason.map(|r| r.name.clone()).unwrap_or_default();
+    job.error_details = reason.map(|r| r.text.clone()).unwrap_or_default();
+    let entry = JournalEntry {
+        at: world.clock.now(),
+        step: "end".into(),
+        text: result.to_owned(),
+    };
+    keep_trying(world, || world.table.finish(&run.handover, &job, &entry)).await;
+    info!(result, error = job.error_details, "job ended");
+    job
+}
+
+/// Where in time the driver is with the goal at hand.
+struct Position {
+    began: u64,
+    last: String,
+    again_in: Option<Duration>,
+}
+
+impl Position {
+    fn new(world: &World) -> Self {
+        Self {
+            began: world.clock.now(),
+            last: String::new(),
+            again_in: None,
+        }
+    }
+
+    async fn next_event(
+        &mut self,
+        run: &mut Run<'_>,
+        direction: Direction,
+        goal: Goal,
+        phase: Phase,
+        tries: u32,
+        control: &dyn JobControl,
+    ) -> Event {
+        let world = run.world;
+        match phase {
+            Phase::Looking => {
+                let _guard = world.service_lock(&run.handover.service).await;
+                let seen = match direction {
+                    Direction::Forward => run.look(goal).await,
+                    Direction::Back => run.look_undone(goal).await,
+                };
+                self.again_in = None;
+                match seen {
+                    Ok(Seen::Holds) => Event::Holds,
+                    Ok(Seen::Committed) => Event::Committed,
+                    Ok(Seen::Never(reason)) => Event::Refused(reason),
+                    Ok(Seen::Missing(why)) => Event::Missing(why),
+                    Ok(Seen::Pending { why, again_in }) => {
+                        self.again_in = Some(again_in);
+                        Event::Pending(why)
+                    }
+                    Err(error) => failed(error),
+                }
+            }
+            Phase::Acting => {
+                if tries > 1 {
+                    control.report(&run.handover, &self.last);
+                    world.clock.sleep(backoff(tries - 1)).await;
+                }
+                let _guard = world.service_lock(&run.handover.service).await;
+                let done = match direction {
+                    Direction::Forward => run.act(goal).await,
+                    Direction::Back => run.undo(goal).await,
+                };
+                match done {
+                    Ok(()) => Event::Acted,
+                    Err(error) => failed(error),
+                }
+            }
+            Phase::Waiting => {
+                let wait = self.again_in.take().unwrap_or_else(|| backoff(tries));
+                control.report(&run.handover, &self.last);
+                run.forget_fresh();
+                if is_cancelable(&run.handover) {
+                    let sleep = world.clock.sleep(wait);
+                    futures_util::future::select(sleep, control.cancelled()).await;
+                } else {
+                    world.clock.sleep(wait).await;
+                }
+                Event::Elapsed
+            }
+        }
+    }
+
+    /// Turns what did not succeed into the end of the goal's time, once that has passed.
+    fn expire(&mut self, run: &Run<'_>, direction: Direction, goal: Goal, tries: u32, event: Event) -> Event {
+        let (Event::Missing(text) | Event::Failed(text) | Event::Pending(text)) = &event else {
+            return event;
+        };
+        self.last.clone_from(text);
+        if let (Goal::Start, Direction::Forward, Event::Missing(text)) = (goal, direction, &event)
+            && tries >= STARTS
+        {
+            return Event::Expired(Reason::new(
+                "StartFailed",
+                format!(
+                    "{} does not start on {}: {text}",
+                    run.handover.service, run.handover.target.guest_name
+                ),
+            ));
+        }
+        let Some(deadline) = run.world.limits.deadline(goal, direction, &run.manifest) else {
+            return event;
+        };
+        let elapsed = Duration::from_millis(run.world.clock.now().saturating_sub(self.began));
+        if elapsed < deadline {
+            return event;
+        }
+        let name = match (goal, &event) {
+            (Goal::Confirm, _) => "CheckFailed",
+            _ => "Timeout",
+        };
+        Event::Expired(Reason::new(
+            name,
+            format!(
+                "{} did not come about within {} s: {text}",
+                goal.as_str(),
+                deadline.as_secs()
+            ),
+        ))
+    }
+}
+
+fn failed(error: StepError) -> Event {
+    match error {
+        StepError::Refused(reason) => Event::Refused(reason),
+        StepError::Failed(text) => Event::Failed(text),
+    }
+}
+
+/// The one place where a handover's state changes; logs `from -> to: reason` and journals what must be durable.
+async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<(), Illegal> {
+    let from = run.handover.state;
+    let to = transition(from, event, terms(&run.handover))?;
+    let why = match event {
+        Event::Missing(text) | Event::Pending(text) | Event::Failed(text) => text.clone(),
+        Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) => reason.text.clone(),
+        Event::Holds => "holds".to_owned(),
+        Event::Committed => "the zone says that the update arrived".to_owned(),
+        Event::Acted => "done, look again".to_owned(),
+        Event::Elapsed | Event::Resume => "look again".to_owned(),
+    };
+    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event
+        && run.handover.reason.is_none()
+    {
+        run.handover.reason = Some(reason.clone());
+    }
+    run.handover.state = to;
+    if let State::At {
+        direction: Direction::Forward,
+        goal,
+        ..
+    } = from
+    {
+        let commit = commit_goal(run.handover.kind, &run.handover.facts);
+        if *event == Event::Holds && goal == commit {
+            run.handover.committed = true;
+            if run.handover.facts.published_at.is_none() {
+                run.handover.facts.published_at = Some(run.world.clock.now());
+            }
+        }
+        if goal == Goal::Retire && !matches!(event, Event::Holds) && goal_of(to) == Some(Goal::Forget) {
+            run.handover.facts.retire_owed = true;
+        }
+        if goal == Goal::Retire && *event == Event::Holds {
+            fulfil(run).await;
+        }
+    }
+    info!("{} -> {}: {why}", name(from), name(to));
+    if goal_of(from) != goal_of(to) || direction_of(from) != direction_of(to) {
+        at.began = run.world.clock.now();
+        at.last.clear();
+        let entry = JournalEntry {
+            at: run.world.clock.now(),
+            step: goal_of(from).map_or("end", Goal::as_str).to_owned(),
+            text: format!("{} -> {}: {why}", name(from), name(to)),
+        };
+        let world = run.world;
+        let handover = &run.handover;
+        keep_trying(world, || world.table.save(handover, &entry)).await;
+    }
+    Ok(())
+}
+
+async fn fulfil(run: &Run<'_>) {
+    let Some(place) = &run.handover.source else { return };
+    let world = run.world;
+    let (service, guest) = (&run.handover.service, place.guest);
+    keep_trying(world, || world.table.fulfil(service, guest)).await;
+}
+
+/// Nothing is done without the journal: a table that cannot be written is tried again until it can.
+async fn keep_trying<'a, F>(world: &World, write: F)
+where
+    F: Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(), crate::ports::TableError>> + Send + 'a>>,
+{
+    let mut tries = 0;
+    while let Err(error) = write().await {
+        tries += 1;
+        warn!(%error, "the journal cannot be written; trying again");
+        if !matches!(error, crate::ports::TableError::Storage(_)) {
+            return;
+        }
+        world.clock.sleep(backoff(tries)).await;
+    }
+}
+
+async fn end_unstarted(
+    world: &World,
+    mut handover: Handover,
+    mut job: JobRecord,
+    reason: Reason,
+) -> JobRecord {
+    let (direction, goal) = match handover.state {
+        State::At { direction, goal, .. } => (direction, goal),
+        _ => (Direction::Forward, Goal::Reserve),
+    };
+    handover.state = State::Stuck { direction, goal };
+    job.finished = Some(world.clock.now());
+    job.result = Some("stuck".into());
+    job.error_name.clone_from(&reason.name);
+    job.error_details.clone_from(&reason.text);
+    handover.reason = Some(reason);
+    let entry = JournalEntry {
+        at: world.clock.now(),
+        step: "end".into(),
+        text: "stuck".into(),
+    };
+    keep_trying(world, || world.table.finish(&handover, &job, &entry)).await;
+    job
+}
+
+fn goal_of(state: State) -> Option<Goal> {
+    match state {
+        State::At { goal, .. } | State::Stuck { goal, .. } => Some(goal),
+        State::Done { .. } | State::Undone => None,
+    }
+}
+
+fn direction_of(state: State) -> Option<Direction> {
+    match state {
+        State::At { direction, .. } | State::Stuck { direction, .. } => Some(direction),
+        State::Done { .. } | State::Undone => None,
+    }
+}
+
+fn name(state: State) -> String {
+    match state {
+        State::At {
+            direction,
+            goal,
+            phase,
+            ..
+        } => {
+            let back = if direction == Direction::Back { "undo " } else { "" };
+            let phase = match phase {
+                Phase::Looking => "looking",
+                Phase::Acting => "acting",
+                Phase::Waiting => "waiting",
+            };
+            format!("{back}{} ({phase})", goal.as_str())
+        }
+        State::Done { owed: false } => "done".into(),
+        State::Done { owed: true } => "done, duty owed".into(),
+        State::Undone => "undone".into(),
+        State::Stuck { goal, .. } => format!("stuck at {}", goal.as_str()),
+    }
+}

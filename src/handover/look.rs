@@ -1,0 +1,380 @@
+//! Looks: fresh readings of libvirt, the guest, the zone and the table, judged by [`super::verdict`].
+
+use std::time::Duration;
+
+use futures_util::future::try_join3;
+
+use super::goals::{Goal, Kind};
+use super::record::Reason;
+use super::run::Run;
+use super::verdict::{self, Seen};
+use super::world::StepError;
+use crate::model::guest::CopyState;
+use crate::model::ids::GuestId;
+
+type Look = Result<Seen, StepError>;
+
+impl Run<'_> {
+    /// Whether a goal holds.
+    ///
+    /// # Errors
+    /// A port that did not answer, or refused.
+    pub async fn look(&mut self, goal: Goal) -> Look {
+        match goal {
+            Goal::Reserve => self.look_reserve().await,
+            Goal::Observe => Ok(Seen::holds_if(
+                self.handover.facts.observed_at.is_some(),
+                "the service's true state is not known yet",
+            )),
+            Goal::Stage => self.look_stage().await,
+            Goal::Quiesce => {
+                let (place, placement) = self.source()?;
+                let (place, placement) = (place.clone(), placement.clone());
+                let copy = self.copy(&place, &placement).await?;
+                Ok(Seen::holds_if(
+                    copy.is_down() && !copy.mounted && copy.links == 0,
+                    "the source's units are up",
+                ))
+            }
+            Goal::Switch => {
+                let (place, placement) = (self.handover.target.clone(), self.target.clone());
+                let copy = self.copy(&place, &placement).await?;
+                Ok(Seen::holds_if(
+                    copy.installed && !copy.files_differ,
+                    "the units are those of the old bundle",
+                ))
+            }
+            Goal::Start => {
+                let (place, placement) = (self.handover.target.clone(), self.target.clone());
+                let copy = self.copy(&place, &placement).await?;
+                Ok(verdict::started(
+                    &self.handover.facts,
+                    &copy,
+                    placement.links.len(),
+                ))
+            }
+            Goal::Confirm => self.look_confirm().await,
+            Goal::Publish => {
+                let Some(name) = self.handover.facts.name.clone() else {
+                    return Ok(Seen::Holds);
+                };
+                let records = self.world.names.read(&name).await?;
+                Ok(verdict::published(&self.handover, &records))
+            }
+            Goal::Unpublish => {
+                let Some(name) = self.handover.facts.name.clone() else {
+                    return Ok(Seen::Holds);
+                };
+                let Some(service) = self.world.table.service(&self.handover.service).await? else {
+                    return Ok(Seen::Holds);
+                };
+                let records = self.world.names.read(&name).await?;
+                Ok(verdict::unpublished(&service, &records))
+            }
+            Goal::Record => self.look_record().await,
+            Goal::Drain => self.look_drain().await,
+            Goal::Retire => self.look_retire().await,
+            Goal::Forget => Ok(Seen::holds_if(
+                self.world.table.service(&self.handover.service).await?.is_none(),
+                "the service is in the table",
+            )),
+        }
+    }
+
+    /// Whether the undo of a goal holds: nothing of it is left.
+    ///
+    /// # Errors
+    /// A port that did not answer, or refused.
+    pub async fn look_undone(&mut self, goal: Goal) -> Look {
+        match goal {
+            Goal::Reserve => {
+                let Some(name) = self.handover.facts.name.clone() else {
+                    return Ok(Seen::Holds);
+                };
+                if !self.handover.facts.claim_sent {
+                    return Ok(Seen::Holds);
+                }
+                let records = self.world.names.read(&name).await?;
+                Ok(verdict::released(&self.handover, &records))
+            }
+            Goal::Stage => self.look_unstaged().await,
+            Goal::Quiesce => {
+                let (place, placement) = self.source()?;
+                let (place, placement) = (place.clone(), placement.clone());
+                let was_up = self
+                    .handover
+                    .facts
+                    .observed
+                    .is_some_and(crate::model::life::LifeState::wants_running);
+                let copy = self.copy(&place, &placement).await?;
+                Ok(if was_up {
+                    verdict::started(&self.handover.facts, &copy, placement.links.len())
+                } else {
+                    Seen::Holds
+                })
+            }
+            Goal::Switch => {
+                let (place, placement) = self.source()?;
+                let (place, placement) = (place.clone(), placement.clone());
+                let copy = self.copy(&place, &placement).await?;
+                Ok(Seen::holds_if(
+                    copy.installed && !copy.files_differ,
+                    "the units are those of the new bundle",
+                ))
+            }
+            Goal::Start => {
+                if self.handover.facts.displaced.is_some() {
+                    return Ok(Seen::Holds);
+                }
+                let (place, placement) = (self.handover.target.clone(), self.target.clone());
+                match self.copy_if_it_runs(place.guest, &placement).await? {
+                    Some(copy) => Ok(Seen::holds_if(
+                        copy.is_down() && copy.links == 0,
+                        "the target's units are up",
+                    )),
+                    None => Ok(Seen::Holds),
+                }
+            }
+            Goal::Publish => {
+                let Some(name) = self.handover.facts.name.clone() else {
+                    return Ok(Seen::Holds);
+                };
+                if !self.handover.facts.sent {
+                    return Ok(Seen::Holds);
+                }
+                let records = self.world.names.read(&name).await?;
+                Ok(verdict::withdrawn(&self.handover, &records))
+            }
+            Goal::Observe
+            | Goal::Confirm
+            | Goal::Unpublish
+            | Goal::Record
+            | Goal::Drain
+            | Goal::Retire
+            | Goal::Forget => Ok(Seen::Holds),
+        }
+    }
+
+    async fn look_reserve(&mut self) -> Look {
+        let claims = matches!(self.handover.kind, Kind::Deploy | Kind::Move | Kind::Replace);
+        let Some(name) = self.handover.facts.name.clone().filter(|_| claims) else {
+            return Ok(Seen::Holds);
+        };
+        let records = self.world.names.read(&name).await?;
+        let service = self.world.table.service(&self.handover.service).await?;
+        Ok(
+            match verdict::claimable(&self.handover, service.as_ref(), &records) {
+                verdict::Claimable::Ours => Seen::Holds,
+                verdict::Claimable::From { .. } => Seen::missing("the name is not claimed yet"),
+                verdict::Claimable::No(reason) => Seen::Never(reason),
+            },
+        )
+    }
+
+    async fn look_stage(&mut self) -> Look {
+        let (place, placement) = (self.handover.target.clone(), self.target.clone());
+        let domain = self.inspect(&place).await?;
+        if !domain.summary.is_running() {
+            return Ok(Seen::Never(Reason::new(
+                "Unsuitable",
+                format!(
+                    "guest {} is not running any more ({})",
+                    place.guest_name,
+                    domain.summary.state.as_str()
+                ),
+            )));
+        }
+        let image = self
+            .world
+            .hypervisor
+            .image(&domain.summary.host, &place.digest)
+            .await?
+            .is_some();
+        let copy = self.copy(&place, &placement).await?;
+        Ok(verdict::stage(
+            &self.handover.facts,
+            &place.guest_name,
+            placement.user.as_deref(),
+            image,
+            verdict::disk_halves(&domain, &placement.serial),
+            &copy,
+            self.in_place(),
+        ))
+    }
+
+    async fn look_unstaged(&mut self) -> Look {
+        if self.handover.facts.displaced.is_some() {
+            return Ok(Seen::Holds);
+        }
+        let (place, placement) = (self.handover.target.clone(), self.target.clone());
+        let domain = self.inspect(&place).await?;
+        let halves = verdict::disk_halves(&domain, &placement.serial);
+        if self.in_place() {
+            return Ok(verdict::gone(halves, None));
+        }
+        let copy = if domain.summary.is_running() {
+            Some(self.copy(&place, &placement).await?)
+        } else {
+            None
+        };
+        Ok(verdict::gone(halves, copy.as_ref()))
+    }
+
+    async fn look_confirm(&mut self) -> Look {
+        let Some(check) = self.manifest.check.clone() else {
+            return Ok(Seen::Holds);
+        };
+        let guest = self.handover.target.guest;
+        for passed in 0..check.successes.max(1) {
+            if passed > 0 {
+                self.world.clock.sleep(check.interval).await;
+            }
+            let deadline = check.timeout.min(Duration::from_secs(30));
+            if let Err(why) = self.world.guest.check(guest, &self.target, deadline).await? {
+                return Ok(Seen::Pending {
+                    why: format!(
+                        "the check of {} on {} fails: {why}",
+                        self.handover.service, self.handover.target.guest_name
+                    ),
+                    again_in: check.interval,
+                });
+            }
+        }
+        self.confirmed_at = Some(self.world.clock.now());
+        Ok(Seen::Holds)
+    }
+
+    async fn look_record(&mut self) -> Look {
+        let Some(row) = self.world.table.service(&self.handover.service).await? else {
+            return Ok(Seen::missing("the service is not in the table"));
+        };
+        let h = &self.handover;
+        let holds = match h.kind {
+            Kind::Start | Kind::Stop => row.wanted == h.facts.life,
+            _ => {
+                row.generation == h.generation && row.guest == h.target.guest && row.bundle == h.target.digest
+            }
+        };
+        Ok(Seen::holds_if(holds, "the table has the state before"))
+    }
+
+    async fn look_drain(&mut self) -> Look {
+        let Some(duty) = self.own_duty().await? else {
+            return Ok(Seen::Holds);
+        };
+        let now = self.world.clock.now();
+        if now >= duty.serve_until {
+            return Ok(Seen::Holds);
+        }
+        let left = Duration::from_millis(duty.serve_until - now);
+        let from = self
+            .handover
+            .source
+            .as_ref()
+            .map(|p| p.guest_name.clone())
+            .unwrap_or_default();
+        Ok(Seen::Pending {
+            why: format!(
+                "{from} keeps serving until resolvers have forgotten its address: {:.1} s left",
+                left.as_secs_f64()
+            ),
+            again_in: left,
+        })
+    }
+
+    async fn look_retire(&mut self) -> Look {
+        if self.handover.kind == Kind::Move && self.own_duty().await?.is_none() {
+            return Ok(Seen::Holds);
+        }
+        let (place, placement) = self.source()?;
+        let (place, placement) = (place.clone(), placement.clone());
+        let domain = self.inspect(&place).await?;
+        let halves = verdict::disk_halves(&domain, &placement.serial);
+        if self.in_place() {
+            return Ok(verdict::gone(halves, None));
+        }
+        if !domain.summary.is_running() {
+            return Ok(if halves == (false, false) {
+                Seen::Never(Reason::new(
+                    "GuestOff",
+                    format!(
+                        "guest {} is off: its units of {} go when it is back",
+                        place.guest_name, placement.service
+                    ),
+                ))
+            } else {
+                Seen::missing("the disk is still in a definition")
+            });
+        }
+        if halves == (false, false) || self.handover.kind == Kind::Remove {
+            let copy = self.copy(&place, &placement).await?;
+            return Ok(verdict::gone(halves, Some(&copy)));
+        }
+        Ok(verdict::gone(halves, None))
+    }
+
+    /// This handover's duty, unless a later handover has taken it over.
+    async fn own_duty(&self) -> Result<Option<super::record::Duty>, StepError> {
+        let Some(source) = &self.handover.source else {
+            return Ok(None);
+        };
+        let duties = self.world.table.duties().await?;
+        Ok(duties.into_iter().find(|d| {
+            d.service == self.handover.service
+                && d.guest == source.guest
+                && d.generation == self.handover.generation
+        }))
+    }
+
+    /// A copy's state, or `None` when its guest is not running: then only its definition counts.
+    async fn copy_if_it_runs(
+        &mut self,
+        guest: GuestId,
+        placement: &crate::model::placement::Placement,
+    ) -> Result<Option<CopyState>, StepError> {
+        let place = self.handover.target.clone();
+        debug_assert_eq!(guest, place.guest);
+        let domain = self.inspect(&place).await?;
+        if domain.summary.is_running() {
+            Ok(Some(self.copy(&place, placement).await?))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Source, target and zone, asked at the same time: what the observe goal journals.
+    ///
+    /// # Errors
+    /// One of them does not answer.
+    pub async fn observe_all(
+        &mut self,
+    ) -> Result<
+        (
+            Option<CopyState>,
+            Option<crate::model::name::NameRecords>,
+            Vec<std::net::IpAddr>,
+        ),
+        StepError,
+    > {
+        let world = self.world;
+        let source = self
+            .source()
+            .ok()
+            .map(|(place, placement)| (place.guest, placement.clone()));
+        let name = self.handover.facts.name.clone();
+        let target = self.handover.target.guest;
+        let copy = async {
+            match &source {
+                Some((guest, placement)) => world.guest.look(*guest, placement).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let records = async {
+            match &name {
+                Some(name) => world.names.read(name).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        Ok(try_join3(copy, records, world.guest.addresses(target)).await?)
+    }
+}

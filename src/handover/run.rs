@@ -1,0 +1,168 @@
+//! One handover under way: its record, the copies it is about, and what was seen a moment ago.
+
+use super::goals::{Goal, Kind};
+use super::record::{Handover, Place, Reason};
+use super::world::{StepError, World};
+use crate::model::guest::{CopyState, GuestDomain};
+use crate::model::ids::GuestId;
+use crate::model::manifest::Manifest;
+use crate::model::placement::Placement;
+use crate::ports::{GuestStep, JournalEntry};
+
+/// One handover under way.
+pub struct Run<'w> {
+    /// The world.
+    pub world: &'w World,
+    /// Its record.
+    pub handover: Handover,
+    /// The source's copy; `None` at a deploy.
+    pub source: Option<Placement>,
+    /// The target's copy.
+    pub target: Placement,
+    /// The target bundle's manifest.
+    pub manifest: Manifest,
+    /// When the check passed last.
+    pub confirmed_at: Option<u64>,
+    /// A look at a copy that the act just before brought back: used once, by the look that follows.
+    fresh: Option<(GuestId, CopyState)>,
+}
+
+impl<'w> Run<'w> {
+    /// Takes up a handover.
+    ///
+    /// # Errors
+    /// A bundle of it is not in the table.
+    pub async fn take_up(world: &'w World, handover: Handover) -> Result<Self, StepError> {
+        let (target, manifest) = world.placement(&handover.target).await?;
+        let source = match &handover.source {
+            Some(place) => Some(world.placement(place).await?.0),
+            None => None,
+        };
+        Ok(Self {
+            world,
+            handover,
+            source,
+            target,
+            manifest,
+            confirmed_at: None,
+            fresh: None,
+        })
+    }
+
+    /// Whether source and target are one guest with two bundles.
+    pub fn in_place(&self) -> bool {
+        self.handover.kind == Kind::Replace
+    }
+
+    /// The source's place and copy.
+    ///
+    /// # Errors
+    /// The handover has none.
+    pub fn source(&self) -> Result<(&Place, &Placement), StepError> {
+        match (&self.handover.source, &self.source) {
+            (Some(place), Some(placement)) => Ok((place, placement)),
+            _ => Err(StepError::Refused(Reason::new(
+                "Internal",
+                format!("handover {} has no source", self.handover.id),
+            ))),
+        }
+    }
+
+    /// A fresh look at a guest by its UUID, wherever it is now.
+    ///
+    /// # Errors
+    /// No reachable host knows it.
+    pub async fn inspect(&self, place: &Place) -> Result<GuestDomain, StepError> {
+        self.world.hypervisor.inspect(place.guest).await?.ok_or_else(|| {
+            StepError::Failed(format!(
+                "guest {} ({}) is not found on any host",
+                place.guest_name, place.guest
+            ))
+        })
+    }
+
+    /// A look at a copy: what the act just before brought back, or a new one.
+    ///
+    /// # Errors
+    /// As the port.
+    pub async fn copy(&mut self, place: &Place, placement: &Placement) -> Result<CopyState, StepError> {
+        match self.fresh.take() {
+            Some((guest, copy)) if guest == place.guest => Ok(copy),
+            _ => Ok(self.world.guest.look(place.guest, placement).await?),
+        }
+    }
+
+    /// Runs a guest step under the next attempt number; what it saw at its end is kept for the look that follows.
+    ///
+    /// # Errors
+    /// As the port.
+    pub async fn step(
+        &mut self,
+        goal: Goal,
+        place: &Place,
+        placement: &Placement,
+        step: GuestStep,
+    ) -> Result<(), StepError> {
+        self.fresh = None;
+        let attempt = self.world.table.next_attempt(&self.handover.service).await?;
+        let deadline = self
+            .world
+            .limits
+            .deadline(goal, super::machine::Direction::Forward, &self.manifest)
+            .unwrap_or(self.world.limits.undo);
+        let copy = self
+            .world
+            .guest
+            .act(place.guest, placement, step, attempt, deadline)
+            .await?;
+        self.fresh = Some((place.guest, copy));
+        Ok(())
+    }
+
+    /// Forgets what was seen: time has passed.
+    pub fn forget_fresh(&mut self) {
+        self.fresh = None;
+    }
+
+    /// Journals a decision or an observation before what depends on it is done.
+    ///
+    /// # Errors
+    /// The table cannot be written: nothing may be done.
+    pub async fn journal(&self, goal: Goal, text: impl Into<String>) -> Result<(), StepError> {
+        let entry = JournalEntry {
+            at: self.world.clock.now(),
+            step: goal.as_str().to_owned(),
+            text: text.into(),
+        };
+        Ok(self.world.table.save(&self.handover, &entry).await?)
+    }
+
+    /// The duty that this handover's commit makes, if its source has a copy to be retired.
+    pub fn duty(&self) -> Option<super::record::Duty> {
+        let place = self.handover.source.as_ref()?;
+        let copy_on_target_guest = place.guest == self.handover.target.guest;
+        if copy_on_target_guest && self.handover.kind != Kind::Remove {
+            return None;
+        }
+        let drain = super::world::drain_millis(&self.handover.facts, self.world.limits.drain_margin);
+        let published = self
+            .handover
+            .facts
+            .published_at
+            .unwrap_or_else(|| self.world.clock.now());
+        let drains = super::goals::applies(Goal::Drain, self.handover.kind, &self.handover.facts)
+            && self.handover.kind != Kind::Remove;
+        Some(super::record::Duty {
+            service: self.handover.service.clone(),
+            guest: place.guest,
+            digest: place.digest.clone(),
+            generation: self.handover.generation,
+            serve_until: if drains {
+                published.saturating_add(drain)
+            } else {
+                published
+            },
+            files: place.files.clone(),
+        })
+    }
+}

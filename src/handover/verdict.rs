@@ -1,0 +1,424 @@
+//! Pure judgements over what a look saw: whether a goal holds, and what is still missing.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::record::{Facts, Handover, Reason};
+use crate::model::disk::DiskSerial;
+use crate::model::guest::{CopyState, GuestDomain};
+use crate::model::life::{Enablement, LifeState};
+use crate::model::name::{NameRecords, Owner, Ownership};
+use crate::model::obstacle::Obstacle;
+use crate::model::service::ServiceRecord;
+
+/// What a look says of a goal (or of its undo).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// It holds.
+    Holds,
+    /// It does not hold: its act is needed.
+    Missing(String),
+    /// Nothing is left to be done for it but to wait and look again.
+    Pending {
+        /// What is waited for, for people.
+        why: String,
+        /// When it is worth looking again.
+        again_in: Duration,
+    },
+    /// Undoing a commit: the message had arrived.
+    Committed,
+    /// It cannot come to hold: going on would be wrong.
+    Never(Reason),
+}
+
+impl Seen {
+    /// Not yet, because of `why`.
+    pub fn missing(why: impl Into<String>) -> Self {
+        Self::Missing(why.into())
+    }
+
+    /// `Holds` if `holds`, else missing because of `why`.
+    pub fn holds_if(holds: bool, why: &str) -> Self {
+        if holds { Self::Holds } else { Self::missing(why) }
+    }
+}
+
+/// Which of a disk's two halves a domain has: (live, config).
+pub fn disk_halves(domain: &GuestDomain, serial: &DiskSerial) -> (bool, bool) {
+    let has = |d: Option<&crate::model::guest::Definition>| d.is_some_and(|d| d.disk(serial).is_some());
+    (has(domain.live.as_ref()), has(domain.config.as_ref()))
+}
+
+/// Stage: what the target still lacks, in the order in which it is given.
+pub fn stage(
+    facts: &Facts,
+    guest_name: &str,
+    user: Option<&str>,
+    image: bool,
+    halves: (bool, bool),
+    copy: &CopyState,
+    in_place: bool,
+) -> Seen {
+    if !in_place && let Some(reason) = uid_mismatch(facts, guest_name, user, copy) {
+        return Seen::Never(reason);
+    }
+    let mut lacks = Vec::new();
+    if !image {
+        lacks.push("the bundle's image in the pool");
+    }
+    if !in_place {
+        if !copy.installed {
+            lacks.push("the units");
+        }
+        if copy.files_differ {
+            lacks.push("config and secret files");
+        }
+        if facts.enablement == Enablement::Masked && copy.enablement != Enablement::Masked {
+            lacks.push("the mask");
+        }
+        if !facts.wants_running() && copy.links > 0 {
+            lacks.push("the removal of wants links");
+        }
+    }
+    if !halves.0 {
+        lacks.push("the disk in the live definition");
+    }
+    if !halves.1 {
+        lacks.push("the disk in the persistent definition");
+    }
+    if lacks.is_empty() && !copy.device {
+        return Seen::Pending {
+            why: format!("{guest_name} has not seen the disk yet"),
+            again_in: Duration::from_millis(60),
+        };
+    }
+    if lacks.is_empty() {
+        Seen::Holds
+    } else {
+        Seen::missing(format!("{guest_name} lacks {}", lacks.join(", ")))
+    }
+}
+
+fn uid_mismatch(facts: &Facts, guest_name: &str, user: Option<&str>, copy: &CopyState) -> Option<Reason> {
+    let (user, source) = (user?, facts.uid?);
+    let obstacle = match copy.uid {
+        None => Obstacle::NoSuchUser(user.to_owned()),
+        Some(target) if target != source => Obstacle::UidMismatch {
+            user: user.to_owned(),
+            source,
+            target,
+        },
+        Some(_) => return None,
+    };
+    Some(Reason::new(
+        "Unsuitable",
+        format!("guest {guest_name} will not do: {obstacle}"),
+    ))
+}
+
+/// Whether a guest has no trace of a copy: neither disk nor units.
+pub fn gone(halves: (bool, bool), copy: Option<&CopyState>) -> Seen {
+    let mut left = Vec::new();
+    if halves.1 {
+        left.push("the disk in the persistent definition".to_owned());
+    }
+    if halves.0 {
+        left.push("the disk in the live definition".to_owned());
+    }
+    if let Some(copy) = copy {
+        if !copy.is_down() {
+            left.push("running units".to_owned());
+        }
+        if copy.mounted {
+            left.push("the mount".to_owned());
+        }
+        left.extend(copy.present.iter().cloned());
+    }
+    if left.is_empty() {
+        Seen::Holds
+    } else {
+        Seen::missing(format!("still there: {}", left.join(", ")))
+    }
+}
+
+/// Start: units up, and linked exactly if enabled.
+pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
+    if !copy.is_up() {
+        let states: Vec<String> = copy
+            .units
+            .iter()
+            .map(|u| format!("{} is {} ({}, {})", u.unit, u.active, u.sub, u.result))
+            .collect();
+        return Seen::missing(states.join(", "));
+    }
+    let linked = usize::try_from(copy.links).is_ok_and(|n| n == links);
+    match facts.enablement {
+        Enablement::Enabled => Seen::holds_if(linked, "the wants links are missing"),
+        Enablement::Disabled => Seen::holds_if(copy.links == 0, "wants links are there"),
+        Enablement::Masked => {
+            Seen::holds_if(copy.enablement == Enablement::Masked, "the units are not masked")
+        }
+    }
+}
+
+/// What the source is seen to be, and what that makes of its wanted state: (life, enablement).
+///
+/// An operator's `systemctl stop` in the guest is adopted as the new wanted state, and so is a `systemctl start`;
+/// units that went down by themselves are `failed` (design section 4).
+pub fn observed(
+    service: &ServiceRecord,
+    copy: &CopyState,
+    name: Option<&NameRecords>,
+) -> (LifeState, Enablement) {
+    let any_up = copy.units.iter().any(crate::model::guest::UnitState::is_active);
+    let life = if any_up {
+        let points = name.is_some_and(|records| points_at(records, service));
+        if points {
+            LifeState::Accessible
+        } else {
+            LifeState::Running
+        }
+    } else if copy.has_failed() || service.wanted == LifeState::Failed {
+        LifeState::Failed
+    } else {
+        LifeState::Stopped
+    };
+    let enablement = match copy.enablement {
+        Enablement::Masked => Enablement::Masked,
+        Enablement::Enabled => Enablement::Enabled,
+        // No link: disabled by an operator if it runs, else as it was: a stopped service never has one.
+        Enablement::Disabled if any_up => Enablement::Disabled,
+        Enablement::Disabled => match service.enablement {
+            Enablement::Masked => Enablement::Enabled,
+            kept => kept,
+        },
+    };
+    (life, enablement)
+}
+
+/// Whether the zone leads clients to the service's home, and says that it is its home.
+pub fn points_at(records: &NameRecords, service: &ServiceRecord) -> bool {
+    let address = service.address.is_some_and(|a| records.addresses.contains(&a));
+    let owner = matches!(owner_text(records), Some(Ownership::Free(o) | Ownership::Claimed(_, Some(o)))
+        if o.guest == service.guest && o.generation == service.generation);
+    address && owner
+}
+
+/// The one ownership text of a name, if it is one that we understand.
+pub fn owner_text(records: &NameRecords) -> Option<Ownership> {
+    match records.ownership.as_slice() {
+        [one] => one.parse().ok(),
+        _ => None,
+    }
+}
+
+/// What may be done about a name before anything was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimable {
+    /// The claim stands.
+    Ours,
+    /// It may be claimed: from this owner (`None`: it had none), while this ownership still stands.
+    From {
+        /// The owner before.
+        owner: Option<Owner>,
+        /// What must stand in the zone when the claim is written.
+        expect: Option<Ownership>,
+    },
+    /// It is not ours to claim.
+    No(Reason),
+}
+
+/// Reserve: whether this handover may claim the name that is read as `records`.
+///
+/// `service` is the table's row (`None` at a deploy).
+pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: &NameRecords) -> Claimable {
+    let Some(name) = &handover.facts.name else {
+        return Claimable::Ours;
+    };
+    let text = owner_text(records);
+    if let Some(Ownership::Claimed(id, _)) = &text
+        && *id == handover.id
+    {
+        return Claimable::Ours;
+    }
+    let no = |error: &str, text: String| Claimable::No(Reason::new(error, text));
+    if let Some(alias) = &records.cname {
+        return no(
+            "NameIsAlias",
+            format!(
+                "{name} is a CNAME to {alias}; a service's name must own its addresses: remove the CNAME first"
+            ),
+        );
+    }
+    let found = describe(records);
+    if handover.facts.take_over {
+        let owner = match &text {
+            Some(Ownership::Free(owner)) => Some(owner.clone()),
+            Some(Ownership::Claimed(_, owner) | Ownership::Aborted(_, owner)) => owner.clone(),
+            None if records.ownership.is_empty() => None,
+            None => {
+                return no(
+                    "NameTaken",
+                    format!(
+                        "{} holds a text that is not ours: {found}; remove it first",
+                        name.ownership()
+                    ),
+                );
+            }
+        };
+        return Claimable::From { owner, expect: text };
+    }
+    match (service, text) {
+        (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _))) => no(
+            "NameClaimed",
+            format!("{name} is claimed by handover {id}; wait for it to end, or free it with `--take-over`"),
+        ),
+        (Some(service), Some(Ownership::Free(owner)))
+            if owner.guest == service.guest && owner.generation == service.generation =>
+        {
+            let ours: Vec<IpAddr> = service.address.into_iter().collect();
+            if records.addresses == ours {
+                Claimable::From {
+                    owner: Some(owner.clone()),
+                    expect: Some(Ownership::Free(owner)),
+                }
+            } else {
+                no(
+                    "NameChanged",
+                    format!(
+                        "{name} was changed by somebody else: the table knows {}, the zone says {found}; nothing is overwritten",
+                        list(&ours)
+                    ),
+                )
+            }
+        }
+        (Some(service), _) => no(
+            "NameChanged",
+            format!(
+                "{name} is not {}'s at generation {}: the zone says {found}; nothing is overwritten",
+                service.id, service.generation
+            ),
+        ),
+        (None, None) if records.addresses.is_empty() && records.ownership.is_empty() => Claimable::From {
+            owner: None,
+            expect: None,
+        },
+        (None, _) => no(
+            "NameTaken",
+            format!(
+                "{name} is there already: the zone says {found}; deploy with `--take-over` to take it over"
+            ),
+        ),
+    }
+}
+
+/// Publish, forward: whether the commit is seen.
+pub fn published(handover: &Handover, records: &NameRecords) -> Seen {
+    let wanted: Vec<IpAddr> = handover.facts.target_address.into_iter().collect();
+    match owner_text(records) {
+        Some(Ownership::Free(owner)) if owner == handover.new_owner() => {
+            if records.addresses == wanted {
+                Seen::Holds
+            } else {
+                changed(handover, records)
+            }
+        }
+        Some(Ownership::Claimed(id, _)) if id == handover.id => {
+            Seen::missing("the name points at the source")
+        }
+        _ => changed(handover, records),
+    }
+}
+
+/// Publish, back: whether a message that may have been sent can still do something.
+pub fn withdrawn(handover: &Handover, records: &NameRecords) -> Seen {
+    match owner_text(records) {
+        Some(Ownership::Free(owner)) if owner == handover.new_owner() => Seen::Committed,
+        Some(Ownership::Claimed(id, _)) if id == handover.id => {
+            Seen::missing("the update may still arrive: its claim stands")
+        }
+        _ => Seen::Holds,
+    }
+}
+
+/// Reserve, back: whether nothing of this handover is left at the name.
+pub fn released(handover: &Handover, records: &NameRecords) -> Seen {
+    match owner_text(records) {
+        Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _)) if id == handover.id => {
+            Seen::missing("the claim stands in the zone")
+        }
+        _ => Seen::Holds,
+    }
+}
+
+/// Unpublish: whether the name is gone, or no longer ours to remove.
+pub fn unpublished(service: &ServiceRecord, records: &NameRecords) -> Seen {
+    match owner_text(records) {
+        Some(Ownership::Free(owner))
+            if owner.guest == service.guest && owner.generation == service.generation =>
+        {
+            Seen::missing("the name is in the zone")
+        }
+        None if records.ownership.is_empty() => Seen::Holds,
+        _ => Seen::Never(Reason::new(
+            "NameChanged",
+            format!(
+                "the name of {} is owned by somebody else: the zone says {}; it is not removed",
+                service.id,
+                describe(records)
+            ),
+        )),
+    }
+}
+
+fn changed(handover: &Handover, records: &NameRecords) -> Seen {
+    let name = handover
+        .facts
+        .name
+        .as_ref()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    Seen::Never(Reason::new(
+        "NameChanged",
+        format!(
+            "{name} was changed by somebody else during the handover: the zone says {}; nothing is overwritten",
+            describe(records)
+        ),
+    ))
+}
+
+/// A name's records for people.
+pub fn describe(records: &NameRecords) -> String {
+    let mut parts = Vec::new();
+    if let Some(alias) = &records.cname {
+        parts.push(format!("CNAME {alias}"));
+    }
+    parts.push(if records.addresses.is_empty() {
+        "no address".to_owned()
+    } else {
+        list(&records.addresses)
+    });
+    parts.push(match records.ownership.as_slice() {
+        [] => "no owner".to_owned(),
+        texts => format!(
+            "owner {}",
+            texts
+                .iter()
+                .map(|t| format!("{t:?}"))
+                .collect::<Vec<_>>()
+                .join(" and ")
+        ),
+    });
+    parts.join(", ")
+}
+
+fn list(addresses: &[IpAddr]) -> String {
+    if addresses.is_empty() {
+        return "no address".to_owned();
+    }
+    addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
