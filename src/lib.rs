@@ -12,3 +12,4 @@ pub mod handover;
 pub mod model;
 pub mod plan;
 pub mod ports;
+pub mod requests;

@@ -77,9 +77,3 @@ impl Placement {
         format!("# Placed by handoverd for service {service}; do not edit, use drop-ins.")
     }
 }
-impl Placement {
-    /// stub until merge
-    pub fn of(_b: &crate::model::service::BundleRecord, _f: &[PlacedFile]) -> Self {
-        unimplemented!()
-    }
-}

@@ -1,0 +1,96 @@
+//! Duties that no job carries any more: drained and retired as soon as that can be done.
+
+use std::time::Duration;
+
+use super::Requests;
+use crate::handover::record::{Duty, Place};
+use crate::handover::verdict;
+use crate::handover::world::StepError;
+use crate::ports::{GuestStep, Half};
+
+/// How often open duties are looked at.
+const EVERY: Duration = Duration::from_secs(30);
+/// How long one uninstall in a guest may take.
+const UNINSTALL: Duration = Duration::from_secs(60);
+
+impl Requests {
+    /// Looks at open duties for as long as the daemon runs.
+    pub async fn carry_duties(&self) {
+        loop {
+            self.world.clock.sleep(EVERY).await;
+            match self.world.table.duties().await {
+                Ok(duties) => {
+                    for duty in duties {
+                        self.carry(duty).await;
+                    }
+                }
+                Err(error) => tracing::warn!(%error, "duties cannot be read"),
+            }
+        }
+    }
+
+    async fn carry(&self, duty: Duty) {
+        if self.world.clock.now() < duty.serve_until || self.is_carried_by_a_job(&duty).await {
+            return;
+        }
+        match self.retire(&duty).await {
+            Ok(true) => tracing::info!(service = %duty.service, guest = %duty.guest, "duty fulfilled"),
+            Ok(false) => {}
+            Err(StepError::Refused(reason)) => {
+                tracing::debug!(service = %duty.service, guest = %duty.guest, "duty still owed: {}", reason.text);
+            }
+            Err(StepError::Failed(text)) => {
+                tracing::debug!(service = %duty.service, guest = %duty.guest, "duty still owed: {text}");
+            }
+        }
+    }
+
+    async fn is_carried_by_a_job(&self, duty: &Duty) -> bool {
+        let Ok(open) = self.world.table.unfinished().await else { return true };
+        open.iter().any(|h| h.service == duty.service && h.source.as_ref().is_some_and(|p| p.guest == duty.guest))
+    }
+
+    /// Looks, takes away what is left, looks again; whether nothing is left.
+    async fn retire(&self, duty: &Duty) -> Result<bool, StepError> {
+        let world = &self.world;
+        let _guard = world.service_lock(&duty.service).await;
+        let Some(duty) = world
+            .table
+            .duties()
+            .await?
+            .into_iter()
+            .find(|d| d.service == duty.service && d.guest == duty.guest && d.generation == duty.generation)
+        else {
+            return Ok(false);
+        };
+        let Some(domain) = world.hypervisor.inspect(duty.guest).await? else { return Ok(false) };
+        let place = Place {
+            guest: duty.guest,
+            guest_name: domain.summary.name.clone(),
+            host: domain.summary.host.clone(),
+            digest: duty.digest.clone(),
+            files: duty.files.clone(),
+        };
+        let (placement, _) = world.placement(&place).await?;
+        let (live, config) = verdict::disk_halves(&domain, &placement.serial);
+        if config {
+            world.hypervisor.take(duty.guest, Half::Config, &placement.serial).await?;
+        }
+        if !domain.summary.is_running() {
+            return Ok(false);
+        }
+        let attempt = world.table.next_attempt(&duty.service).await?;
+        let copy = world.guest.act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL).await;
+        if live {
+            world.hypervisor.take(duty.guest, Half::Live, &placement.serial).await?;
+        }
+        let copy = copy?;
+        let Some(domain) = world.hypervisor.inspect(duty.guest).await? else { return Ok(false) };
+        let halves = verdict::disk_halves(&domain, &placement.serial);
+        if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
+            world.table.fulfil(&duty.service, duty.guest).await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,127 @@
+//! Rows for lists: services, guests, jobs.
+
+use std::net::IpAddr;
+
+use futures_util::future::join_all;
+
+use super::Requests;
+use super::jobs::JobView;
+use super::refusal::Refusal;
+use crate::model::guest::GuestSummary;
+use crate::model::ids::{GuestId, JobId};
+use crate::model::obstacle::Obstacle;
+use crate::model::placement::Placement;
+use crate::model::service::ServiceRecord;
+use crate::plan::preflight;
+use crate::ports::JobRecord;
+
+/// A guest with what is known about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestRow {
+    /// As libvirt lists it.
+    pub summary: GuestSummary,
+    /// `connected`, `disconnected`, or `off`.
+    pub agent: &'static str,
+    /// What its agent reports.
+    pub addresses: Vec<IpAddr>,
+    /// The one that would be published.
+    pub address: Option<IpAddr>,
+    /// Ids of the services whose home it is.
+    pub services: Vec<String>,
+    /// What is in the way of it as a target.
+    pub obstacles: Vec<Obstacle>,
+}
+
+impl Requests {
+    /// All guests; `probe` asks inside each what is in the way, else only libvirt and the agent are asked.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn guest_rows(&self, only: Option<&str>, probe: bool) -> Result<Vec<GuestRow>, Refusal> {
+        let guests = match only {
+            Some(text) => vec![self.guest(text).await?],
+            None => self.guests().await,
+        };
+        let services = self.world.table.services().await?;
+        let rows = guests.into_iter().map(|guest| self.guest_row(guest, &services, probe));
+        Ok(join_all(rows).await)
+    }
+
+    async fn guest_row(&self, summary: GuestSummary, services: &[ServiceRecord], probe: bool) -> GuestRow {
+        let agent = match (summary.is_running(), summary.agent_connected) {
+            (false, _) => "off",
+            (true, true) => "connected",
+            (true, false) => "disconnected",
+        };
+        let addresses = if agent == "connected" {
+            self.world.guest.addresses(summary.id).await.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        let obstacles = if probe {
+            let asked = self.obstacles(&summary, &Placement::none(), true).await;
+            asked.unwrap_or_else(|refusal| vec![Obstacle::NoAgent(refusal.to_string())])
+        } else {
+            self.outer_obstacles(&summary).await
+        };
+        GuestRow {
+            address: (self.world.address_rule)(&addresses),
+            services: services.iter().filter(|s| s.guest == summary.id).map(|s| s.id.to_string()).collect(),
+            agent,
+            addresses,
+            obstacles,
+            summary,
+        }
+    }
+
+    async fn outer_obstacles(&self, summary: &GuestSummary) -> Vec<Obstacle> {
+        let Ok(Some(domain)) = self.world.hypervisor.inspect(summary.id).await else { return Vec::new() };
+        let mut found = preflight::domain_obstacles(&domain, None);
+        if domain.summary.is_running() {
+            match self.world.guest.agent(summary.id).await {
+                Ok(info) => found.extend(preflight::agent_obstacles(&info)),
+                Err(error) => found.push(Obstacle::NoAgent(error.message)),
+            }
+        }
+        found
+    }
+
+    /// Services by id, of one guest if given, from behind `after`.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn service_rows(
+        &self,
+        guest: Option<GuestId>,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(ServiceRecord, String)>, Refusal> {
+        let bundles = self.world.table.bundles().await?;
+        let version = |service: &ServiceRecord| {
+            bundles
+                .iter()
+                .find(|b| b.digest == service.bundle)
+                .map(|b| b.manifest.version.clone())
+                .unwrap_or_default()
+        };
+        let rows = self.world.table.services().await?.into_iter().filter(|s| {
+            guest.is_none_or(|g| s.guest == g) && after.is_none_or(|a| s.id.as_str() > a)
+        });
+        Ok(rows.take(limit).map(|s| { let v = version(&s); (s, v) }).collect())
+    }
+
+    /// Jobs, newest first.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn job_rows(&self, before: Option<JobId>, limit: u32, object: Option<&str>) -> Result<Vec<JobView>, Refusal> {
+        let records = self.world.table.jobs(before, limit).await?;
+        let wanted = records.into_iter().filter(|r| object.is_none_or(|o| r.object == o));
+        Ok(wanted.map(|record| self.jobs.view(record.id).unwrap_or_else(|| ended_view(record))).collect())
+    }
+}
+
+/// The view of a job that only the table remembers.
+pub fn ended_view(record: JobRecord) -> JobView {
+    JobView { step: String::new(), waiting: String::new(), progress: 1.0, cancelable: false, record }
+}

@@ -1,0 +1,447 @@
+//! Requests become jobs: what is meant is found, what cannot be is refused, the rest is a handover.
+//!
+//! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
+
+pub mod bundles;
+pub mod duties;
+pub mod find;
+pub mod jobs;
+pub mod listing;
+pub mod refusal;
+
+use std::sync::Arc;
+
+use futures_util::future::join;
+use uuid::Uuid;
+
+use crate::handover::goals::Kind;
+use crate::handover::machine::State;
+use crate::handover::record::{Facts, Handover, Place};
+use crate::handover::world::World;
+use crate::model::guest::GuestSummary;
+use crate::model::ids::{Generation, HandoverId, JobId, ServiceId};
+use crate::model::life::{Enablement, LifeState};
+use crate::model::obstacle::Obstacle;
+use crate::model::placement::{PlacedFile, Placement};
+use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::plan::preflight;
+use crate::ports::{JobRecord, TableError};
+
+use jobs::Jobs;
+use refusal::Refusal;
+
+/// Files of the environment as a caller gives them: name in the manifest, content.
+pub type GivenFiles = Vec<(String, Vec<u8>)>;
+
+/// Options of a deploy.
+#[derive(Debug, Clone, Default)]
+pub struct DeployOptions {
+    /// It is deployed without being started.
+    pub stopped: bool,
+    /// A name that is there already may be taken over.
+    pub take_over: bool,
+    /// Config and secrets.
+    pub files: GivenFiles,
+}
+
+/// Options of a move or an upgrade.
+#[derive(Debug, Clone, Default)]
+pub struct MoveOptions {
+    /// How long the source keeps serving after the commit, in milliseconds; `None`: the old TTL and the margin.
+    pub drain: Option<u64>,
+    /// Config and secrets that replace those of the service.
+    pub files: GivenFiles,
+}
+
+/// Turns requests into jobs.
+pub struct Requests {
+    /// The world.
+    pub world: Arc<World>,
+    /// The jobs.
+    pub jobs: Arc<Jobs>,
+}
+
+impl Requests {
+    /// Deploys a bundle's service to a guest.
+    ///
+    /// # Errors
+    /// What the request names is not there, is there already, or will not do.
+    pub async fn deploy(&self, bundle: &str, target: &str, options: DeployOptions, who: &str) -> Result<JobId, Refusal> {
+        let bundle = self.bundle(bundle).await?;
+        let service = bundle.manifest.service.clone();
+        if self.world.table.service(&service).await?.is_some() {
+            return Err(Refusal::AlreadyDeployed(service.to_string()));
+        }
+        self.check_name(&bundle).await?;
+        let files = crate::model::placement::environment(&bundle.manifest, &options.files)
+            .map_err(|e| Refusal::InvalidArgument(e.to_string()))?;
+        let target = self.guest(target).await?;
+        let place = self.preflight(&target, &bundle, files, false).await?;
+        let life = match (options.stopped, bundle.manifest.dns.is_some()) {
+            (true, _) => LifeState::Stopped,
+            (false, true) => LifeState::Accessible,
+            (false, false) => LifeState::Running,
+        };
+        let mut facts = facts_of(&bundle, life, Enablement::Enabled);
+        facts.take_over = options.take_over;
+        self.begin(Kind::Deploy, "deploy", &service, None, place, Generation(1), facts, who).await
+    }
+
+    /// Moves a service to another guest.
+    ///
+    /// # Errors
+    /// As [`Requests::deploy`]; a guest as object is not yet.
+    pub async fn move_(&self, object: &str, target: &str, options: MoveOptions, who: &str) -> Result<JobId, Refusal> {
+        let Some(service) = self.find_service(object).await? else {
+            return match self.guest(object).await {
+                Ok(guest) => Err(Refusal::NotYet(format!(
+                    "{object} is guest {}: moving all services of a guest at once is not there yet; move them one by one",
+                    guest.name
+                ))),
+                Err(Refusal::NoSuchGuest(_)) => Err(Refusal::NoSuchObject(object.to_owned())),
+                Err(other) => Err(other),
+            };
+        };
+        let target = self.guest(target).await?;
+        if target.id == service.guest {
+            return Err(Refusal::AlreadyThere(format!("{} is already there: on {}", service.id, target.name)));
+        }
+        let bundle = self.bundle_of(&service).await?;
+        if !bundle.manifest.movable {
+            return Err(Refusal::NotMovable(service.id.to_string()));
+        }
+        refuse_frozen(&service)?;
+        if let Some(job) = self.same_move(&service.id, target.id).await? {
+            return Ok(job);
+        }
+        let displaces = self.has_duty(&service.id, &target).await?;
+        let place = self.preflight(&target, &bundle, service.files.clone(), displaces).await?;
+        let mut facts = facts_of(&bundle, service.wanted, service.enablement);
+        facts.drain = options.drain;
+        let source = Some(place_of(&service));
+        let next = service.generation.next();
+        self.begin(Kind::Move, "move", &service.id, source, place, next, facts, who).await
+    }
+
+    /// Gives a service a new bundle, on its guest or on another.
+    ///
+    /// # Errors
+    /// As [`Requests::deploy`].
+    pub async fn upgrade(
+        &self,
+        service: &str,
+        bundle: &str,
+        target: Option<&str>,
+        options: MoveOptions,
+        who: &str,
+    ) -> Result<JobId, Refusal> {
+        let service = self.service(service).await?;
+        let bundle = self.bundle(bundle).await?;
+        if bundle.manifest.service != service.id {
+            return Err(Refusal::WrongService(
+                bundle.digest.short().to_owned(),
+                bundle.manifest.service.to_string(),
+                service.id.to_string(),
+            ));
+        }
+        refuse_frozen(&service)?;
+        let old = self.bundle_of(&service).await?;
+        if old.manifest.dns.as_ref().map(|d| &d.name) != bundle.manifest.dns.as_ref().map(|d| &d.name) {
+            return Err(Refusal::InvalidArgument(format!(
+                "bundle {} has another DNS name than {} has now; an upgrade cannot change it: remove the service and deploy it anew",
+                bundle.digest.short(),
+                service.id
+            )));
+        }
+        let target = match target {
+            Some(text) => self.guest(text).await?,
+            None => self.guest(&service.guest.to_string()).await?,
+        };
+        let in_place = target.id == service.guest;
+        if in_place && bundle.digest == service.bundle {
+            return Err(Refusal::AlreadyThere(format!(
+                "{} already runs bundle {} on {}",
+                service.id,
+                bundle.digest.short(),
+                target.name
+            )));
+        }
+        if !in_place && !old.manifest.movable {
+            return Err(Refusal::NotMovable(service.id.to_string()));
+        }
+        let files = carried_files(&bundle, &service, &options.files)?;
+        let displaces = in_place || self.has_duty(&service.id, &target).await?;
+        let place = self.preflight(&target, &bundle, files, displaces).await?;
+        let mut facts = facts_of(&bundle, service.wanted, service.enablement);
+        facts.drain = options.drain;
+        let kind = if in_place { Kind::Replace } else { Kind::Move };
+        let next = service.generation.next();
+        let source = Some(place_of(&service));
+        self.begin(kind, "upgrade", &service.id, source, place, next, facts, who).await
+    }
+
+    /// Starts a stopped service where it is.
+    ///
+    /// # Errors
+    /// It is not there, frozen, or its guest does not run.
+    pub async fn start(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
+        let service = self.service(service).await?;
+        let life = if service.dns.is_some() { LifeState::Accessible } else { LifeState::Running };
+        self.in_place(Kind::Start, "start", service, life, who).await
+    }
+
+    /// Stops a service where it is; its name stays where it points.
+    ///
+    /// # Errors
+    /// As [`Requests::start`].
+    pub async fn stop(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
+        let service = self.service(service).await?;
+        self.in_place(Kind::Stop, "stop", service, LifeState::Stopped, who).await
+    }
+
+    /// Removes a service: its name, its units, its disk, its row. The bundle stays registered.
+    ///
+    /// # Errors
+    /// It is not there, or frozen.
+    pub async fn remove(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
+        let service = self.service(service).await?;
+        let life = service.wanted;
+        self.in_place(Kind::Remove, "remove", service, life, who).await
+    }
+
+    async fn in_place(
+        &self,
+        kind: Kind,
+        operation: &str,
+        service: ServiceRecord,
+        life: LifeState,
+        who: &str,
+    ) -> Result<JobId, Refusal> {
+        refuse_frozen(&service)?;
+        let bundle = self.bundle_of(&service).await?;
+        let guest = self.world.hypervisor.inspect(service.guest).await?;
+        let runs = guest.as_ref().is_some_and(|g| g.summary.is_running());
+        if !runs && kind != Kind::Remove {
+            let state = guest.map_or("not found", |g| g.summary.state.as_str());
+            return Err(Refusal::Unsuitable(service.guest_name, format!("it is {state}; start the guest first")));
+        }
+        let place = place_of(&service);
+        let facts = facts_of(&bundle, life, service.enablement);
+        let id = service.id.clone();
+        self.begin(kind, operation, &id, Some(place.clone()), place, service.generation, facts, who).await
+    }
+
+    /// Whether a guest will do for a bundle, as a place for it; `own`: what listens there may be the service itself.
+    async fn preflight(
+        &self,
+        target: &GuestSummary,
+        bundle: &BundleRecord,
+        files: Vec<PlacedFile>,
+        own: bool,
+    ) -> Result<Place, Refusal> {
+        let placement = Placement::of(bundle, &files);
+        let obstacles = self.obstacles(target, &placement, own).await?;
+        if !obstacles.is_empty() {
+            return Err(Refusal::unsuitable(&target.name, &obstacles));
+        }
+        Ok(Place {
+            guest: target.id,
+            guest_name: target.name.clone(),
+            host: target.host.clone(),
+            digest: bundle.digest.clone(),
+            files,
+        })
+    }
+
+    /// Everything that is in the way of a placement on a guest.
+    async fn obstacles(&self, target: &GuestSummary, placement: &Placement, own: bool) -> Result<Vec<Obstacle>, Refusal> {
+        let Some(domain) = self.world.hypervisor.inspect(target.id).await? else {
+            return Err(Refusal::NoSuchGuest(target.id.to_string()));
+        };
+        let mut found = preflight::domain_obstacles(&domain, Some(&placement.serial));
+        if !domain.summary.is_running() {
+            return Ok(found);
+        }
+        match self.world.guest.agent(target.id).await {
+            Err(error) => found.push(Obstacle::NoAgent(error.message)),
+            Ok(info) => {
+                let disabled = preflight::agent_obstacles(&info);
+                let can_ask = disabled.is_empty();
+                found.extend(disabled);
+                if can_ask {
+                    let (probe, addresses) =
+                        join(self.world.guest.probe(target.id, placement), self.world.guest.addresses(target.id)).await;
+                    match probe {
+                        Ok(probe) => {
+                            let inside = preflight::probe_obstacles(&probe, placement.user.as_deref());
+                            found.extend(inside.into_iter().filter(|o| !(own && matches!(o, Obstacle::PortInUse(_)))));
+                        }
+                        Err(error) => found.push(Obstacle::NoAgent(error.message)),
+                    }
+                    if addresses.is_ok_and(|list| (self.world.address_rule)(&list).is_none()) {
+                        found.push(Obstacle::NoAddress);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A name must lie in a configured zone and belong to no other service.
+    async fn check_name(&self, bundle: &BundleRecord) -> Result<(), Refusal> {
+        let Some(dns) = &bundle.manifest.dns else { return Ok(()) };
+        if self.world.names.zone_of(&dns.name).is_none() {
+            return Err(Refusal::NameOutsideZones(dns.name.to_string()));
+        }
+        let services = self.world.table.services().await?;
+        match services.iter().find(|s| s.dns.as_ref().is_some_and(|d| d.name == dns.name)) {
+            Some(other) => Err(Refusal::NameTaken(dns.name.to_string(), other.id.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// The job that moves this service to this guest already, if there is one.
+    async fn same_move(
+        &self,
+        service: &ServiceId,
+        target: crate::model::ids::GuestId,
+    ) -> Result<Option<JobId>, Refusal> {
+        let open = self.world.table.unfinished().await?;
+        Ok(open
+            .into_iter()
+            .find(|h| {
+                h.service == *service && h.kind == Kind::Move && h.target.guest == target && !h.committed
+            })
+            .map(|h| h.job))
+    }
+
+    async fn has_duty(&self, service: &ServiceId, target: &GuestSummary) -> Result<bool, Refusal> {
+        Ok(self.world.table.duties().await?.iter().any(|d| d.service == *service && d.guest == target.id))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each part of the record is named once, where it is put together")]
+    async fn begin(
+        &self,
+        kind: Kind,
+        operation: &str,
+        service: &ServiceId,
+        source: Option<Place>,
+        target: Place,
+        generation: Generation,
+        facts: Facts,
+        who: &str,
+    ) -> Result<JobId, Refusal> {
+        let now = self.world.clock.now();
+        let mut job = JobRecord {
+            id: JobId(0),
+            operation: operation.to_owned(),
+            object: service.to_string(),
+            source: source.as_ref().map(|p| p.guest_name.clone()).unwrap_or_default(),
+            target: target.guest_name.clone(),
+            started_by: who.to_owned(),
+            started: now,
+            finished: None,
+            result: None,
+            error_name: String::new(),
+            error_details: String::new(),
+        };
+        let handover = Handover {
+            id: HandoverId(Uuid::new_v4()),
+            job: JobId(0),
+            kind,
+            service: service.clone(),
+            source,
+            target,
+            generation,
+            state: State::first(kind),
+            committed: false,
+            reason: None,
+            facts,
+        };
+        let what = format!("{operation} {} {} -> {}", job.object, job.source, job.target);
+        let begun = match self.world.table.begin(&job, &handover).await {
+            Ok(handover) => handover,
+            Err(error @ TableError::Busy { .. }) => {
+                self.world.table.audit(now, who, &what, &error.to_string()).await?;
+                return Err(error.into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        job.id = begun.job;
+        self.world.table.audit(now, who, &what, &format!("job {}", begun.job)).await?;
+        Ok(self.jobs.spawn(begun, job))
+    }
+
+    /// Takes up what an earlier daemon left unfinished.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn take_up_unfinished(&self) -> Result<usize, Refusal> {
+        let open = self.world.table.unfinished().await?;
+        let count = open.len();
+        for handover in open {
+            if let Some(record) = self.world.table.job(handover.job).await? {
+                tracing::info!(job = handover.job.0, service = %handover.service, "takes up an unfinished handover");
+                self.jobs.spawn(handover, record);
+            }
+        }
+        Ok(count)
+    }
+}
+
+fn refuse_frozen(service: &ServiceRecord) -> Result<(), Refusal> {
+    match &service.frozen {
+        Some(why) => Err(Refusal::Frozen(service.id.to_string(), why.clone())),
+        None => Ok(()),
+    }
+}
+
+fn place_of(service: &ServiceRecord) -> Place {
+    Place {
+        guest: service.guest,
+        guest_name: service.guest_name.clone(),
+        host: service.host.clone(),
+        digest: service.bundle.clone(),
+        files: service.files.clone(),
+    }
+}
+
+/// What is known before anything was looked at.
+fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> Facts {
+    Facts {
+        name: bundle.manifest.dns.as_ref().map(|d| d.name.clone()),
+        ttl: bundle.manifest.dns.as_ref().map_or(60, |d| d.ttl),
+        overlap: bundle.manifest.overlap,
+        life,
+        observed_at: None,
+        observed: None,
+        enablement,
+        uid: None,
+        target_address: None,
+        old_addresses: Vec::new(),
+        old_ttl: 0,
+        old_owner: None,
+        claim_sent: false,
+        take_over: false,
+        sent: false,
+        published_at: None,
+        drain: None,
+        disk: None,
+        displaced: None,
+        retire_owed: false,
+    }
+}
+
+/// Files for an upgraded bundle: those that are given, and for the rest those that the service has at the same path.
+fn carried_files(bundle: &BundleRecord, service: &ServiceRecord, given: &GivenFiles) -> Result<Vec<PlacedFile>, Refusal> {
+    let mut all = given.clone();
+    for wanted in bundle.manifest.config.iter().chain(&bundle.manifest.secrets) {
+        if all.iter().any(|(name, _)| *name == wanted.name) {
+            continue;
+        }
+        if let Some(old) = service.files.iter().find(|f| f.path == wanted.path) {
+            all.push((wanted.name.clone(), old.content.clone()));
+        }
+    }
+    crate::model::placement::environment(&bundle.manifest, &all).map_err(|e| Refusal::InvalidArgument(e.to_string()))
+}
