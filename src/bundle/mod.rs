@@ -1,1 +1,4 @@
-//! bundle
+//! Bundles.
+
+pub mod manifest_toml;
+mod values;

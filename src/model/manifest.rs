@@ -92,3 +92,10 @@ pub struct UnitFile {
     /// Its text.
     pub text: String,
 }
+
+/// The file that defines `unit`: the one of exactly its name, else its template's (systemd.unit(5)).
+pub fn file_of<'a>(files: &'a [UnitFile], unit: &UnitName) -> Option<&'a UnitFile> {
+    let template = unit.file_name();
+    let exact = files.iter().find(|file| file.name == *unit);
+    exact.or_else(|| files.iter().find(|file| file.name.as_str() == template))
+}

@@ -10,3 +10,4 @@ pub mod obstacle;
 pub mod placement;
 pub mod service;
 pub mod unit;
+pub mod unit_file;
