@@ -308,9 +308,19 @@ pub trait Table: Send + Sync {
         entry: &JournalEntry,
     ) -> Result<(), TableError>;
     /// Takes up a stuck handover again: its job has no result any more, the service stays reserved.
-    async fn reopen(&self, handover: &Handover, job: &JobRecord, entry: &JournalEntry) -> Result<(), TableError>;
+    async fn reopen(
+        &self,
+        handover: &Handover,
+        job: &JobRecord,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError>;
     /// Ends a stuck job for good: the reservation ends and the service is no longer frozen.
-    async fn abandon(&self, handover: &Handover, job: &JobRecord, entry: &JournalEntry) -> Result<(), TableError>;
+    async fn abandon(
+        &self,
+        handover: &Handover,
+        job: &JobRecord,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError>;
     /// Handovers that have not ended: their jobs have no result.
     async fn unfinished(&self) -> Result<Vec<Handover>, TableError>;
     /// The handover of a job.

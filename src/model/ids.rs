@@ -41,6 +41,11 @@ impl ServiceId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// An id that stands for any service, to ask a guest what would be in the way of each.
+    pub fn of_any_service() -> Self {
+        Self("any.service.of.handoverd".to_owned())
+    }
 }
 
 impl FromStr for ServiceId {

@@ -52,7 +52,9 @@ mod tests {
 
     fn guest(n: u8, name: &str) -> GuestSummary {
         GuestSummary {
-            id: format!("6f1d5a2e-0000-4000-8000-0000000000{n:02}").parse().unwrap(),
+            id: format!("6f1d5a2e-0000-4000-8000-0000000000{n:02}")
+                .parse()
+                .unwrap(),
             name: name.into(),
             host: "hv1".parse().unwrap(),
             state: DomainState::Running,
@@ -71,7 +73,11 @@ mod tests {
         };
         for text in ["g2", "6f1d5a2e-0000-4000-8000-000000000002", "10.77.0.102"] {
             let found = GuestName::of(text).select(&guests, addresses);
-            assert_eq!(found.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(), ["g2"], "{text}");
+            assert_eq!(
+                found.iter().map(|g| g.name.as_str()).collect::<Vec<_>>(),
+                ["g2"],
+                "{text}"
+            );
         }
         assert!(GuestName::of("g3").select(&guests, addresses).is_empty());
     }

@@ -17,9 +17,10 @@ impl Requests {
     pub async fn register(&self, image: File, expected: Option<Digest>) -> Result<Digest, Refusal> {
         let (image, inspected) = tokio::task::spawn_blocking(move || {
             let mut image = image;
-            let inspected = image.seek(SeekFrom::Start(0)).map_err(|e| e.to_string()).and_then(|_| {
-                crate::bundle::inspect::inspect(&mut image).map_err(|e| e.to_string())
-            });
+            let inspected = image
+                .seek(SeekFrom::Start(0))
+                .map_err(|e| e.to_string())
+                .and_then(|_| crate::bundle::inspect::inspect(&mut image).map_err(|e| e.to_string()));
             (image, inspected)
         })
         .await
@@ -28,14 +29,21 @@ impl Requests {
         if let Some(expected) = expected
             && expected != bundle.digest
         {
-            return Err(Refusal::DigestMismatch { expected: expected.to_string(), found: bundle.digest.to_string() });
+            return Err(Refusal::DigestMismatch {
+                expected: expected.to_string(),
+                found: bundle.digest.to_string(),
+            });
         }
         let digest = bundle.digest.clone();
         let host = self.world.host.clone();
         let stored = self.world.hypervisor.image(&host, &digest).await?;
         let known = self.world.table.bundle(&digest).await?.is_some();
         if !(known && stored.is_some_and(|(_, size)| size == bundle.size)) {
-            self.world.hypervisor.store_image(&host, &digest, image, bundle.size).await.map_err(storing)?;
+            self.world
+                .hypervisor
+                .store_image(&host, &digest, image, bundle.size)
+                .await
+                .map_err(storing)?;
         }
         self.world
             .table

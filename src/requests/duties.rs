@@ -46,24 +46,27 @@ impl Requests {
     }
 
     async fn is_carried_by_a_job(&self, duty: &Duty) -> bool {
-        let Ok(open) = self.world.table.unfinished().await else { return true };
-        open.iter().any(|h| h.service == duty.service && h.source.as_ref().is_some_and(|p| p.guest == duty.guest))
+        let Ok(open) = self.world.table.unfinished().await else {
+            return true;
+        };
+        open.iter()
+            .any(|h| h.service == duty.service && h.source.as_ref().is_some_and(|p| p.guest == duty.guest))
     }
 
     /// Looks, takes away what is left, looks again; whether nothing is left.
     async fn retire(&self, duty: &Duty) -> Result<bool, StepError> {
         let world = &self.world;
         let _guard = world.service_lock(&duty.service).await;
-        let Some(duty) = world
-            .table
-            .duties()
-            .await?
-            .into_iter()
-            .find(|d| d.service == duty.service && d.guest == duty.guest && d.generation == duty.generation)
+        let Some(duty) =
+            world.table.duties().await?.into_iter().find(|d| {
+                d.service == duty.service && d.guest == duty.guest && d.generation == duty.generation
+            })
         else {
             return Ok(false);
         };
-        let Some(domain) = world.hypervisor.inspect(duty.guest).await? else { return Ok(false) };
+        let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
+            return Ok(false);
+        };
         let place = Place {
             guest: duty.guest,
             guest_name: domain.summary.name.clone(),
@@ -74,18 +77,29 @@ impl Requests {
         let (placement, _) = world.placement(&place).await?;
         let (live, config) = verdict::disk_halves(&domain, &placement.serial);
         if config {
-            world.hypervisor.take(duty.guest, Half::Config, &placement.serial).await?;
+            world
+                .hypervisor
+                .take(duty.guest, Half::Config, &placement.serial)
+                .await?;
         }
         if !domain.summary.is_running() {
             return Ok(false);
         }
         let attempt = world.table.next_attempt(&duty.service).await?;
-        let copy = world.guest.act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL).await;
+        let copy = world
+            .guest
+            .act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL)
+            .await;
         if live {
-            world.hypervisor.take(duty.guest, Half::Live, &placement.serial).await?;
+            world
+                .hypervisor
+                .take(duty.guest, Half::Live, &placement.serial)
+                .await?;
         }
         let copy = copy?;
-        let Some(domain) = world.hypervisor.inspect(duty.guest).await? else { return Ok(false) };
+        let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
+            return Ok(false);
+        };
         let halves = verdict::disk_halves(&domain, &placement.serial);
         if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
             world.table.fulfil(&duty.service, duty.guest).await?;

@@ -31,7 +31,9 @@ impl Requests {
     /// # Errors
     /// There is none.
     pub async fn service(&self, text: &str) -> Result<ServiceRecord, Refusal> {
-        self.find_service(text).await?.ok_or_else(|| Refusal::NoSuchService(text.to_owned()))
+        self.find_service(text)
+            .await?
+            .ok_or_else(|| Refusal::NoSuchService(text.to_owned()))
     }
 
     /// All guests of all hosts that answer; hosts that do not are logged.
@@ -63,9 +65,10 @@ impl Requests {
         }
         let mut addresses = HashMap::new();
         if let GuestName::Address(_) = wanted {
-            let ask = guests.iter().filter(|g| g.is_running() && g.agent_connected).map(|g| async {
-                (g.id, self.world.guest.addresses(g.id).await.unwrap_or_default())
-            });
+            let ask = guests
+                .iter()
+                .filter(|g| g.is_running() && g.agent_connected)
+                .map(|g| async { (g.id, self.world.guest.addresses(g.id).await.unwrap_or_default()) });
             addresses = join_all(ask).await.into_iter().collect();
         }
         let found = wanted.select(&guests, |id| addresses.get(&id).cloned().unwrap_or_default());

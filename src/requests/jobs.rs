@@ -87,21 +87,36 @@ impl Jobs {
     }
 
     fn job(&self, id: JobId) -> Option<Arc<Job>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
     }
 
     /// Runs a handover in a task of its own.
     pub fn spawn(self: &Arc<Self>, handover: Handover, record: JobRecord) -> JobId {
         let id = record.id;
         let view = view_of(&handover, &record, "");
-        let job = Arc::new(Job { view: watch::Sender::new(view), cancel: watch::Sender::new(None) });
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(id, job.clone());
+        let job = Arc::new(Job {
+            view: watch::Sender::new(view),
+            cancel: watch::Sender::new(None),
+        });
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, job.clone());
         self.send(JobEvent::New(id));
-        let span = tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
+        let span =
+            tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
         let jobs = self.clone();
         tokio::spawn(
             async move {
-                let control = Control { jobs: jobs.clone(), job: job.clone(), record: record.clone() };
+                let control = Control {
+                    jobs: jobs.clone(),
+                    job: job.clone(),
+                    record: record.clone(),
+                };
                 let ended = match jobs.places.clone().acquire_owned().await {
                     Ok(_place) => driver::drive(&jobs.world, handover, record, &control).await,
                     Err(_closed) => return,
@@ -117,7 +132,10 @@ impl Jobs {
                 tokio::time::sleep(jobs.keep).await;
                 let still_ended = job.view.borrow().record.result.is_some();
                 if still_ended {
-                    jobs.shown.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                    jobs.shown
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&id);
                     jobs.send(JobEvent::Gone(id));
                 }
             }
@@ -156,7 +174,11 @@ impl Jobs {
     /// There is no such job, or it is not stuck.
     pub async fn resume(self: &Arc<Self>, id: JobId) -> Result<(), Refusal> {
         let (mut handover, mut record) = self.stuck(id).await?;
-        let terms = Terms { kind: handover.kind, committed: handover.committed, facts: &handover.facts };
+        let terms = Terms {
+            kind: handover.kind,
+            committed: handover.committed,
+            facts: &handover.facts,
+        };
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;
         handover.reason = None;
@@ -179,7 +201,10 @@ impl Jobs {
         record.result = Some("failed".into());
         record.error_details = format!("{}; abandoned by {who}", record.error_details);
         record.finished = Some(self.world.clock.now());
-        self.world.table.abandon(&handover, &record, &self.entry(&format!("abandoned by {who}"))).await?;
+        self.world
+            .table
+            .abandon(&handover, &record, &self.entry(&format!("abandoned by {who}")))
+            .await?;
         if let Some(job) = self.job(id) {
             job.view.send_modify(|view| view.record = record);
             self.send(JobEvent::Changed(id));
@@ -189,7 +214,12 @@ impl Jobs {
 
     async fn stuck(&self, id: JobId) -> Result<(Handover, JobRecord), Refusal> {
         let record = self.world.table.job(id).await?.ok_or(Refusal::NoSuchJob(id))?;
-        let handover = self.world.table.handover(id).await?.ok_or(Refusal::NoSuchJob(id))?;
+        let handover = self
+            .world
+            .table
+            .handover(id)
+            .await?
+            .ok_or(Refusal::NoSuchJob(id))?;
         if record.result.as_deref() != Some("stuck") || !matches!(handover.state, State::Stuck { .. }) {
             let is = record.result.unwrap_or_else(|| "it runs".into());
             return Err(Refusal::NotStuck(id, is));
@@ -198,7 +228,11 @@ impl Jobs {
     }
 
     fn entry(&self, text: &str) -> JournalEntry {
-        JournalEntry { at: self.world.clock.now(), step: "operator".into(), text: text.into() }
+        JournalEntry {
+            at: self.world.clock.now(),
+            step: "operator".into(),
+            text: text.into(),
+        }
     }
 
     fn send(&self, event: JobEvent) {

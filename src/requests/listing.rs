@@ -7,11 +7,13 @@ use futures_util::future::join_all;
 use super::Requests;
 use super::jobs::JobView;
 use super::refusal::Refusal;
+use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{GuestId, JobId};
+use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
 use crate::model::obstacle::Obstacle;
 use crate::model::placement::Placement;
 use crate::model::service::ServiceRecord;
+use crate::model::unit::escape_path;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
 
@@ -43,7 +45,9 @@ impl Requests {
             None => self.guests().await,
         };
         let services = self.world.table.services().await?;
-        let rows = guests.into_iter().map(|guest| self.guest_row(guest, &services, probe));
+        let rows = guests
+            .into_iter()
+            .map(|guest| self.guest_row(guest, &services, probe));
         Ok(join_all(rows).await)
     }
 
@@ -59,14 +63,18 @@ impl Requests {
             Vec::new()
         };
         let obstacles = if probe {
-            let asked = self.obstacles(&summary, &Placement::none(), true).await;
+            let asked = self.obstacles(&summary, &any_service(), true).await;
             asked.unwrap_or_else(|refusal| vec![Obstacle::NoAgent(refusal.to_string())])
         } else {
             self.outer_obstacles(&summary).await
         };
         GuestRow {
             address: (self.world.address_rule)(&addresses),
-            services: services.iter().filter(|s| s.guest == summary.id).map(|s| s.id.to_string()).collect(),
+            services: services
+                .iter()
+                .filter(|s| s.guest == summary.id)
+                .map(|s| s.id.to_string())
+                .collect(),
             agent,
             addresses,
             obstacles,
@@ -75,7 +83,9 @@ impl Requests {
     }
 
     async fn outer_obstacles(&self, summary: &GuestSummary) -> Vec<Obstacle> {
-        let Ok(Some(domain)) = self.world.hypervisor.inspect(summary.id).await else { return Vec::new() };
+        let Ok(Some(domain)) = self.world.hypervisor.inspect(summary.id).await else {
+            return Vec::new();
+        };
         let mut found = preflight::domain_obstacles(&domain, None);
         if domain.summary.is_running() {
             match self.world.guest.agent(summary.id).await {
@@ -104,24 +114,70 @@ impl Requests {
                 .map(|b| b.manifest.version.clone())
                 .unwrap_or_default()
         };
-        let rows = self.world.table.services().await?.into_iter().filter(|s| {
-            guest.is_none_or(|g| s.guest == g) && after.is_none_or(|a| s.id.as_str() > a)
-        });
-        Ok(rows.take(limit).map(|s| { let v = version(&s); (s, v) }).collect())
+        let rows = self
+            .world
+            .table
+            .services()
+            .await?
+            .into_iter()
+            .filter(|s| guest.is_none_or(|g| s.guest == g) && after.is_none_or(|a| s.id.as_str() > a));
+        Ok(rows
+            .take(limit)
+            .map(|s| {
+                let v = version(&s);
+                (s, v)
+            })
+            .collect())
     }
 
     /// Jobs, newest first.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub async fn job_rows(&self, before: Option<JobId>, limit: u32, object: Option<&str>) -> Result<Vec<JobView>, Refusal> {
+    pub async fn job_rows(
+        &self,
+        before: Option<JobId>,
+        limit: u32,
+        object: Option<&str>,
+    ) -> Result<Vec<JobView>, Refusal> {
         let records = self.world.table.jobs(before, limit).await?;
-        let wanted = records.into_iter().filter(|r| object.is_none_or(|o| r.object == o));
-        Ok(wanted.map(|record| self.jobs.view(record.id).unwrap_or_else(|| ended_view(record))).collect())
+        let wanted = records
+            .into_iter()
+            .filter(|r| object.is_none_or(|o| r.object == o));
+        Ok(wanted
+            .map(|record| self.jobs.view(record.id).unwrap_or_else(|| ended_view(record)))
+            .collect())
+    }
+}
+
+/// A service that asks nothing of a guest beyond what every service asks.
+fn any_service() -> Placement {
+    Placement {
+        service: ServiceId::of_any_service(),
+        digest: Digest::from_sha256(&[0; 32]),
+        serial: DiskSerial::of_nothing(),
+        mount_point: format!("/opt/{}", ServiceId::of_any_service()),
+        mount_unit: format!(
+            "{}.mount",
+            escape_path(&format!("/opt/{}", ServiceId::of_any_service()))
+        ),
+        unit_files: Vec::new(),
+        links: Vec::new(),
+        units: Vec::new(),
+        files: Vec::new(),
+        user: None,
+        ports: Vec::new(),
+        check: None,
     }
 }
 
 /// The view of a job that only the table remembers.
 pub fn ended_view(record: JobRecord) -> JobView {
-    JobView { step: String::new(), waiting: String::new(), progress: 1.0, cancelable: false, record }
+    JobView {
+        step: String::new(),
+        waiting: String::new(),
+        progress: 1.0,
+        cancelable: false,
+        record,
+    }
 }

@@ -66,7 +66,13 @@ impl Requests {
     ///
     /// # Errors
     /// What the request names is not there, is there already, or will not do.
-    pub async fn deploy(&self, bundle: &str, target: &str, options: DeployOptions, who: &str) -> Result<JobId, Refusal> {
+    pub async fn deploy(
+        &self,
+        bundle: &str,
+        target: &str,
+        options: DeployOptions,
+        who: &str,
+    ) -> Result<JobId, Refusal> {
         let bundle = self.bundle(bundle).await?;
         let service = bundle.manifest.service.clone();
         if self.world.table.service(&service).await?.is_some() {
@@ -84,14 +90,30 @@ impl Requests {
         };
         let mut facts = facts_of(&bundle, life, Enablement::Enabled);
         facts.take_over = options.take_over;
-        self.begin(Kind::Deploy, "deploy", &service, None, place, Generation(1), facts, who).await
+        self.begin(
+            Kind::Deploy,
+            "deploy",
+            &service,
+            None,
+            place,
+            Generation(1),
+            facts,
+            who,
+        )
+        .await
     }
 
     /// Moves a service to another guest.
     ///
     /// # Errors
     /// As [`Requests::deploy`]; a guest as object is not yet.
-    pub async fn move_(&self, object: &str, target: &str, options: MoveOptions, who: &str) -> Result<JobId, Refusal> {
+    pub async fn move_(
+        &self,
+        object: &str,
+        target: &str,
+        options: MoveOptions,
+        who: &str,
+    ) -> Result<JobId, Refusal> {
         let Some(service) = self.find_service(object).await? else {
             return match self.guest(object).await {
                 Ok(guest) => Err(Refusal::NotYet(format!(
@@ -104,7 +126,10 @@ impl Requests {
         };
         let target = self.guest(target).await?;
         if target.id == service.guest {
-            return Err(Refusal::AlreadyThere(format!("{} is already there: on {}", service.id, target.name)));
+            return Err(Refusal::AlreadyThere(format!(
+                "{} is already there: on {}",
+                service.id, target.name
+            )));
         }
         let bundle = self.bundle_of(&service).await?;
         if !bundle.manifest.movable {
@@ -115,12 +140,15 @@ impl Requests {
             return Ok(job);
         }
         let displaces = self.has_duty(&service.id, &target).await?;
-        let place = self.preflight(&target, &bundle, service.files.clone(), displaces).await?;
+        let place = self
+            .preflight(&target, &bundle, service.files.clone(), displaces)
+            .await?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
         let source = Some(place_of(&service));
         let next = service.generation.next();
-        self.begin(Kind::Move, "move", &service.id, source, place, next, facts, who).await
+        self.begin(Kind::Move, "move", &service.id, source, place, next, facts, who)
+            .await
     }
 
     /// Gives a service a new bundle, on its guest or on another.
@@ -177,7 +205,8 @@ impl Requests {
         let kind = if in_place { Kind::Replace } else { Kind::Move };
         let next = service.generation.next();
         let source = Some(place_of(&service));
-        self.begin(kind, "upgrade", &service.id, source, place, next, facts, who).await
+        self.begin(kind, "upgrade", &service.id, source, place, next, facts, who)
+            .await
     }
 
     /// Starts a stopped service where it is.
@@ -186,7 +215,11 @@ impl Requests {
     /// It is not there, frozen, or its guest does not run.
     pub async fn start(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
         let service = self.service(service).await?;
-        let life = if service.dns.is_some() { LifeState::Accessible } else { LifeState::Running };
+        let life = if service.dns.is_some() {
+            LifeState::Accessible
+        } else {
+            LifeState::Running
+        };
         self.in_place(Kind::Start, "start", service, life, who).await
     }
 
@@ -196,7 +229,8 @@ impl Requests {
     /// As [`Requests::start`].
     pub async fn stop(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
         let service = self.service(service).await?;
-        self.in_place(Kind::Stop, "stop", service, LifeState::Stopped, who).await
+        self.in_place(Kind::Stop, "stop", service, LifeState::Stopped, who)
+            .await
     }
 
     /// Removes a service: its name, its units, its disk, its row. The bundle stays registered.
@@ -223,12 +257,25 @@ impl Requests {
         let runs = guest.as_ref().is_some_and(|g| g.summary.is_running());
         if !runs && kind != Kind::Remove {
             let state = guest.map_or("not found", |g| g.summary.state.as_str());
-            return Err(Refusal::Unsuitable(service.guest_name, format!("it is {state}; start the guest first")));
+            return Err(Refusal::Unsuitable(
+                service.guest_name,
+                format!("it is {state}; start the guest first"),
+            ));
         }
         let place = place_of(&service);
         let facts = facts_of(&bundle, life, service.enablement);
         let id = service.id.clone();
-        self.begin(kind, operation, &id, Some(place.clone()), place, service.generation, facts, who).await
+        self.begin(
+            kind,
+            operation,
+            &id,
+            Some(place.clone()),
+            place,
+            service.generation,
+            facts,
+            who,
+        )
+        .await
     }
 
     /// Whether a guest will do for a bundle, as a place for it; `own`: what listens there may be the service itself.
@@ -254,7 +301,12 @@ impl Requests {
     }
 
     /// Everything that is in the way of a placement on a guest.
-    async fn obstacles(&self, target: &GuestSummary, placement: &Placement, own: bool) -> Result<Vec<Obstacle>, Refusal> {
+    async fn obstacles(
+        &self,
+        target: &GuestSummary,
+        placement: &Placement,
+        own: bool,
+    ) -> Result<Vec<Obstacle>, Refusal> {
         let Some(domain) = self.world.hypervisor.inspect(target.id).await? else {
             return Err(Refusal::NoSuchGuest(target.id.to_string()));
         };
@@ -269,12 +321,19 @@ impl Requests {
                 let can_ask = disabled.is_empty();
                 found.extend(disabled);
                 if can_ask {
-                    let (probe, addresses) =
-                        join(self.world.guest.probe(target.id, placement), self.world.guest.addresses(target.id)).await;
+                    let (probe, addresses) = join(
+                        self.world.guest.probe(target.id, placement),
+                        self.world.guest.addresses(target.id),
+                    )
+                    .await;
                     match probe {
                         Ok(probe) => {
                             let inside = preflight::probe_obstacles(&probe, placement.user.as_deref());
-                            found.extend(inside.into_iter().filter(|o| !(own && matches!(o, Obstacle::PortInUse(_)))));
+                            found.extend(
+                                inside
+                                    .into_iter()
+                                    .filter(|o| !(own && matches!(o, Obstacle::PortInUse(_)))),
+                            );
                         }
                         Err(error) => found.push(Obstacle::NoAgent(error.message)),
                     }
@@ -289,12 +348,17 @@ impl Requests {
 
     /// A name must lie in a configured zone and belong to no other service.
     async fn check_name(&self, bundle: &BundleRecord) -> Result<(), Refusal> {
-        let Some(dns) = &bundle.manifest.dns else { return Ok(()) };
+        let Some(dns) = &bundle.manifest.dns else {
+            return Ok(());
+        };
         if self.world.names.zone_of(&dns.name).is_none() {
             return Err(Refusal::NameOutsideZones(dns.name.to_string()));
         }
         let services = self.world.table.services().await?;
-        match services.iter().find(|s| s.dns.as_ref().is_some_and(|d| d.name == dns.name)) {
+        match services
+            .iter()
+            .find(|s| s.dns.as_ref().is_some_and(|d| d.name == dns.name))
+        {
             Some(other) => Err(Refusal::NameTaken(dns.name.to_string(), other.id.to_string())),
             None => Ok(()),
         }
@@ -316,10 +380,19 @@ impl Requests {
     }
 
     async fn has_duty(&self, service: &ServiceId, target: &GuestSummary) -> Result<bool, Refusal> {
-        Ok(self.world.table.duties().await?.iter().any(|d| d.service == *service && d.guest == target.id))
+        Ok(self
+            .world
+            .table
+            .duties()
+            .await?
+            .iter()
+            .any(|d| d.service == *service && d.guest == target.id))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "each part of the record is named once, where it is put together")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each part of the record is named once, where it is put together"
+    )]
     async fn begin(
         &self,
         kind: Kind,
@@ -362,13 +435,19 @@ impl Requests {
         let begun = match self.world.table.begin(&job, &handover).await {
             Ok(handover) => handover,
             Err(error @ TableError::Busy { .. }) => {
-                self.world.table.audit(now, who, &what, &error.to_string()).await?;
+                self.world
+                    .table
+                    .audit(now, who, &what, &error.to_string())
+                    .await?;
                 return Err(error.into());
             }
             Err(error) => return Err(error.into()),
         };
         job.id = begun.job;
-        self.world.table.audit(now, who, &what, &format!("job {}", begun.job)).await?;
+        self.world
+            .table
+            .audit(now, who, &what, &format!("job {}", begun.job))
+            .await?;
         Ok(self.jobs.spawn(begun, job))
     }
 
@@ -433,7 +512,11 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
 }
 
 /// Files for an upgraded bundle: those that are given, and for the rest those that the service has at the same path.
-fn carried_files(bundle: &BundleRecord, service: &ServiceRecord, given: &GivenFiles) -> Result<Vec<PlacedFile>, Refusal> {
+fn carried_files(
+    bundle: &BundleRecord,
+    service: &ServiceRecord,
+    given: &GivenFiles,
+) -> Result<Vec<PlacedFile>, Refusal> {
     let mut all = given.clone();
     for wanted in bundle.manifest.config.iter().chain(&bundle.manifest.secrets) {
         if all.iter().any(|(name, _)| *name == wanted.name) {
@@ -443,5 +526,6 @@ fn carried_files(bundle: &BundleRecord, service: &ServiceRecord, given: &GivenFi
             all.push((wanted.name.clone(), old.content.clone()));
         }
     }
-    crate::model::placement::environment(&bundle.manifest, &all).map_err(|e| Refusal::InvalidArgument(e.to_string()))
+    crate::model::placement::environment(&bundle.manifest, &all)
+        .map_err(|e| Refusal::InvalidArgument(e.to_string()))
 }

@@ -13,7 +13,9 @@ pub enum Refusal {
     #[error("no service is called {0:?}; `handoverctl services` lists them")]
     NoSuchService(String),
     /// Neither a service nor a guest is called so.
-    #[error("{0:?} is neither a service nor a guest; `handoverctl services` and `handoverctl guests` list them")]
+    #[error(
+        "{0:?} is neither a service nor a guest; `handoverctl services` and `handoverctl guests` list them"
+    )]
     NoSuchObject(String),
     /// No guest has this name, UUID or address.
     #[error("no guest has the name, UUID or address {0:?}; `handoverctl guests` lists them")]
@@ -22,7 +24,9 @@ pub enum Refusal {
     #[error("{0:?} is more than one guest ({1}); give the UUID")]
     AmbiguousGuest(String, String),
     /// No bundle is meant by it.
-    #[error("no bundle is known as {0:?}; `handoverctl bundle list` lists them, `handoverctl bundle register` adds one")]
+    #[error(
+        "no bundle is known as {0:?}; `handoverctl bundle list` lists them, `handoverctl bundle register` adds one"
+    )]
     NoSuchBundle(String),
     /// More than one bundle is meant by it.
     #[error("{0:?} is more than one bundle; give more digits of its digest")]
@@ -46,7 +50,9 @@ pub enum Refusal {
     #[error("{0}")]
     Busy(String),
     /// A stuck handover froze it.
-    #[error("service {0} is frozen: {1}; see `handoverctl jobs`, then `handoverctl resume JOB` or `handoverctl abandon JOB`")]
+    #[error(
+        "service {0} is frozen: {1}; see `handoverctl jobs`, then `handoverctl resume JOB` or `handoverctl abandon JOB`"
+    )]
     Frozen(String, String),
     /// The target will not do.
     #[error("guest {0} will not do: {1}")]
@@ -58,7 +64,9 @@ pub enum Refusal {
     #[error("{0}")]
     BadBundle(String),
     /// The image is not what the caller says it is.
-    #[error("the bundle's sha256 is {found}, and not {expected} as was said; it was cut or changed on its way: send it again")]
+    #[error(
+        "the bundle's sha256 is {found}, and not {expected} as was said; it was cut or changed on its way: send it again"
+    )]
     DigestMismatch {
         /// As the caller said.
         expected: String,

@@ -1,0 +1,336 @@
+//! `org.handoverd1.Manager`.
+
+use std::fs::File;
+use std::os::fd::OwnedFd as StdFd;
+use std::sync::Arc;
+
+use zbus::message::Header;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
+
+use super::authority::{Authority, Caller};
+use super::error::BusError;
+use super::job_path;
+use super::values::{self, Options, Row, files, known_only, text};
+use crate::model::ids::JobId;
+use crate::requests::refusal::Refusal;
+use crate::requests::{DeployOptions, MoveOptions, Requests};
+
+/// The most rows that one list call answers.
+const MOST_ROWS: u64 = 1000;
+
+/// The object at the root.
+pub struct Manager {
+    /// What requests become.
+    pub requests: Arc<Requests>,
+    /// Who may.
+    pub authority: Authority,
+}
+
+impl Manager {
+    async fn caller(
+        &self,
+        connection: &Connection,
+        header: &Header<'_>,
+        verb: &str,
+    ) -> Result<Caller, BusError> {
+        let asked = self.authority.check(connection, header, verb).await;
+        if let Err(refusal) = &asked {
+            tracing::warn!(verb, %refusal, "refused");
+            let now = self.requests.world.clock.now();
+            let who = header.sender().map(ToString::to_string).unwrap_or_default();
+            let audit = self
+                .requests
+                .world
+                .table
+                .audit(now, &who, verb, &refusal.to_string())
+                .await;
+            if let Err(error) = audit {
+                tracing::warn!(%error, "the audit cannot be written");
+            }
+        }
+        Ok(asked?)
+    }
+}
+
+#[interface(interface = "org.handoverd1.Manager")]
+impl Manager {
+    /// Keeps a bundle image; answers its digest.
+    #[zbus(out_args("digest"))]
+    async fn register_bundle(
+        &self,
+        fd: OwnedFd,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<String, BusError> {
+        self.caller(connection, &header, "register").await?;
+        known_only(&options, &["sha256"])?;
+        let expected = match text(&options, "sha256")? {
+            Some(hex) => Some(
+                hex.parse()
+                    .map_err(|e: crate::model::ids::InvalidId| BusError::from(Refusal::from(e)))?,
+            ),
+            None => None,
+        };
+        let image = File::from(StdFd::from(fd));
+        Ok(self.requests.register(image, expected).await?.to_string())
+    }
+
+    /// Deploys a bundle's service to a guest.
+    #[zbus(out_args("job"))]
+    async fn deploy(
+        &self,
+        bundle: &str,
+        target: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "deploy").await?;
+        known_only(&options, &["life_state", "files", "take_over"])?;
+        let stopped = match text(&options, "life_state")?.as_deref() {
+            None | Some("running") => false,
+            Some("stopped") => true,
+            Some(other) => {
+                return Err(BusError::new(
+                    "InvalidArgument",
+                    format!("option \"life_state\" is {other:?}; it must be running or stopped"),
+                ));
+            }
+        };
+        let take_over = values::yes(&options, "take_over")?;
+        let options = DeployOptions {
+            stopped,
+            take_over,
+            files: files(&options)?,
+        };
+        Ok(job_path(
+            self.requests.deploy(bundle, target, options, &who).await?,
+        ))
+    }
+
+    /// Removes a service.
+    #[zbus(out_args("job"))]
+    async fn remove(
+        &self,
+        service: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "remove").await?;
+        known_only(&options, &[])?;
+        Ok(job_path(self.requests.remove(service, &who).await?))
+    }
+
+    /// Starts a service where it is.
+    #[zbus(out_args("job"))]
+    async fn start(
+        &self,
+        service: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "start").await?;
+        known_only(&options, &[])?;
+        Ok(job_path(self.requests.start(service, &who).await?))
+    }
+
+    /// Stops a service where it is.
+    #[zbus(out_args("job"))]
+    async fn stop(
+        &self,
+        service: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "stop").await?;
+        known_only(&options, &[])?;
+        Ok(job_path(self.requests.stop(service, &who).await?))
+    }
+
+    /// Moves a service to a guest.
+    #[zbus(out_args("job"), name = "Move")]
+    async fn move_object(
+        &self,
+        object: &str,
+        target: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "move").await?;
+        known_only(&options, &["drain"])?;
+        let options = MoveOptions {
+            drain: values::drain(&options)?,
+            files: Vec::new(),
+        };
+        Ok(job_path(
+            self.requests.move_(object, target, options, &who).await?,
+        ))
+    }
+
+    /// Gives a service a new bundle.
+    #[zbus(out_args("job"))]
+    async fn upgrade(
+        &self,
+        service: &str,
+        bundle: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "upgrade").await?;
+        known_only(&options, &["target", "files", "drain"])?;
+        let target = text(&options, "target")?;
+        let options = MoveOptions {
+            drain: values::drain(&options)?,
+            files: files(&options)?,
+        };
+        Ok(job_path(
+            self.requests
+                .upgrade(service, bundle, target.as_deref(), options, &who)
+                .await?,
+        ))
+    }
+
+    /// Services by id.
+    #[zbus(out_args("services"))]
+    async fn list_services(
+        &self,
+        filter: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Row)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        known_only(&filter, &["service", "guest", "limit", "after"])?;
+        let guest = match text(&filter, "guest")? {
+            Some(text) => Some(self.requests.guest(&text).await?.id),
+            None => None,
+        };
+        let only = text(&filter, "service")?;
+        if let Some(id) = &only {
+            self.requests.service(id).await?;
+        }
+        let after = text(&filter, "after")?;
+        let limit = if only.is_some() {
+            usize::MAX
+        } else {
+            limit(&filter)?
+        };
+        let rows = self.requests.service_rows(guest, after.as_deref(), limit).await?;
+        Ok(rows
+            .into_iter()
+            .filter(|(s, _)| only.as_ref().is_none_or(|id| s.id.as_str() == id))
+            .map(|(s, version)| (s.id.to_string(), values::service_row(&s, &version)))
+            .collect())
+    }
+
+    /// Guests of all hosts.
+    #[zbus(out_args("guests"))]
+    async fn list_guests(
+        &self,
+        filter: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Row)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        known_only(&filter, &["guest", "probe"])?;
+        let only = text(&filter, "guest")?;
+        let probe = values::yes(&filter, "probe")?;
+        let rows = self.requests.guest_rows(only.as_deref(), probe).await?;
+        Ok(rows
+            .iter()
+            .map(|g| (g.summary.id.to_string(), values::guest_row(g)))
+            .collect())
+    }
+
+    /// Bundles by service and time.
+    #[zbus(out_args("bundles"))]
+    async fn list_bundles(
+        &self,
+        filter: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Row)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        known_only(&filter, &[])?;
+        let bundles = self.requests.world.table.bundles().await.map_err(Refusal::from)?;
+        Ok(bundles
+            .iter()
+            .map(|b| (b.digest.to_string(), values::bundle_row(b)))
+            .collect())
+    }
+
+    /// Jobs, newest first.
+    #[zbus(out_args("jobs"))]
+    async fn list_jobs(
+        &self,
+        filter: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(u64, Row)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        known_only(&filter, &["before", "limit", "service"])?;
+        let before = values::number(&filter, "before")?.map(JobId);
+        let limit = u32::try_from(limit(&filter)?).unwrap_or(u32::MAX);
+        let object = text(&filter, "service")?;
+        let rows = self.requests.job_rows(before, limit, object.as_deref()).await?;
+        Ok(rows.iter().map(|j| (j.record.id.0, values::job_row(j))).collect())
+    }
+
+    /// A job's journal, also of one that has no object any more.
+    #[zbus(out_args("entries"))]
+    async fn job_journal(
+        &self,
+        job: u64,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(u64, String, String)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        let id = JobId(job);
+        let table = &self.requests.world.table;
+        table
+            .job(id)
+            .await
+            .map_err(Refusal::from)?
+            .ok_or(Refusal::NoSuchJob(id))?;
+        let entries = table.journal(id).await.map_err(Refusal::from)?;
+        Ok(entries.into_iter().map(|e| (e.at, e.step, e.text)).collect())
+    }
+
+    /// A job began.
+    #[zbus(signal)]
+    pub async fn job_new(emitter: &SignalEmitter<'_>, id: u64, job: OwnedObjectPath) -> zbus::Result<()>;
+
+    /// A job ended.
+    #[zbus(signal)]
+    pub async fn job_removed(
+        emitter: &SignalEmitter<'_>,
+        id: u64,
+        job: OwnedObjectPath,
+        result: &str,
+    ) -> zbus::Result<()>;
+
+    /// The daemon's version.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    /// The daemon's own host.
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn host(&self) -> String {
+        self.requests.world.host.to_string()
+    }
+}
+
+fn limit(filter: &Options) -> Result<usize, BusError> {
+    let limit = values::number(filter, "limit")?
+        .unwrap_or(MOST_ROWS)
+        .min(MOST_ROWS);
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}

@@ -1,0 +1,260 @@
+//! Serves the API: the root object, and one object for each job, service and guest, kept in step with what is known.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use zbus::fdo::{ObjectManager, Properties};
+use zbus::names::InterfaceName;
+use zbus::object_server::{Interface, SignalEmitter};
+use zbus::{Connection, ObjectServer, OwnedObjectPath, connection};
+
+use super::authority::Authority;
+use super::job::JobObject;
+use super::manager::Manager;
+use super::objects::{GuestObject, ServiceObject};
+use super::{NAME, ROOT, guest_path, job_path, service_path};
+use crate::model::ids::JobId;
+use crate::model::service::ServiceRecord;
+use crate::requests::Requests;
+use crate::requests::jobs::JobEvent;
+use crate::requests::listing::GuestRow;
+
+/// How often services and guests are read again when nothing was said to have changed.
+const REFRESH: Duration = Duration::from_secs(30);
+
+/// Where the API is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bus {
+    /// The system bus, with polkit.
+    System,
+    /// The session bus, for the daemon's own user.
+    Session,
+    /// A bus at this address, for the daemon's own user.
+    At(String),
+}
+
+/// Connects, serves the root object and takes the name.
+///
+/// # Errors
+/// The bus cannot be reached, or the name is taken or not allowed.
+pub async fn serve(bus: &Bus, requests: Arc<Requests>) -> zbus::Result<Connection> {
+    let (builder, authority) = match bus {
+        Bus::System => (connection::Builder::system(), Authority::Polkit),
+        Bus::Session => (connection::Builder::session(), Authority::SameUser),
+        Bus::At(address) => (
+            connection::Builder::address(address.as_str()),
+            Authority::SameUser,
+        ),
+    };
+    let manager = Manager {
+        requests: requests.clone(),
+        authority,
+    };
+    let connection = builder
+        .serve_at(ROOT, ObjectManager)?
+        .serve_at(ROOT, manager)?
+        .name(NAME)?
+        .build()
+        .await?;
+    let shown = Shown {
+        connection: connection.clone(),
+        requests,
+        authority,
+        services: BTreeMap::new(),
+        guests: BTreeMap::new(),
+    };
+    tokio::spawn(shown.keep_in_step());
+    Ok(connection)
+}
+
+/// The objects that are served, and what they told last.
+struct Shown {
+    connection: Connection,
+    requests: Arc<Requests>,
+    authority: Authority,
+    services: BTreeMap<OwnedObjectPath, ServiceRecord>,
+    guests: BTreeMap<OwnedObjectPath, GuestRow>,
+}
+
+impl Shown {
+    async fn keep_in_step(mut self) {
+        let mut events = self.requests.jobs.subscribe();
+        let mut timer = tokio::time::interval(REFRESH);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let told = tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) => self.on_job(event).await,
+                    Err(RecvError::Lagged(_)) => Ok(()),
+                    Err(RecvError::Closed) => return,
+                },
+                _ = timer.tick() => self.refresh().await,
+            };
+            if let Err(error) = told {
+                tracing::warn!(%error, "the bus was not told of a change");
+            }
+        }
+    }
+
+    async fn on_job(&mut self, event: JobEvent) -> zbus::Result<()> {
+        let emitter = SignalEmitter::new(&self.connection, ROOT)?;
+        match event {
+            JobEvent::New(id) => {
+                self.show_job(id).await?;
+                Manager::job_new(&emitter, id.0, job_path(id)).await
+            }
+            JobEvent::Changed(id) => self.show_job(id).await,
+            JobEvent::Ended(id, result) => {
+                self.refresh().await?;
+                Manager::job_removed(&emitter, id.0, job_path(id), &result).await
+            }
+            JobEvent::Gone(id) => self
+                .connection
+                .object_server()
+                .remove::<JobObject, _>(job_path(id))
+                .await
+                .map(|_| ()),
+        }
+    }
+
+    async fn show_job(&self, id: JobId) -> zbus::Result<()> {
+        let Some(view) = self.requests.jobs.view(id) else {
+            return Ok(());
+        };
+        let path = job_path(id);
+        let server = self.connection.object_server();
+        if let Ok(shown) = server.interface::<_, JobObject>(&path).await {
+            let before = std::mem::replace(&mut shown.get_mut().await.view, view.clone());
+            let mut names = Vec::new();
+            let r = |a: bool, name: &'static str, names: &mut Vec<&'static str>| {
+                if a {
+                    names.push(name);
+                }
+            };
+            r(
+                before.record.finished != view.record.finished,
+                "Finished",
+                &mut names,
+            );
+            r(before.record.result != view.record.result, "State", &mut names);
+            r(before.step != view.step, "Step", &mut names);
+            r(before.waiting != view.waiting, "Waiting", &mut names);
+            r(
+                (before.progress - view.progress).abs() > f64::EPSILON,
+                "Progress",
+                &mut names,
+            );
+            r(before.cancelable != view.cancelable, "Cancelable", &mut names);
+            r(
+                before.record.error_name != view.record.error_name,
+                "ErrorName",
+                &mut names,
+            );
+            r(
+                before.record.error_details != view.record.error_details,
+                "ErrorDetails",
+                &mut names,
+            );
+            r(before.record.result != view.record.result, "Result", &mut names);
+            return changed::<JobObject>(&self.connection, server, &path, &names).await;
+        }
+        let object = JobObject {
+            id,
+            view,
+            requests: self.requests.clone(),
+            authority: self.authority,
+        };
+        server.at(path, object).await.map(|_| ())
+    }
+
+    /// Reads services and guests again, and tells what is new, changed or gone.
+    async fn refresh(&mut self) -> zbus::Result<()> {
+        let server = self.connection.object_server();
+        if let Ok(rows) = self.requests.service_rows(None, None, usize::MAX).await {
+            let now: BTreeMap<_, _> = rows.into_iter().map(|(s, _)| (service_path(&s.id), s)).collect();
+            for path in self.services.keys().filter(|path| !now.contains_key(*path)) {
+                server.remove::<ServiceObject, _>(path).await?;
+            }
+            for (path, service) in &now {
+                match self.services.get(path) {
+                    Some(before) if before == service => {}
+                    Some(_) => {
+                        let shown = server.interface::<_, ServiceObject>(path).await?;
+                        shown.get_mut().await.0 = service.clone();
+                        let names = [
+                            "Bundle",
+                            "Guest",
+                            "GuestName",
+                            "Host",
+                            "Address",
+                            "LifeState",
+                            "Wanted",
+                            "Name",
+                            "Generation",
+                            "Enablement",
+                            "Frozen",
+                        ];
+                        changed::<ServiceObject>(&self.connection, server, path, &names).await?;
+                    }
+                    None => {
+                        server.at(path, ServiceObject(service.clone())).await?;
+                    }
+                }
+            }
+            self.services = now;
+        }
+        if let Ok(rows) = self.requests.guest_rows(None, false).await {
+            let now: BTreeMap<_, _> = rows.into_iter().map(|g| (guest_path(g.summary.id), g)).collect();
+            for path in self.guests.keys().filter(|path| !now.contains_key(*path)) {
+                server.remove::<GuestObject, _>(path).await?;
+            }
+            for (path, guest) in &now {
+                match self.guests.get(path) {
+                    Some(before) if before == guest => {}
+                    Some(_) => {
+                        let shown = server.interface::<_, GuestObject>(path).await?;
+                        shown.get_mut().await.0 = guest.clone();
+                        let names = ["Name", "Host", "State", "AgentState", "Addresses", "Services"];
+                        changed::<GuestObject>(&self.connection, server, path, &names).await?;
+                    }
+                    None => {
+                        server.at(path, GuestObject(guest.clone())).await?;
+                    }
+                }
+            }
+            self.guests = now;
+        }
+        Ok(())
+    }
+}
+
+/// Sends PropertiesChanged for these properties of an object, with their values as they are now.
+async fn changed<I: Interface>(
+    connection: &Connection,
+    server: &ObjectServer,
+    path: &OwnedObjectPath,
+    names: &[&'static str],
+) -> zbus::Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let interface = server.interface::<_, I>(path).await?;
+    let emitter = SignalEmitter::new(connection, path)?;
+    let object = interface.get().await;
+    let mut values = HashMap::new();
+    for name in names {
+        let header = None;
+        if let Some(Ok(value)) = object.get(name, server, connection, header, &emitter).await {
+            values.insert(*name, value.into());
+        }
+    }
+    Properties::properties_changed(
+        &emitter,
+        InterfaceName::from(I::name()),
+        values,
+        Default::default(),
+    )
+    .await
+}

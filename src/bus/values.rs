@@ -1,0 +1,232 @@
+//! Options and rows: `a{sv}` in, `a{sv}` out.
+
+use std::collections::HashMap;
+
+use zbus::{OwnedVariant, Variant};
+
+use super::error::BusError;
+use crate::model::service::ServiceRecord;
+use crate::requests::GivenFiles;
+use crate::requests::jobs::JobView;
+use crate::requests::listing::GuestRow;
+
+/// Options of a method.
+pub type Options = HashMap<String, OwnedVariant>;
+/// A row's columns.
+pub type Row = HashMap<String, OwnedVariant>;
+
+/// Refuses options that a method does not know: a misspelt option is never ignored.
+///
+/// # Errors
+/// `InvalidArgument`, naming the option and those that are known.
+pub fn known_only(options: &Options, known: &[&str]) -> Result<(), BusError> {
+    match options.keys().find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(invalid(format!(
+            "option {key:?} is not known here; known are: {}",
+            if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            }
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn invalid(text: String) -> BusError {
+    BusError::new("InvalidArgument", text)
+}
+
+/// A text option.
+///
+/// # Errors
+/// `InvalidArgument` if it is not a text.
+pub fn text(options: &Options, key: &str) -> Result<Option<String>, BusError> {
+    let Some(value) = options.get(key) else {
+        return Ok(None);
+    };
+    match &**value {
+        Variant::Str(text) => Ok(Some(text.as_str().to_owned())),
+        _ => Err(invalid(format!("option {key:?} must be a string"))),
+    }
+}
+
+/// A number option, of any integer type.
+///
+/// # Errors
+/// `InvalidArgument` if it is not a number from 0.
+pub fn number(options: &Options, key: &str) -> Result<Option<u64>, BusError> {
+    let Some(value) = options.get(key) else {
+        return Ok(None);
+    };
+    let number = match &**value {
+        Variant::U8(n) => Some(u64::from(*n)),
+        Variant::U16(n) => Some(u64::from(*n)),
+        Variant::U32(n) => Some(u64::from(*n)),
+        Variant::U64(n) => Some(*n),
+        Variant::I32(n) => u64::try_from(*n).ok(),
+        Variant::I64(n) => u64::try_from(*n).ok(),
+        _ => None,
+    };
+    number
+        .map(Some)
+        .ok_or_else(|| invalid(format!("option {key:?} must be a number from 0")))
+}
+
+/// An option that is `yes` or `no`.
+///
+/// # Errors
+/// `InvalidArgument` if it is something else.
+pub fn yes(options: &Options, key: &str) -> Result<bool, BusError> {
+    match text(options, key)?.as_deref() {
+        Some("yes") => Ok(true),
+        Some("no") | None => Ok(false),
+        Some(other) => Err(invalid(format!(
+            "option {key:?} is {other:?}; it must be yes or no"
+        ))),
+    }
+}
+
+/// The `files` option: names and contents.
+///
+/// # Errors
+/// `InvalidArgument` if it is not `a{say}`.
+pub fn files(options: &Options) -> Result<GivenFiles, BusError> {
+    let Some(value) = options.get("files") else {
+        return Ok(Vec::new());
+    };
+    let wrong = || invalid("option \"files\" must be a{say}: names and contents".to_owned());
+    let value = value.try_clone().map_err(|_| wrong())?;
+    let map: HashMap<String, Vec<u8>> = HashMap::try_from(value).map_err(|_| wrong())?;
+    let mut files: GivenFiles = map.into_iter().collect();
+    files.sort();
+    Ok(files)
+}
+
+/// The `drain` option in milliseconds: `ttl` (or absent) is `None`, `0`, or a duration such as `30s`.
+///
+/// # Errors
+/// `InvalidArgument` if it is none of these.
+pub fn drain(options: &Options) -> Result<Option<u64>, BusError> {
+    let Some(text) = text(options, "drain")? else {
+        return Ok(None);
+    };
+    if text == "ttl" {
+        return Ok(None);
+    }
+    if text == "0" {
+        return Ok(Some(0));
+    }
+    let duration = crate::model::duration::parse(&text).map_err(|why| {
+        invalid(format!(
+            "option \"drain\" is {text:?}: {why}; it must be ttl, 0, or like 30s"
+        ))
+    })?;
+    u64::try_from(duration.as_millis())
+        .map(Some)
+        .map_err(|_| invalid(format!("option \"drain\" is {text:?}: too long")))
+}
+
+fn owned<'a>(value: impl Into<Variant<'a>>) -> OwnedVariant {
+    let value: Variant<'a> = value.into();
+    // Only a file descriptor cannot be owned, and no row has one.
+    OwnedVariant::try_from(value).unwrap_or_else(|_| OwnedVariant::from(0_u8))
+}
+
+fn row<const N: usize>(columns: [(&str, OwnedVariant); N]) -> Row {
+    columns
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+/// A service's row.
+pub fn service_row(s: &ServiceRecord, version: &str) -> Row {
+    row([
+        ("bundle", owned(s.bundle.as_str())),
+        ("version", owned(version)),
+        ("guest", owned(s.guest.to_string())),
+        ("guest_name", owned(s.guest_name.as_str())),
+        ("host", owned(s.host.as_str())),
+        (
+            "address",
+            owned(s.address.map(|a| a.to_string()).unwrap_or_default()),
+        ),
+        ("life_state", owned(life_state(s))),
+        ("wanted", owned(s.wanted.as_str())),
+        ("observed", owned(s.observed.as_str())),
+        ("observed_at", owned(s.observed_at)),
+        ("enablement", owned(s.enablement.as_str())),
+        (
+            "name",
+            owned(s.dns.as_ref().map(|d| d.name.to_string()).unwrap_or_default()),
+        ),
+        ("generation", owned(s.generation.0)),
+        ("frozen", owned(s.frozen.clone().unwrap_or_default())),
+    ])
+}
+
+/// The life state to show: what was seen last.
+pub fn life_state(s: &ServiceRecord) -> &'static str {
+    s.observed.as_str()
+}
+
+/// A guest's row.
+pub fn guest_row(g: &GuestRow) -> Row {
+    let addresses: Vec<String> = g.addresses.iter().map(ToString::to_string).collect();
+    let obstacles: Vec<(String, String)> = g
+        .obstacles
+        .iter()
+        .map(|o| (o.word().to_owned(), o.to_string()))
+        .collect();
+    row([
+        ("name", owned(g.summary.name.as_str())),
+        ("host", owned(g.summary.host.as_str())),
+        ("state", owned(g.summary.state.as_str())),
+        ("agent", owned(g.agent)),
+        (
+            "address",
+            owned(g.address.map(|a| a.to_string()).unwrap_or_default()),
+        ),
+        ("addresses", owned(addresses)),
+        (
+            "persistent",
+            owned(if g.summary.persistent { "yes" } else { "no" }),
+        ),
+        ("services", owned(g.services.clone())),
+        ("obstacles", owned(obstacles)),
+    ])
+}
+
+/// A job's row.
+pub fn job_row(j: &JobView) -> Row {
+    let r = &j.record;
+    row([
+        ("operation", owned(r.operation.as_str())),
+        ("object", owned(r.object.as_str())),
+        ("source", owned(r.source.as_str())),
+        ("target", owned(r.target.as_str())),
+        ("started_by", owned(r.started_by.as_str())),
+        (
+            "state",
+            owned(if r.result.is_some() { "finished" } else { "running" }),
+        ),
+        ("step", owned(j.step.as_str())),
+        ("result", owned(r.result.clone().unwrap_or_default())),
+        ("error_name", owned(r.error_name.as_str())),
+        ("error_details", owned(r.error_details.as_str())),
+        ("started", owned(r.started)),
+        ("finished", owned(r.finished.unwrap_or(0))),
+        ("progress", owned(j.progress)),
+    ])
+}
+
+/// A bundle's row.
+pub fn bundle_row(b: &crate::model::service::BundleRecord) -> Row {
+    row([
+        ("service", owned(b.manifest.service.as_str())),
+        ("version", owned(b.manifest.version.as_str())),
+        ("size", owned(b.size)),
+        ("registered", owned(b.registered)),
+    ])
+}
