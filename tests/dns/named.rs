@@ -76,16 +76,16 @@ impl Named {
 
     /// svc.lab., other.lab. and missing.lab. (which it does not serve) with the right key.
     pub fn primaries(&self) -> DnsPrimaries {
-        self.primaries_with(Some(key("handoverd-key", SECRET)))
+        self.primaries_with(Some(&key("handoverd-key", SECRET)))
     }
 
     /// The same with another key, or none.
-    pub fn primaries_with(&self, key: Option<TsigKey>) -> DnsPrimaries {
+    pub fn primaries_with(&self, key: Option<&TsigKey>) -> DnsPrimaries {
         let zones = ["svc.lab", "other.lab", "missing.lab"]
             .map(|zone| Zone {
                 name: zone.parse().unwrap(),
                 server: self.address(),
-                key: key.clone(),
+                key: key.cloned(),
             })
             .to_vec();
         DnsPrimaries::new(zones, Duration::from_secs(10))
@@ -187,8 +187,8 @@ zone "other.lab" {{ type primary; file "other.lab.zone"; update-policy {{ grant 
     );
     let zone = |records: &str| {
         format!(
-            "$TTL 30\n@ IN SOA ns hostmaster 1 3600 600 86400 5\n@ IN NS ns\nns IN A 127.0.0.1\n_handover.instance IN TXT \
-             \"{token}\"\n{records}"
+            "$TTL 30\n@ IN SOA ns hostmaster 1 3600 600 86400 5\n@ IN NS ns\nns IN A 127.0.0.1\n\
+             _handover.instance IN TXT \"{token}\"\n{records}"
         )
     };
     fs::write(folder.join("named.conf"), config).unwrap();

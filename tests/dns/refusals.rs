@@ -109,7 +109,7 @@ async fn a_key_that_the_server_does_not_accept_tells_what_to_mend() {
             "does not know the TSIG key handoverd-key with hmac-sha512 (BADKEY)",
         ),
     ] {
-        let primaries = named.primaries_with(Some(key));
+        let primaries = named.primaries_with(Some(&key));
         let change = create("web.svc.lab", "10.0.0.1");
         assert_refused(&failure(&primaries, &change).await, says);
         assert_refused(&primaries.read(&change.name).await.unwrap_err(), says);

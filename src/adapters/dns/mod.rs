@@ -1,9 +1,9 @@
 //! The zones' primaries over TCP: names are read there and changed by DNS UPDATE (RFC 2136), signed by TSIG (RFC 8945).
 //!
 //! A change is a compare-and-swap: its prerequisites are the values that must stand there, and one message is all or
-//! nothing. NOERROR is not believed by itself, for a server ignores addresses beside a CNAME and still answers so: after
-//! every update the name is read back. [`message`] builds messages, `answer` holds answers against their requests,
-//! `verdict` says what they mean, `transport` carries them; only this file and `transport` do IO.
+//! nothing. NOERROR is not believed by itself, for a server ignores addresses beside a CNAME and still answers so:
+//! after every update the name is read back. [`message`] builds messages, `answer` holds answers against their
+//! requests, `verdict` says what they mean, `transport` carries them; only this file and `transport` do IO.
 
 mod answer;
 mod key;
@@ -78,8 +78,8 @@ impl DnsPrimaries {
     fn covering(&self, name: &DnsName) -> Result<&Zone, PortError> {
         self.zone(name).ok_or_else(|| {
             PortError::refused(format!(
-                "no configured DNS zone covers {name}: configure its zone with its primary, or give the service another \
-                 name"
+                "no configured DNS zone covers {name}: configure its zone with its primary, or give the service \
+                 another name"
             ))
         })
     }

@@ -38,12 +38,12 @@ pub(super) async fn exchange(
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             return Err(Loss::NotSent(format!(
-                "cannot be reached over TCP: {error}; nothing was sent"
+                "cannot be reached over TCP: {error}; nothing was sent: see that it runs and can be reached"
             )));
         }
         Err(_) => {
             return Err(Loss::NotSent(format!(
-                "took no TCP connection within {} ms; nothing was sent",
+                "took no TCP connection within {} ms; nothing was sent: see that it runs and can be reached",
                 limit.as_millis()
             )));
         }
