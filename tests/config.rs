@@ -1,5 +1,7 @@
 //! What a configuration's text gives: settings, their defaults, and what is said of what is wrong.
 
+#![cfg(test)]
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

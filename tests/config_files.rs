@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: files, drop-ins and key files.
 
+#![cfg(test)]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -1,5 +1,7 @@
 //! The files that are installed beside the daemon: units, D-Bus policy, polkit actions.
 
+#![cfg(test)]
+
 use std::collections::BTreeMap;
 
 use roxmltree::{Document, Node, ParsingOptions};
