@@ -36,7 +36,7 @@ impl From<zbus::Error> for BusError {
 
 impl zbus::DBusError for BusError {
     fn create_reply(&self, call: &Header<'_>) -> zbus::Result<Message> {
-        Message::error(call, self.name())?.build(&(self.text.as_str(),))
+        Message::error(call, self.name()).build(&(self.text.as_str(),))
     }
 
     fn name(&self) -> ErrorName<'_> {

@@ -1,6 +1,6 @@
 //! Serves the API: the root object, and one object for each job, service and guest, kept in step with what is known.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,17 +53,17 @@ pub async fn serve(bus: &Bus, requests: Arc<Requests>) -> zbus::Result<Connectio
         authority,
     };
     let connection = builder
-        .serve_at(ROOT, ObjectManager)?
-        .serve_at(ROOT, manager)?
-        .name(NAME)?
+        .serve_at(ROOT, ObjectManager)
+        .serve_at(ROOT, manager)
+        .name(NAME)
         .build()
         .await?;
     let shown = Shown {
         connection: connection.clone(),
         requests,
         authority,
-        services: BTreeMap::new(),
-        guests: BTreeMap::new(),
+        services: HashMap::new(),
+        guests: HashMap::new(),
     };
     tokio::spawn(shown.keep_in_step());
     Ok(connection)
@@ -74,8 +74,8 @@ struct Shown {
     connection: Connection,
     requests: Arc<Requests>,
     authority: Authority,
-    services: BTreeMap<OwnedObjectPath, ServiceRecord>,
-    guests: BTreeMap<OwnedObjectPath, GuestRow>,
+    services: HashMap<OwnedObjectPath, ServiceRecord>,
+    guests: HashMap<OwnedObjectPath, GuestRow>,
 }
 
 impl Shown {
@@ -173,7 +173,7 @@ impl Shown {
     async fn refresh(&mut self) -> zbus::Result<()> {
         let server = self.connection.object_server();
         if let Ok(rows) = self.requests.service_rows(None, None, usize::MAX).await {
-            let now: BTreeMap<_, _> = rows.into_iter().map(|(s, _)| (service_path(&s.id), s)).collect();
+            let now: HashMap<_, _> = rows.into_iter().map(|(s, _)| (service_path(&s.id), s)).collect();
             for path in self.services.keys().filter(|path| !now.contains_key(*path)) {
                 server.remove::<ServiceObject, _>(path).await?;
             }
@@ -206,7 +206,7 @@ impl Shown {
             self.services = now;
         }
         if let Ok(rows) = self.requests.guest_rows(None, false).await {
-            let now: BTreeMap<_, _> = rows.into_iter().map(|g| (guest_path(g.summary.id), g)).collect();
+            let now: HashMap<_, _> = rows.into_iter().map(|g| (guest_path(g.summary.id), g)).collect();
             for path in self.guests.keys().filter(|path| !now.contains_key(*path)) {
                 server.remove::<GuestObject, _>(path).await?;
             }
