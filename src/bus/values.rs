@@ -117,7 +117,7 @@ pub fn drain(options: &Options) -> Result<Option<u64>, BusError> {
     if text == "0" {
         return Ok(Some(0));
     }
-    let duration = crate::model::duration::parse(&text).map_err(|why| {
+    let duration = crate::model::span::parse(&text).map_err(|why| {
         invalid(format!(
             "option \"drain\" is {text:?}: {why}; it must be ttl, 0, or like 30s"
         ))

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::settings::Settings;
-use super::span;
+use crate::model::span;
 use super::zone::{KeyOrigin, ZoneSettings};
 
 /// Every setting in force, defaults included, for `handoverd --check-config`.

@@ -26,7 +26,6 @@ pub mod network;
 pub mod reading;
 mod section;
 mod settings;
-pub mod span;
 mod zone;
 
 use std::path::Path;

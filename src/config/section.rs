@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::error::{Place, Problem};
 use super::inputs::{Input, Table, Value, dotted};
-use super::span;
+use crate::model::span;
 
 /// A value that was asked for, with the place where it stands.
 #[derive(Debug, Clone)]

@@ -1,7 +1,6 @@
 //! The words of the design as types: parse, don't validate.
 
 pub mod disk;
-pub mod duration;
 pub mod guest;
 pub mod ids;
 pub mod life;
@@ -10,5 +9,6 @@ pub mod name;
 pub mod obstacle;
 pub mod placement;
 pub mod service;
+pub mod span;
 pub mod unit;
 pub mod unit_file;

@@ -20,7 +20,7 @@ impl Requests {
             let inspected = image
                 .seek(SeekFrom::Start(0))
                 .map_err(|e| e.to_string())
-                .and_then(|_| crate::bundle::inspect::inspect(&mut image).map_err(|e| e.to_string()));
+                .and_then(|_| crate::bundle::inspect(&mut image).map_err(|e| e.to_string()));
             (image, inspected)
         })
         .await
