@@ -1,3 +1,4 @@
 //! The ports' implementations: libvirt, the guest agent, DNS and SQLite.
 
 pub mod dns;
+pub mod libvirt;
