@@ -1,1 +1,4 @@
 //! The ports' implementations: libvirt, the guest agent, DNS and SQLite.
+
+pub mod clock;
+pub mod sqlite;
