@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-fn beside(path: &Path, suffix: &str) -> std::path::PathBuf {
+fn beside(path: &Path, suffix: &str) -> PathBuf {
     format!("{}{suffix}", path.display()).into()
 }
 
@@ -174,29 +174,43 @@ async fn a_table_that_is_open_is_refused_to_a_second_daemon() {
     f.reopen();
 }
 
+/// Copies a table and its log while both are in use, as a power cut would leave them.
+fn cut_the_power(f: &Fixture) -> PathBuf {
+    let copy = f.folder.path().join("copy.db");
+    for suffix in ["", "-wal"] {
+        std::fs::copy(beside(&f.path, suffix), beside(&copy, suffix)).unwrap();
+    }
+    copy
+}
+
+fn file_and_log(path: &Path) -> [Vec<u8>; 2] {
+    [path.to_owned(), beside(path, "-wal")].map(|file| std::fs::read(file).unwrap_or_default())
+}
+
 #[tokio::test]
 async fn a_newer_version_is_refused_and_left_as_it_is() {
     let f = Fixture::new().await;
-    drop(f.table);
     let other = rusqlite::Connection::open(&f.path).unwrap();
     other.pragma_update(None, "user_version", 9).unwrap();
-    drop(other);
-    let before = std::fs::read(&f.path).unwrap();
-    let text = SqliteTable::open(&f.path).unwrap_err().to_string();
-    assert!(text.contains("version 9") && text.contains("up to 1"), "{text}");
-    assert!(before == std::fs::read(&f.path).unwrap());
+    // Once with the version in the log only, once in the file itself.
+    let killed = cut_the_power(&f);
+    drop((other, f.table));
+    for path in [&killed, &f.path] {
+        let before = file_and_log(path);
+        let text = SqliteTable::open(path).unwrap_err().to_string();
+        assert!(text.contains("version 9") && text.contains("up to 1"), "{text}");
+        assert!(before == file_and_log(path), "{} was changed", path.display());
+    }
 }
 
 /// Opens a file that must be refused as damaged, and must not have changed.
 fn assert_damaged(path: &Path, how: &str) {
-    let files = [path.to_owned(), beside(path, "-wal")];
-    let read = || files.clone().map(|file| std::fs::read(file).unwrap_or_default());
-    let before = read();
+    let before = file_and_log(path);
     match SqliteTable::open(path) {
         Err(OpenError::Damaged { why, .. }) => assert!(!why.is_empty()),
         other => panic!("{how}: {other:?}"),
     }
-    assert!(before == read(), "{how}: the file was changed");
+    assert!(before == file_and_log(path), "{how}: the file was changed");
     assert!(!beside(path, ".new").exists());
 }
 
@@ -223,6 +237,7 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
         ("header flipped", flip(0, 16)),
         ("schema flipped", flip(100, 140)),
         ("a table's page flipped", flip(page, page + 16)),
+        ("only the count of free pages wrong", flip(36, 40)),
         ("every page but the first flipped", flip(page, whole.len())),
     ] {
         std::fs::write(&f.path, bytes).unwrap();
@@ -237,11 +252,7 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 async fn a_killed_daemons_log_beside_a_damaged_file_is_left_too() {
     let f = Fixture::new().await;
     f.deploy("web").await;
-    // What a power cut leaves: the file and its log, copied while both are in use.
-    let copy = f.folder.path().join("copy.db");
-    for suffix in ["", "-wal"] {
-        std::fs::copy(beside(&f.path, suffix), beside(&copy, suffix)).unwrap();
-    }
+    let copy = cut_the_power(&f);
     let log = std::fs::read(beside(&copy, "-wal")).unwrap();
     let whole = std::fs::read(&copy).unwrap();
     assert!(log.len() > 4096);
