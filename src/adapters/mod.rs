@@ -1,4 +1,6 @@
 //! The ports' implementations: libvirt, the guest agent, DNS and SQLite.
 
+pub mod clock;
 pub mod dns;
 pub mod libvirt;
+pub mod sqlite;

@@ -1,0 +1,9 @@
+//! The service table on SQLite: its contract (`handoverd::ports::Table`), and what its file survives.
+
+// Every function here is part of a test; clippy knows only those marked #[test].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod contract;
+mod file;
+mod handovers;
+mod records;

@@ -1,0 +1,327 @@
+//! Records that the tests write, and a table in a folder of its own.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use handoverd::adapters::sqlite::SqliteTable;
+use handoverd::handover::goals::{Goal, Kind};
+use handoverd::handover::machine::{Direction, Phase, State};
+use handoverd::handover::record::{Duty, Facts, Handover, Place, Reason};
+use handoverd::model::disk::{BundleDisk, DiskSerial, ScsiAddress};
+use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
+use handoverd::model::life::{Enablement, LifeState};
+use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
+use handoverd::model::name::Owner;
+use handoverd::model::placement::PlacedFile;
+use handoverd::model::service::{BundleRecord, ServiceRecord};
+use handoverd::ports::{Commit, JobRecord, JournalEntry, Table};
+use uuid::Uuid;
+
+/// A table in a temporary folder, with the bundles 1 and 2 of `web` and `api` registered.
+pub struct Fixture {
+    pub table: SqliteTable,
+    pub path: PathBuf,
+    pub folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("table.db");
+        let table = SqliteTable::open(&path).unwrap();
+        for bundle in [bundle("web", 1), bundle("web", 2), bundle("api", 3)] {
+            table.put_bundle(&bundle).await.unwrap();
+        }
+        Self { table, path, folder }
+    }
+
+    /// Closes the table and opens it again.
+    pub fn reopen(self) -> Self {
+        let Self { table, path, folder } = self;
+        drop(table);
+        let table = SqliteTable::open(&path).unwrap();
+        Self { table, path, folder }
+    }
+
+    /// Deploys a service to guest 1 as generation 1.
+    pub async fn deploy(&self, name: &str) -> ServiceRecord {
+        let handover = self
+            .table
+            .begin(&job("deploy"), &handover(name, Kind::Deploy, 1))
+            .await
+            .unwrap();
+        let row = service(name, 1, 1);
+        self.commit(&handover, &row, None).await;
+        self.table
+            .finish(&done(&handover), &ended(&handover, "done"), &entry("end"))
+            .await
+            .unwrap();
+        row
+    }
+
+    /// Begins a move of a service to guest 2 that gives it this generation.
+    pub async fn begin_move(&self, name: &str, generation: u64) -> Handover {
+        self.table
+            .begin(&job("move"), &handover(name, Kind::Move, generation))
+            .await
+            .unwrap()
+    }
+
+    pub async fn commit(&self, handover: &Handover, row: &ServiceRecord, duty: Option<&Duty>) {
+        self.table
+            .commit(commit(handover, row, duty, &entry("commit")))
+            .await
+            .unwrap();
+    }
+
+    /// All of one column, read by another program.
+    pub fn column(&self, sql: &str) -> Vec<String> {
+        let other = rusqlite::Connection::open(&self.path).unwrap();
+        let mut statement = other.prepare(sql).unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+}
+
+pub fn commit<'a>(
+    handover: &'a Handover,
+    service: &'a ServiceRecord,
+    duty: Option<&'a Duty>,
+    entry: &'a JournalEntry,
+) -> Commit<'a> {
+    Commit {
+        handover,
+        service,
+        duty,
+        entry,
+    }
+}
+
+pub fn id(name: &str) -> ServiceId {
+    name.parse().unwrap()
+}
+
+pub fn digest(number: u8) -> Digest {
+    Digest::from_sha256(&[number; 32])
+}
+
+pub fn guest(number: u128) -> GuestId {
+    GuestId(Uuid::from_u128(number))
+}
+
+pub fn secret() -> PlacedFile {
+    PlacedFile {
+        path: "/etc/web/key".to_owned(),
+        content: vec![0, 255, 10, 195],
+        mode: 0o640,
+        owner: "root".to_owned(),
+        group: "web".to_owned(),
+    }
+}
+
+pub fn bundle(name: &str, number: u8) -> BundleRecord {
+    BundleRecord {
+        digest: digest(number),
+        size: 8192,
+        manifest: Manifest {
+            service: id(name),
+            version: format!("1.{number}"),
+            units: vec!["web@1.service".parse().unwrap()],
+            check: Some(Check {
+                probe: CheckProbe::Tcp("127.0.0.1".to_owned(), 80),
+                interval: Duration::from_millis(500),
+                timeout: Duration::from_secs(30),
+                successes: 3,
+            }),
+            dns: Some(dns(name)),
+            user: Some("web".to_owned()),
+            config: Vec::new(),
+            secrets: vec![EnvironmentFile {
+                name: "key".to_owned(),
+                path: "/etc/web/key".to_owned(),
+                mode: 0o640,
+                owner: "root".to_owned(),
+                group: "web".to_owned(),
+            }],
+            ports: vec![80],
+            overlap: true,
+            movable: true,
+        },
+        units: vec![UnitFile {
+            name: "web@.service".parse().unwrap(),
+            text: "[Service]\nExecStart=/opt/web/bin/web \"%i\"\n".to_owned(),
+        }],
+        registered: 1_000 + u64::from(number),
+    }
+}
+
+fn dns(name: &str) -> DnsEntry {
+    DnsEntry {
+        name: format!("{name}.svc.lab").parse().unwrap(),
+        ttl: 30,
+    }
+}
+
+/// A service's row on that guest.
+pub fn service(name: &str, generation: u64, home: u128) -> ServiceRecord {
+    ServiceRecord {
+        id: id(name),
+        bundle: digest(1),
+        guest: guest(home),
+        guest_name: format!("vm{home}"),
+        host: "hv1".parse().unwrap(),
+        address: Some("192.0.2.7".parse().unwrap()),
+        wanted: LifeState::Accessible,
+        observed: LifeState::Running,
+        observed_at: 5_000,
+        enablement: Enablement::Disabled,
+        dns: Some(dns(name)),
+        generation: Generation(generation),
+        uid: Some(998),
+        frozen: None,
+        files: vec![secret()],
+    }
+}
+
+pub fn duty(name: &str, home: u128, generation: u64) -> Duty {
+    Duty {
+        service: id(name),
+        guest: guest(home),
+        digest: digest(1),
+        generation: Generation(generation),
+        serve_until: 9_000,
+        files: vec![PlacedFile {
+            content: vec![7; 3],
+            ..secret()
+        }],
+    }
+}
+
+fn place(number: u128) -> Place {
+    Place {
+        guest: guest(number),
+        guest_name: format!("vm{number}"),
+        host: "hv1".parse().unwrap(),
+        digest: digest(1),
+    }
+}
+
+/// A handover to guest 2 (a deploy: to guest 1) with every field of its facts in use.
+pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
+    let deploy = kind == Kind::Deploy;
+    Handover {
+        id: HandoverId(Uuid::new_v4()),
+        job: JobId(0),
+        kind,
+        service: id(name),
+        source: (!deploy).then(|| place(1)),
+        target: place(if deploy { 1 } else { 2 }),
+        generation: Generation(generation),
+        state: State::first(kind),
+        committed: false,
+        reason: Some(Reason::new("CheckFailed", "it answers 503")),
+        facts: Facts {
+            name: Some(dns(name).name),
+            ttl: 30,
+            overlap: true,
+            life: LifeState::Accessible,
+            observed: Some(LifeState::Accessible),
+            enablement: Enablement::Enabled,
+            uid: Some(998),
+            target_address: Some("2001:db8::7".parse().unwrap()),
+            old_addresses: vec!["192.0.2.6".parse().unwrap()],
+            old_ttl: 60,
+            old_owner: Some(Owner {
+                generation: Generation(generation),
+                host: "hv1".parse().unwrap(),
+                guest: guest(1),
+            }),
+            sent: false,
+            published_at: Some(4_000),
+            disk: Some(BundleDisk {
+                serial: DiskSerial::of(&id(name), &digest(1)),
+                source: "/pool/a.squashfs".to_owned(),
+                target: "sdc".to_owned(),
+                address: ScsiAddress {
+                    controller: 1,
+                    unit: 2,
+                },
+            }),
+            displaced: None,
+            files: vec![secret()],
+        },
+    }
+}
+
+/// The handover, at this goal.
+pub fn at(handover: &Handover, goal: Goal) -> Handover {
+    Handover {
+        state: State::At {
+            direction: Direction::Forward,
+            goal,
+            phase: Phase::Acting,
+            tries: 2,
+        },
+        ..handover.clone()
+    }
+}
+
+pub fn done(handover: &Handover) -> Handover {
+    Handover {
+        state: State::Done { owed: true },
+        ..handover.clone()
+    }
+}
+
+pub fn undone(handover: &Handover) -> Handover {
+    Handover {
+        state: State::Undone,
+        ..handover.clone()
+    }
+}
+
+pub fn stuck(handover: &Handover) -> Handover {
+    Handover {
+        state: State::Stuck {
+            direction: Direction::Back,
+            goal: Goal::Publish,
+        },
+        ..handover.clone()
+    }
+}
+
+pub fn job(operation: &str) -> JobRecord {
+    JobRecord {
+        id: JobId(0),
+        operation: operation.to_owned(),
+        object: "web".to_owned(),
+        source: "vm1".to_owned(),
+        target: "vm2".to_owned(),
+        started_by: "uid 0".to_owned(),
+        started: 2_000,
+        finished: None,
+        result: None,
+        error_name: String::new(),
+        error_details: String::new(),
+    }
+}
+
+/// The job of a handover, ended with this result.
+pub fn ended(handover: &Handover, result: &str) -> JobRecord {
+    JobRecord {
+        id: handover.job,
+        finished: Some(3_000),
+        result: Some(result.to_owned()),
+        error_name: "CheckFailed".to_owned(),
+        error_details: "it answers 503".to_owned(),
+        ..job("move")
+    }
+}
+
+pub fn entry(text: &str) -> JournalEntry {
+    JournalEntry {
+        at: 2_500,
+        step: "stage".to_owned(),
+        text: text.to_owned(),
+    }
+}
