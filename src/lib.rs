@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod handover;
 pub mod model;
 pub mod plan;

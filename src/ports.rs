@@ -290,10 +290,12 @@ pub trait Table: Send + Sync {
     async fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), TableError>;
 
     /// Makes a job and its handover in one transaction, and so reserves the service: `Busy` while another handover of
-    /// it has not been recorded, undone or abandoned. A duty of the service on the target guest is deleted in the
-    /// same transaction and handed over as `facts.displaced`. The handover's `job` is filled in.
+    /// it has not been recorded, undone or abandoned, `Conflict` where its generation does not follow on the service's. A
+    /// deploy or move deletes a duty of the service on its target guest in the same transaction and hands it over as
+    /// `facts.displaced`. The handover's `job` is filled in.
     async fn begin(&self, job: &JobRecord, handover: &Handover) -> Result<Handover, TableError>;
-    /// Saves a handover with a journal entry.
+    /// Saves a handover with a journal entry. A stuck one that is saved in a state `At` is taken up again: its job has
+    /// no result any more, and the service is thawed.
     async fn save(&self, handover: &Handover, entry: &JournalEntry) -> Result<(), TableError>;
     /// The commit in the table; the reservation ends here.
     async fn commit(&self, commit: Commit<'_>) -> Result<(), TableError>;
@@ -302,20 +304,6 @@ pub trait Table: Send + Sync {
     /// Ends a job: `result` and error as in [`JobRecord`]; an `Undone` handover gives its displaced duty back. The
     /// reservation ends unless the handover is stuck; then the service is frozen with the reason.
     async fn finish(
-        &self,
-        handover: &Handover,
-        job: &JobRecord,
-        entry: &JournalEntry,
-    ) -> Result<(), TableError>;
-    /// Takes up a stuck handover again: its job has no result any more, the service stays reserved.
-    async fn reopen(
-        &self,
-        handover: &Handover,
-        job: &JobRecord,
-        entry: &JournalEntry,
-    ) -> Result<(), TableError>;
-    /// Ends a stuck job for good: the reservation ends and the service is no longer frozen.
-    async fn abandon(
         &self,
         handover: &Handover,
         job: &JobRecord,

@@ -1,1 +1,91 @@
-fn main() {}
+//! The daemon's program: arguments, logging, and the exit code.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use handoverd::config::{self, LogLevel};
+use handoverd::daemon;
+
+/// Exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h): systemd does not restart after it.
+const EX_CONFIG: u8 = 78;
+
+/// Moves services between libvirt virtual machines without their users noticing.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// The configuration file; `*.toml` in the folder `<its name without .toml>.d` beside it are read after it.
+    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+    config: PathBuf,
+    /// Reads the configuration, says what is in force, and exits: 0 if it can be used, 78 if not.
+    #[arg(long)]
+    check_config: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = match config::load(&arguments.config) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("handoverd: {error}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    if arguments.check_config {
+        print!("{}", config::describe(&settings));
+        return ExitCode::SUCCESS;
+    }
+    log_to(settings.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("handoverd: threads cannot be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(daemon::run(settings)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("handoverd: {}", chain(&error));
+            tracing::error!("{}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs to the journal where the service manager has connected it, else to standard error.
+fn log_to(level: LogLevel) {
+    let filter = EnvFilter::try_from_env("HANDOVERD_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("handoverd={0},warn", level.as_str())));
+    let registry = tracing_subscriber::registry().with(filter);
+    let journal = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    match journal {
+        Some(journal) => registry.with(journal).init(),
+        None => {
+            let stderr = tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(false);
+            registry.with(stderr).init();
+        }
+    }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

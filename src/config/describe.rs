@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 
 use super::settings::Settings;
-use crate::model::span;
 use super::zone::{KeyOrigin, ZoneSettings};
+use crate::model::span;
 
 /// Every setting in force, defaults included, for `handoverd --check-config`.
 ///

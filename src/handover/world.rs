@@ -20,6 +20,8 @@ use crate::ports::{Clock, Fault, Guest, Hypervisor, NameServer, PortError, Table
 pub struct Limits {
     /// Deadlines by goal, forward.
     pub deadlines: HashMap<Goal, Duration>,
+    /// How long a service without a check of its own has to be seen up.
+    pub confirm: Duration,
     /// Deadline of every undo.
     pub undo: Duration,
     /// Added to the old TTL before a source is stopped.
@@ -36,7 +38,7 @@ impl Limits {
                 manifest
                     .check
                     .as_ref()
-                    .map_or(Duration::from_secs(30), |check| check.timeout),
+                    .map_or(self.confirm, |check| check.timeout),
             ),
             (_, goal) => Some(
                 self.deadlines

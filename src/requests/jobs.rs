@@ -187,7 +187,7 @@ impl Jobs {
         record.error_name.clear();
         record.error_details.clear();
         let entry = self.entry("an operator resumes it");
-        self.world.table.reopen(&handover, &record, &entry).await?;
+        self.world.table.save(&handover, &entry).await?;
         self.spawn(handover, record);
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Jobs {
         record.finished = Some(self.world.clock.now());
         self.world
             .table
-            .abandon(&handover, &record, &self.entry(&format!("abandoned by {who}")))
+            .finish(&handover, &record, &self.entry(&format!("abandoned by {who}")))
             .await?;
         if let Some(job) = self.job(id) {
             job.view.send_modify(|view| view.record = record);

@@ -64,7 +64,9 @@ pub fn begin(tx: &Transaction<'_>, job: &JobRecord, mut handover: Handover) -> O
     handover.job = JobId(
         u64::try_from(number).map_err(|_| TableError::Storage(format!("job number {number} is negative")))?,
     );
-    handover.facts.displaced = take_duty(tx, &handover.service, handover.target.guest)?;
+    if matches!(handover.kind, Kind::Deploy | Kind::Move) {
+        handover.facts.displaced = take_duty(tx, &handover.service, handover.target.guest)?;
+    }
     rows::put_handover(tx, &handover, true, true)?;
     Ok(handover)
 }
@@ -215,7 +217,8 @@ fn check_free(tx: &Transaction<'_>, service: &ServiceId) -> Outcome<()> {
     })
 }
 
-/// Refuses unless the handover's generation follows on the service's: absent for a deploy, one less for all others.
+/// Refuses unless the handover's generation follows on the service's: absent for a deploy, one less where the handover
+/// commits to a new place or bundle, the same where the service stays what it is.
 fn check_generation(tx: &Transaction<'_>, handover: &Handover) -> Outcome<()> {
     let service = &handover.service;
     let stands: Option<i64> = tx
@@ -231,7 +234,8 @@ fn check_generation(tx: &Transaction<'_>, handover: &Handover) -> Outcome<()> {
         (_, None) => Err(conflict(format!(
             "there is no service {service}: deploy it first"
         ))),
-        (_, Some(stands)) if stands.checked_add(1) == Some(wanted) => Ok(()),
+        (Kind::Move | Kind::Replace, Some(stands)) if stands.checked_add(1) == Some(wanted) => Ok(()),
+        (Kind::Start | Kind::Stop | Kind::Remove, Some(stands)) if stands == wanted => Ok(()),
         (_, Some(stands)) => Err(conflict(format!(
             "service {service} is at generation {stands}, so generation {wanted} does not follow on it: it was \
              changed meanwhile; look again and ask anew"

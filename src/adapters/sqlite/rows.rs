@@ -141,7 +141,8 @@ pub fn drop_unused_files(tx: &Transaction<'_>) -> Outcome<()> {
     tx.prepare_cached(
         "DELETE FROM file_set WHERE
              NOT EXISTS (SELECT 1 FROM service  WHERE files = file_set.digest)
-         AND NOT EXISTS (SELECT 1 FROM handover WHERE files = file_set.digest)
+         AND NOT EXISTS (SELECT 1 FROM handover WHERE target_files = file_set.digest)
+         AND NOT EXISTS (SELECT 1 FROM handover WHERE source_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM handover WHERE displaced_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM duty     WHERE files = file_set.digest)",
     )?
@@ -303,25 +304,24 @@ pub fn put_handover(
     keep_files: bool,
 ) -> Outcome<()> {
     let mut bare = handover.clone();
-    let files = std::mem::take(&mut bare.facts.files);
+    let target = std::mem::take(&mut bare.target.files);
+    let source = bare.source.as_mut().map(|place| std::mem::take(&mut place.files));
     let displaced = bare
         .facts
         .displaced
         .as_mut()
         .map(|duty| std::mem::take(&mut duty.files));
-    let (files, displaced) = if keep_files {
-        (
-            put_files(tx, &files)?,
-            put_files(tx, displaced.as_deref().unwrap_or_default())?,
-        )
-    } else {
-        (None, None)
+    let kept = |files: Option<Vec<PlacedFile>>| match files {
+        Some(files) if keep_files => put_files(tx, &files),
+        _ => Ok(None),
     };
+    let (target, source, displaced) = (kept(Some(target))?, kept(source)?, kept(displaced)?);
     tx.prepare_cached(
-        "INSERT INTO handover (job, id, service, reserved, format, record, files, displaced_files)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO handover (job, id, service, reserved, format, record, target_files, source_files, displaced_files)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (job) DO UPDATE SET reserved = excluded.reserved, format = excluded.format,
-             record = excluded.record, files = excluded.files, displaced_files = excluded.displaced_files",
+             record = excluded.record, target_files = excluded.target_files,
+             source_files = excluded.source_files, displaced_files = excluded.displaced_files",
     )?
     .execute(params![
         to_sql("job", handover.job.0)?,
@@ -330,14 +330,16 @@ pub fn put_handover(
         reserved,
         FORMAT,
         to_json("a handover", &bare)?,
-        files,
+        target,
+        source,
         displaced,
     ])?;
     Ok(())
 }
 
 /// The columns that [`handover`] reads.
-pub const HANDOVER: &str = "SELECT job, format, record, files, displaced_files FROM handover";
+pub const HANDOVER: &str =
+    "SELECT job, format, record, target_files, source_files, displaced_files FROM handover";
 
 /// A handover from its row.
 pub fn handover(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<Handover> {
@@ -351,7 +353,10 @@ pub fn handover(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<Handover> {
     }
     let record: String = row.get("record")?;
     let mut handover: Handover = from_json(&format!("the handover of job {job}"), &record)?;
-    handover.facts.files = get_files(tx, row.get("files")?)?;
+    handover.target.files = get_files(tx, row.get("target_files")?)?;
+    if let Some(place) = handover.source.as_mut() {
+        place.files = get_files(tx, row.get("source_files")?)?;
+    }
     if let Some(duty) = handover.facts.displaced.as_mut() {
         duty.files = get_files(tx, row.get("displaced_files")?)?;
     }

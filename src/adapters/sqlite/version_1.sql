@@ -61,13 +61,15 @@ CREATE TABLE handover (
     service         TEXT NOT NULL,
     reserved        INTEGER NOT NULL CHECK (reserved IN (0, 1)),
     format          INTEGER NOT NULL, -- of record
-    record          TEXT NOT NULL,    -- JSON, without the two sets of files
-    files           TEXT REFERENCES file_set (digest),
+    record          TEXT NOT NULL,    -- JSON, without the sets of files
+    target_files    TEXT REFERENCES file_set (digest),
+    source_files    TEXT REFERENCES file_set (digest),
     displaced_files TEXT REFERENCES file_set (digest)
 ) STRICT;
 -- The reservation: at most one handover of a service holds it.
 CREATE UNIQUE INDEX reservation ON handover (service) WHERE reserved = 1;
-CREATE INDEX handover_by_files ON handover (files) WHERE files IS NOT NULL;
+CREATE INDEX handover_by_target ON handover (target_files) WHERE target_files IS NOT NULL;
+CREATE INDEX handover_by_source ON handover (source_files) WHERE source_files IS NOT NULL;
 CREATE INDEX handover_by_displaced ON handover (displaced_files) WHERE displaced_files IS NOT NULL;
 
 CREATE TABLE duty (

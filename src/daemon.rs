@@ -1,0 +1,194 @@
+//! The daemon: ports put together, requests taken, until it is told to stop.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+
+use crate::adapters::clock::SystemClock;
+use crate::adapters::dns::{DnsPrimaries, InvalidKey, TsigKey, Zone};
+use crate::adapters::guest_agent::{AgentChannel, GuestAgent};
+use crate::adapters::libvirt::{HostConfig, LibvirtHosts, Timeouts};
+use crate::adapters::sqlite::{OpenError, SqliteTable};
+use crate::bus::server::{self, Bus};
+use crate::config::{self, BusAddress, Settings};
+use crate::handover::goals::Goal;
+use crate::handover::world::{Limits, World};
+use crate::model::ids::{GuestId, InvalidId};
+use crate::model::name::DnsName;
+use crate::ports::PortError;
+use crate::requests::Requests;
+use crate::requests::jobs::Jobs;
+use crate::requests::refusal::Refusal;
+
+/// How long one DNS exchange may take.
+const DNS_EXCHANGE: Duration = Duration::from_secs(5);
+/// How long an undo may take before its handover is stuck.
+const UNDO: Duration = Duration::from_secs(300);
+
+/// Why the daemon does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The table cannot be opened.
+    #[error("the service table cannot be opened")]
+    Table(#[from] OpenError),
+    /// The state directory cannot be made.
+    #[error("the state directory {0} cannot be made")]
+    StateDir(PathBuf, #[source] std::io::Error),
+    /// libvirt cannot be used.
+    #[error("libvirt cannot be used")]
+    Libvirt(#[source] PortError),
+    /// A key is not valid.
+    #[error("the TSIG key of zone {0} is not valid")]
+    Key(String, #[source] InvalidKey),
+    /// A key's name is not valid.
+    #[error("the name of the TSIG key of zone {0} is not valid")]
+    KeyName(String, #[source] InvalidId),
+    /// The bus cannot be used.
+    #[error("the bus cannot be used; is dbus running, and is packaging's org.handoverd1.conf installed?")]
+    Bus(#[from] zbus::Error),
+    /// The journal cannot be read.
+    #[error("unfinished handovers cannot be read")]
+    Unfinished(#[source] Refusal),
+    /// A signal handler cannot be set.
+    #[error("signals cannot be handled")]
+    Signals(#[source] std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT. A handover under way stays in the journal and is taken up at the next start.
+///
+/// # Errors
+/// What keeps the daemon from running.
+pub async fn run(settings: Settings) -> Result<(), DaemonError> {
+    let state_dir = settings.state_dir.clone();
+    std::fs::create_dir_all(&state_dir).map_err(|e| DaemonError::StateDir(state_dir, e))?;
+    let table = Arc::new(SqliteTable::open(&settings.table())?);
+    let libvirt = Arc::new(libvirt(&settings).map_err(DaemonError::Libvirt)?);
+    let networks = settings.networks.clone();
+    let world = Arc::new(World::new(
+        libvirt.clone(),
+        Arc::new(GuestAgent::new(Channel(libvirt))),
+        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE)),
+        table,
+        Arc::new(SystemClock),
+        limits(&settings),
+        Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+        settings.host.clone(),
+    ));
+    let jobs = Jobs::new(
+        world.clone(),
+        usize::from(settings.jobs.parallel),
+        settings.jobs.keep,
+    );
+    let requests = Arc::new(Requests { world, jobs });
+    let bus = match &settings.bus {
+        BusAddress::System => Bus::System,
+        BusAddress::Session => Bus::Session,
+        BusAddress::Address(address) => Bus::At(address.clone()),
+    };
+    let connection = server::serve(&bus, requests.clone()).await?;
+    let taken_up = requests
+        .take_up_unfinished()
+        .await
+        .map_err(DaemonError::Unfinished)?;
+    let duties = tokio::spawn({
+        let requests = requests.clone();
+        async move { requests.carry_duties().await }
+    });
+    notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(host = %settings.host, taken_up, "ready");
+    stop_signal().await.map_err(DaemonError::Signals)?;
+    notify(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping; handovers under way are taken up at the next start");
+    duties.abort();
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "the bus connection was closed already");
+    }
+    Ok(())
+}
+
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "the service manager was not told");
+    }
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    Ok(())
+}
+
+fn libvirt(settings: &Settings) -> Result<LibvirtHosts, PortError> {
+    let hosts = settings
+        .hosts
+        .iter()
+        .map(|h| HostConfig {
+            id: h.name.clone(),
+            uri: h.uri.clone(),
+            pool: settings.pool.clone(),
+        })
+        .collect();
+    LibvirtHosts::connect(hosts, Timeouts::default())
+}
+
+fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
+    let zone = |z: &config::ZoneSettings| {
+        let key = match &z.key {
+            Some(key) => {
+                let wrong = |e| DaemonError::Key(z.name.to_string(), e);
+                let name: DnsName = key.name.parse().map_err(|e| DaemonError::KeyName(z.name.to_string(), e))?;
+                let algorithm = key.algorithm.as_str().parse().map_err(wrong)?;
+                let secret = base64::engine::general_purpose::STANDARD.encode(key.secret.expose());
+                Some(TsigKey::new(name, algorithm, &secret).map_err(wrong)?)
+            }
+            None => None,
+        };
+        Ok(Zone {
+            name: z.name.clone(),
+            server: z.server,
+            key,
+        })
+    };
+    settings.zones.iter().map(zone).collect()
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let d = &settings.deadlines;
+    let deadlines = HashMap::from([
+        (Goal::Reserve, d.reserve),
+        (Goal::Observe, d.observe),
+        (Goal::Stage, d.stage),
+        (Goal::Quiesce, d.stop),
+        (Goal::Switch, d.stage),
+        (Goal::Start, d.start),
+        (Goal::Publish, d.publish),
+        (Goal::Unpublish, d.publish),
+        (Goal::Record, d.publish),
+        (Goal::Retire, d.retire),
+        (Goal::Forget, d.publish),
+    ]);
+    Limits {
+        deadlines,
+        confirm: d.confirm,
+        undo: UNDO,
+        drain_margin: settings.drain_margin,
+    }
+}
+
+/// The guest agent's channel is libvirt's.
+struct Channel(Arc<LibvirtHosts>);
+
+#[async_trait::async_trait]
+impl AgentChannel for Channel {
+    async fn command(&self, guest: GuestId, json: &str, timeout: Duration) -> Result<String, PortError> {
+        self.0.agent_command(guest, json, timeout).await
+    }
+}
