@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod dns;
+pub mod guest_agent;
 pub mod libvirt;
 pub mod sqlite;

@@ -1,0 +1,41 @@
+main() {
+  begin
+  survey
+  find_masks
+  umask 022
+  if [ "$wanted" = masked ]; then
+    for unit in $unit_names; do
+      # Nothing of ours to mask, or a file of the operator's in its place: left alone, and the look tells.
+      runs_ours "$unit" && ! exists "$sys/$unit" || continue
+      ln -s -- /dev/null "$sys/$unit" || fail "/etc/systemd/system/$unit cannot be masked"
+    done
+  elif [ -n "$masks" ]; then
+    rm -f -- $masks || fail "a mask cannot be removed"
+  fi
+  if [ "$wanted" = enabled ]; then
+    make_links
+  else
+    drop_links
+  fi
+  show
+  case $wanted in
+    masked)
+      # The mount is never masked: one unit more that is loaded has not been masked in memory.
+      case $out in *LoadState=loaded*LoadState=loaded*) reload ;; esac
+      ;;
+    *)
+      case $out in *LoadState=masked* | *NeedDaemonReload=yes*) reload ;; esac
+      ;;
+  esac
+  look
+  finish done
+}
+
+# link PATH TARGET: a wants link, if the unit file that it points at is ours.
+link() {
+  has "$own" "${2##*/}" || return 0
+  path=$root$1
+  [ -L "$path" ] && [ "$path" -ef "$root$2" ] && return 0
+  [ -d "$wants" ] || mkdir -p -- "$wants" || fail "${wants#"$root"} cannot be made"
+  ln -sfn -- "$2" "$path" || fail "$1 cannot be linked"
+}

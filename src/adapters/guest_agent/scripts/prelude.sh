@@ -1,0 +1,234 @@
+# Runs in a guest as root, under any POSIX sh. The head of every script: Rust has written the values above it.
+# Builtins wherever they do: each process costs milliseconds in an emulated guest.
+set -ufC
+umask 077
+export PATH LC_ALL=C
+nl='
+'
+IFS=$nl
+att=$root/etc/systemd/system.attached
+sys=$root/etc/systemd/system
+run=$root/run/handoverd
+record=$att/handoverd-$service.placed
+out=
+
+say() { printf '%s\n' "$1"; }
+
+# Ends the script: $1 is the result, always the last line.
+finish() {
+  say "result=$1"
+  exit 0
+}
+
+fail() {
+  say "why=$1"
+  finish failed
+}
+
+# Whether something, even a dangling link, is at $1.
+exists() { [ -e "$1" ] || [ -L "$1" ]; }
+
+# Whether the first line of the file $1 is the marker of this service.
+marked() {
+  [ -f "$1" ] || return 1
+  first=
+  IFS= read -r first <"$1" || :
+  [ "$first" = "$marker" ]
+}
+
+# Whether $1 is a mask.
+nulled() { [ -L "$1" ] && [ "$1" -ef /dev/null ]; }
+
+# Sets `file` to the name of the unit file that defines unit $1.
+file_of() {
+  case $1 in
+    *@*) file=${1%%@*}@.${1##*.} ;;
+    *) file=$1 ;;
+  esac
+}
+
+# Whether line $2 is in the list $1, which ends each line.
+has() {
+  case $nl$1 in
+    *"$nl$2$nl"*) return 0 ;;
+  esac
+  return 1
+}
+
+# What was placed here by earlier scripts: sets `recorded_units` (names), `recorded_files`, `recorded_folders`
+# (paths), and `own` (unit files that are there and ours).
+survey() {
+  recorded_units= recorded_files= recorded_folders= own=
+  if marked "$record"; then
+    while IFS=' ' read -r kind path; do
+      case $kind in
+        unit) recorded_units=$recorded_units$path$nl ;;
+        file) recorded_files=$recorded_files$path$nl ;;
+        folder) recorded_folders=$path$nl$recorded_folders ;;
+      esac
+    done <"$record"
+  elif marked "$att/$mount_unit"; then
+    # The record was lost (a power cut): what this placement names is ours.
+    recorded_files=${file_paths:+$file_paths$nl}
+    recorded_folders=$mount_point$nl
+  fi
+  for name in $unit_files $recorded_units; do
+    has "$own" "$name" && continue
+    # An empty file is what a power cut leaves of one.
+    if marked "$att/$name" || { [ -f "$att/$name" ] && [ ! -s "$att/$name" ]; }; then
+      own=$own$name$nl
+    fi
+  done
+}
+
+# Whether unit $1 would be run from our file: it is there, and nothing of higher rank hides it.
+runs_ours() {
+  file_of "$1"
+  has "$own" "$file" || return 1
+  for name in "$1" "$file"; do
+    exists "$sys/$name" && ! marked "$sys/$name" && ! nulled "$sys/$name" && return 1
+  done
+  return 0
+}
+
+# Sets `masks`: paths of masks on our units.
+find_masks() {
+  masks=
+  for unit in $unit_names $own; do
+    file_of "$unit"
+    has "$own" "$file" || continue
+    nulled "$sys/$unit" && ! has "$masks" "$sys/$unit" && masks=$masks$sys/$unit$nl
+    nulled "$sys/$file" && ! has "$masks" "$sys/$file" && masks=$masks$sys/$file$nl
+  done
+}
+
+# Sets `found_links` (paths) and `found_wants` (their folders): wants links of our units, those of the disk of
+# an earlier bundle included.
+find_links() {
+  found_links= found_wants=
+  set +f
+  for path in "$sys"/dev-disk-by*QEMU_HARDDISK_ho*.device.wants/*; do
+    [ -L "$path" ] || continue
+    folder=${path%/*}
+    name=${path##*/}
+    file_of "$name"
+    if has "$own" "$file" || { [ "$folder" = "$wants" ] && has "$unit_names$nl" "$name"; }; then
+      found_links=$found_links$path$nl
+      has "$found_wants" "$folder" || found_wants=$found_wants$folder$nl
+    fi
+  done
+  set -f
+  [ -d "$wants" ] && ! has "$found_wants" "$wants" && found_wants=$found_wants$wants$nl
+  return 0
+}
+
+drop_links() {
+  find_links
+  [ -z "$found_links" ] || rm -f -- $found_links
+  [ -z "$found_wants" ] || rmdir -- $found_wants 2>/dev/null
+  return 0
+}
+
+# Sets `out` to what systemd says of the units and, last, of the mount.
+show() {
+  out=$(systemctl show -p Id,LoadState,ActiveState,SubState,Result,FragmentPath,UnitFileState,NeedDaemonReload,What \
+    -- $unit_names "$mount_unit" $claimers 2>/dev/null)
+}
+
+reload() {
+  systemctl daemon-reload
+  show
+}
+
+# Sets `sums` to the sha256 of the placement's files that are there.
+sum_files() {
+  sums=
+  for path in $paths; do
+    if [ -f "$path" ]; then
+      sums=$(sha256sum -- $paths 2>/dev/null)
+      return 0
+    fi
+  done
+}
+
+# Takes the lock of this service and leaves if a later attempt has been here.
+begin() {
+  [ -d "$run" ] || mkdir -p -- "$run" || fail "$run cannot be made"
+  exec 9>>"$run/$service.lock"
+  flock -w "$patience" 9 || finish busy
+  seen=
+  [ ! -f "$run/$service.attempt" ] || IFS= read -r seen <"$run/$service.attempt"
+  case $seen in
+    '' | *[!0-9]*) seen=0 ;;
+  esac
+  if [ "$seen" -gt "$attempt" ]; then
+    say "seen=$seen"
+    finish superseded
+  fi
+  # Written in place and in one piece, so that a killed script leaves the old number or the new one.
+  printf '%s\n' "$attempt" 1<>"$run/$service.attempt" || fail "$run/$service.attempt cannot be written"
+}
+
+# Sets `source` to whose the mounted device is: that of this bundle, of an earlier one, nobody's any more (it was
+# pulled), or another.
+mounted_source() {
+  if [ "$what" -ef "$device" ]; then
+    source=ours
+  elif [ -e "$what" ]; then
+    source=other
+    set +f
+    for path in "${device%/*}"/*QEMU_HARDDISK_ho*; do
+      [ "$what" -ef "$path" ] && source=earlier
+    done
+    set -f
+  else
+    source=gone
+  fi
+}
+
+# Prints what is here: the answer of every step. Uses `out` if it is fresh.
+look() {
+  survey
+  find_masks
+  find_links
+  [ ! -e "$device" ] || say device=yes
+  for name in $own; do
+    say "present=/etc/systemd/system.attached/$name"
+    ! marked "$sys/$name" || say "present=/etc/systemd/system/$name"
+  done
+  [ ! -f "$record" ] || say "present=${record#"$root"}"
+  for path in $masks; do
+    say "mask=${path##*/}"
+    say "present=${path#"$root"}"
+  done
+  for path in $found_links; do
+    say "link=${path#"$root"}"
+    say "present=${path#"$root"}"
+  done
+  for path in $recorded_files; do
+    ! exists "$root$path" || say "present=$path"
+  done
+  for path in $recorded_folders; do
+    [ ! -d "$root$path" ] || say "present=$path"
+  done
+  sum_files
+  for line in $sums; do
+    say "sum=$line"
+  done
+  if [ -n "$user" ] && uid=$(id -u "$user" 2>/dev/null); then
+    say "uid=$uid"
+  fi
+  [ -n "$out" ] || show
+  source=none
+  case $out in
+    *What=?*)
+      what=${out##*What=}
+      what=${what%%"$nl"*}
+      mounted_source
+      ;;
+  esac
+  say "source=$source"
+  say units=begin
+  say "$out"
+  say units=end
+}

@@ -1,0 +1,30 @@
+main() {
+  begin
+  survey
+  startable=
+  for unit in $unit_names; do
+    runs_ours "$unit" && startable=$startable$unit$nl
+  done
+  if [ -n "$startable" ]; then
+    wait_device
+    if ! timeout "$limit" systemctl start -- $startable; then
+      show
+      again=
+      case $out in *Result=start-limit-hit*) systemctl reset-failed -- $startable "$mount_unit" && again=yes ;; esac
+      case $out in *LoadState=not-found*) systemctl daemon-reload && again=yes ;; esac
+      [ -z "$again" ] || timeout "$limit" systemctl start -- $startable
+      out=
+    fi
+  fi
+  look
+  finish done
+}
+
+# udev needs a moment after a hot-plug: up to 10 seconds.
+wait_device() {
+  tries=200
+  while [ ! -e "$device" ] && [ "$tries" -gt 0 ]; do
+    tries=$((tries - 1))
+    sleep 0.05 2>/dev/null || sleep 1
+  done
+}

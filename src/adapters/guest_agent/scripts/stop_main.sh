@@ -1,0 +1,6 @@
+main() {
+  begin
+  stop
+  look
+  finish done
+}
