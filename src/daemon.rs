@@ -144,7 +144,10 @@ fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
         let key = match &z.key {
             Some(key) => {
                 let wrong = |e| DaemonError::Key(z.name.to_string(), e);
-                let name: DnsName = key.name.parse().map_err(|e| DaemonError::KeyName(z.name.to_string(), e))?;
+                let name: DnsName = key
+                    .name
+                    .parse()
+                    .map_err(|e| DaemonError::KeyName(z.name.to_string(), e))?;
                 let algorithm = key.algorithm.as_str().parse().map_err(wrong)?;
                 let secret = base64::engine::general_purpose::STANDARD.encode(key.secret.expose());
                 Some(TsigKey::new(name, algorithm, &secret).map_err(wrong)?)

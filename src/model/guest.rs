@@ -228,8 +228,8 @@ pub struct ProbeReport {
     pub foreign_units: Vec<String>,
     /// What is mounted at the mount point and not ours.
     pub foreign_mount: Option<String>,
-    /// The mount point, if it exists and is not ours.
-    pub foreign_folder: Option<String>,
+    /// The mount point exists and is not ours.
+    pub foreign_folder: bool,
     /// Config or secret files that are there and not ours.
     pub foreign_files: Vec<String>,
     /// Programs that the check needs and the guest lacks.

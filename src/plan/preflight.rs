@@ -40,7 +40,7 @@ pub fn agent_obstacles(info: &AgentInfo) -> Vec<Obstacle> {
 }
 
 /// What the probe inside the guest found, judged for a service with this user.
-pub fn probe_obstacles(probe: &ProbeReport, user: Option<&str>) -> Vec<Obstacle> {
+pub fn probe_obstacles(probe: &ProbeReport, user: Option<&str>, mount_point: &str) -> Vec<Obstacle> {
     let mut found = Vec::new();
     if probe.systemd < OLDEST_SYSTEMD {
         found.push(Obstacle::SystemdTooOld(probe.systemd));
@@ -60,7 +60,9 @@ pub fn probe_obstacles(probe: &ProbeReport, user: Option<&str>) -> Vec<Obstacle>
     }
     found.extend(probe.foreign_units.iter().cloned().map(Obstacle::ForeignUnit));
     found.extend(probe.foreign_mount.iter().cloned().map(Obstacle::ForeignMount));
-    found.extend(probe.foreign_folder.iter().cloned().map(Obstacle::ForeignFolder));
+    if probe.foreign_folder {
+        found.push(Obstacle::ForeignFolder(mount_point.to_owned()));
+    }
     found.extend(probe.foreign_files.iter().cloned().map(Obstacle::ForeignFile));
     found.extend(probe.missing_tools.iter().cloned().map(Obstacle::NoCheckTool));
     found
@@ -82,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_guest_with_nothing_in_the_way_has_no_obstacles() {
-        assert_eq!(probe_obstacles(&good(), None), vec![]);
+        assert_eq!(probe_obstacles(&good(), None, "/opt/web"), vec![]);
     }
 
     #[test]
@@ -147,7 +149,7 @@ mod tests {
             ),
             (
                 ProbeReport {
-                    foreign_folder: Some("/opt/web".into()),
+                    foreign_folder: true,
                     ..good()
                 },
                 None,
@@ -163,7 +165,7 @@ mod tests {
             ),
         ];
         for (probe, user, obstacle) in cases {
-            assert_eq!(probe_obstacles(&probe, user), vec![obstacle]);
+            assert_eq!(probe_obstacles(&probe, user, "/opt/web"), vec![obstacle]);
         }
     }
 }

@@ -328,7 +328,11 @@ impl Requests {
                     .await;
                     match probe {
                         Ok(probe) => {
-                            let inside = preflight::probe_obstacles(&probe, placement.user.as_deref());
+                            let inside = preflight::probe_obstacles(
+                                &probe,
+                                placement.user.as_deref(),
+                                &placement.mount_point,
+                            );
                             found.extend(
                                 inside
                                     .into_iter()
