@@ -1,0 +1,285 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::commands;
+use super::exit::EXIT_CODES;
+
+const EXAMPLES: &str = "\
+Examples:
+  handoverctl bundle build ./web -o web.img
+  handoverctl deploy web.img --to g1 --config site=site.conf
+  handoverctl move web g2
+  handoverctl services --json
+  handoverctl watch";
+
+/// Moves services between virtual machines, through the handoverd of this host.
+#[derive(Debug, Parser)]
+#[command(
+    name = "handoverctl",
+    version,
+    about,
+    after_help = EXIT_CODES,
+    after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"),
+    disable_help_subcommand = true,
+    max_term_width = 110
+)]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What is to be done.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub struct Global {
+    /// Print JSON for programs (errors too, on standard error)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// The bus to find handoverd on: system, session, or a D-Bus address
+    #[arg(
+        long,
+        global = true,
+        value_name = "BUS",
+        env = "HANDOVERD_BUS",
+        default_value = "system"
+    )]
+    pub bus: String,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Build, inspect, register and list bundles
+    Bundle(commands::bundle::Bundle),
+    /// Put a new service onto a guest
+    Deploy(commands::deploy::Deploy),
+    /// Move a service to another guest without its users noticing
+    Move(commands::moves::Move),
+    /// Give a service a new bundle, on its guest or on another
+    Upgrade(commands::upgrade::Upgrade),
+    /// Remove a service from its guest, its name from DNS and its row from the table
+    Remove(commands::remove::Remove),
+    /// Start a stopped service where it is
+    Start(commands::start::Start),
+    /// Stop a service where it is
+    Stop(commands::stop::Stop),
+    /// List services, or show one
+    Services(commands::services::Services),
+    /// List guests, and what keeps services from them
+    Guests(commands::guests::Guests),
+    /// List jobs, show, follow, cancel, resume or abandon one
+    Jobs(commands::jobs::Jobs),
+    /// Let a stuck job try again (as `jobs resume`)
+    Resume(commands::jobs::Resume),
+    /// Give a stuck job up (as `jobs abandon`)
+    Abandon(commands::jobs::Abandon),
+    /// Print what happens to jobs and services, until Ctrl-C
+    Watch(commands::watch::Watch),
+    /// Print a completion script for a shell
+    Completions(commands::completions::Completions),
+    /// Print the manual page, or write all of them to a folder
+    Man(commands::man::Man),
+}
+
+/// How a command that begins a job waits for it.
+#[derive(Debug, Default, Args)]
+pub struct JobOptions {
+    /// Do not wait for the job's end
+    #[arg(long, conflicts_with = "timeout")]
+    pub no_wait: bool,
+    /// Wait no longer than this (such as 90s, 5m, 1h); the job goes on, the exit code is 5
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// Files of the environment, which are not in the bundle.
+#[derive(Debug, Default, Args)]
+pub struct EnvironmentFiles {
+    /// Content for a config file that the bundle's manifest names
+    #[arg(long, value_name = "NAME=PATH")]
+    pub config: Vec<NamedFile>,
+    /// Content for a secret file that the bundle's manifest names
+    #[arg(long, value_name = "NAME=PATH")]
+    pub secret: Vec<NamedFile>,
+}
+
+/// `NAME=PATH`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The name in the manifest.
+    pub name: String,
+    /// The file on this machine.
+    pub path: PathBuf,
+}
+
+impl FromStr for NamedFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !path.is_empty() => Ok(Self {
+                name: name.to_owned(),
+                path: path.into(),
+            }),
+            _ => Err("it must be NAME=PATH, such as site=./site.conf".to_owned()),
+        }
+    }
+}
+
+/// How long the old copy of a service still serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drain {
+    /// Until resolvers have forgotten the old address.
+    Ttl,
+    /// For this long.
+    For(Duration),
+}
+
+impl Drain {
+    /// The word for the bus: `ttl`, `0`, or seconds such as `30s` (rounded up).
+    pub fn word(self) -> String {
+        match self {
+            Self::Ttl => "ttl".to_owned(),
+            Self::For(Duration::ZERO) => "0".to_owned(),
+            Self::For(time) => {
+                let whole = time.as_secs();
+                let seconds = if time.subsec_nanos() > 0 {
+                    whole.saturating_add(1)
+                } else {
+                    whole
+                };
+                format!("{seconds}s")
+            }
+        }
+    }
+}
+
+impl FromStr for Drain {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "ttl" {
+            return Ok(Self::Ttl);
+        }
+        parse_duration(text)
+            .map(Self::For)
+            .map_err(|_| "it must be ttl, 0, or a time such as 30s or 5m".to_owned())
+    }
+}
+
+/// A time such as `500ms`, `90s`, `5m`, `1h`; a bare number is seconds. At most a year.
+///
+/// # Errors
+/// What it must be.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wrong = || "it must be a time such as 90s, 5m or 1h".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let ms = match unit {
+        "ms" => Some(number),
+        "s" | "" => number.checked_mul(1000),
+        "m" | "min" => number.checked_mul(60_000),
+        "h" => number.checked_mul(3_600_000),
+        _ => return Err(wrong()),
+    };
+    ms.filter(|ms| *ms <= 31_536_000_000)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "it must be a year at most".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_with_their_unit() {
+        for (text, ms) in [
+            ("0", 0),
+            ("500ms", 500),
+            ("90", 90_000),
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+        ] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+        for bad in [
+            "",
+            "s",
+            "-1s",
+            "1.5s",
+            "5 m",
+            "1d",
+            "99999999999999999999s",
+            "9999999h",
+        ] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn drains_are_told_to_the_bus_in_whole_seconds() {
+        for (text, word) in [
+            ("ttl", "ttl"),
+            ("0", "0"),
+            ("0s", "0"),
+            ("30s", "30s"),
+            ("5m", "300s"),
+            ("1500ms", "2s"),
+        ] {
+            assert_eq!(text.parse::<Drain>().unwrap().word(), word);
+        }
+        assert!("never".parse::<Drain>().is_err());
+    }
+
+    #[test]
+    fn files_are_given_as_name_and_path() {
+        let file: NamedFile = "site=/etc/a=b".parse().unwrap();
+        assert_eq!(
+            (file.name.as_str(), file.path.to_str()),
+            ("site", Some("/etc/a=b"))
+        );
+        for bad in ["site", "=x", "site=", ""] {
+            assert!(bad.parse::<NamedFile>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_command_takes_the_options_that_its_examples_use() {
+        for line in [
+            "bundle build ./web -o web.img",
+            "bundle list --json",
+            "deploy web.img --to g1 --stopped --config a=b --secret c=d --no-wait",
+            "move web g2 --drain 30s --timeout 5m",
+            "upgrade web web@2 --to g2 --json",
+            "jobs",
+            "jobs list --service web",
+            "jobs show 7",
+            "jobs --json",
+            "resume 7",
+            "watch --json",
+            "guests g1 --check",
+        ] {
+            let words = std::iter::once("handoverctl").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+}

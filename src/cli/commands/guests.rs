@@ -1,0 +1,41 @@
+//! `handoverctl guests`: the guests that services can be on.
+
+use clap::Args;
+
+use crate::cli::Context;
+use crate::cli::exit::Failure;
+use crate::cli::render::guests;
+
+/// `guests`
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  handoverctl guests
+  handoverctl guests g2 --check")]
+pub struct Guests {
+    /// Only this guest: its name, UUID or IP address
+    guest: Option<String>,
+    /// Look into the guests for what keeps services from them (takes a while)
+    #[arg(long)]
+    check: bool,
+}
+
+impl Guests {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn run(self, context: &Context) -> Result<(), Failure> {
+        let client = context.connect().await?;
+        let list = client.guests(self.guest.as_deref(), self.check).await?;
+        if let (Some(guest), []) = (&self.guest, list.as_slice()) {
+            return Err(Failure::refused(
+                "NoSuchGuest",
+                format!("there is no guest {guest}; see `handoverctl guests`"),
+            ));
+        }
+        context
+            .ui
+            .show(&list, |look| guests::list(&list, self.check, look))
+    }
+}

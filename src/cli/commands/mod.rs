@@ -1,0 +1,15 @@
+//! The commands, one file each.
+
+pub mod bundle;
+pub mod completions;
+pub mod deploy;
+pub mod guests;
+pub mod jobs;
+pub mod man;
+pub mod moves;
+pub mod remove;
+pub mod services;
+pub mod start;
+pub mod stop;
+pub mod upgrade;
+pub mod watch;

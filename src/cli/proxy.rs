@@ -1,0 +1,89 @@
+//! The D-Bus interface as handoverctl calls it; documented in `packaging/dbus/org.handoverd1.xml`.
+
+use std::collections::HashMap;
+
+use zbus::{Fd, OwnedObjectPath, OwnedVariant, Variant};
+
+/// `a{sv}` as it is sent.
+pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
+
+/// `a{sv}` as it comes.
+pub type Properties = HashMap<String, OwnedVariant>;
+
+/// The daemon's bus name.
+pub const BUS_NAME: &str = "org.handoverd1";
+
+/// Its root object.
+pub const ROOT: &str = "/org/handoverd1";
+
+/// Interface of the root object.
+pub const MANAGER: &str = "org.handoverd1.Manager";
+
+/// Interface of a job.
+pub const JOB: &str = "org.handoverd1.Job";
+
+/// Interface of a service.
+pub const SERVICE: &str = "org.handoverd1.Service";
+
+/// Requests and lists. Whatever changes something lets polkit ask the user.
+#[zbus::proxy(
+    interface = "org.handoverd1.Manager",
+    default_service = "org.handoverd1",
+    default_path = "/org/handoverd1"
+)]
+pub trait Manager {
+    #[zbus(allow_interactive_auth)]
+    async fn register_bundle(&self, image: Fd<'_>, options: Options<'_>) -> zbus::Result<String>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn deploy(&self, bundle: &str, target: &str, options: Options<'_>)
+    -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn remove(&self, service: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn start(&self, service: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn stop(&self, service: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(allow_interactive_auth, name = "Move")]
+    async fn move_object(
+        &self,
+        object: &str,
+        target: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn upgrade(
+        &self,
+        service: &str,
+        bundle: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<OwnedObjectPath>;
+
+    async fn list_services(&self, filter: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
+
+    async fn list_guests(&self, filter: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
+
+    async fn list_bundles(&self, filter: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
+
+    async fn list_jobs(&self, filter: Options<'_>) -> zbus::Result<Vec<(u64, Properties)>>;
+}
+
+/// One job.
+#[zbus::proxy(interface = "org.handoverd1.Job", default_service = "org.handoverd1")]
+pub trait Job {
+    #[zbus(allow_interactive_auth)]
+    async fn cancel(&self) -> zbus::Result<()>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn resume(&self) -> zbus::Result<()>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn abandon(&self) -> zbus::Result<()>;
+
+    async fn journal(&self) -> zbus::Result<Vec<(u64, String, String)>>;
+}
