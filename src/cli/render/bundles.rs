@@ -168,6 +168,9 @@ mod tests {
                 size: 8192,
                 manifest: manifest(),
                 unit_files: vec!["web.service".into()],
+                files: 3,
+                unpacked: 100,
+                warnings: vec!["web.service line 4: StateDirectory= is left behind".into()],
             },
             Look::default(),
         );
