@@ -1,0 +1,286 @@
+//! The lab as a test sees it: one lab for all tests, one test at a time, each begins with no service.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The one lab of the tests, held by one test.
+pub struct Lab {
+    // Dropped last: the next test may begin.
+    _lock: nix::fcntl::Flock<File>,
+    scratch: tempfile::TempDir,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub err: String,
+}
+
+impl Ran {
+    fn of(output: &Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Its standard output, if it ended with 0.
+    #[track_caller]
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.out, self.err);
+        self.out
+    }
+
+    /// Its standard error, if it ended with this code and said this.
+    #[track_caller]
+    pub fn refused(self, code: i32, says: &str) -> String {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        assert!(self.err.contains(says), "{says:?} is not in {:?}", self.err);
+        self.err
+    }
+}
+
+fn tool(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
+}
+
+fn lab_command() -> Command {
+    let mut command = Command::new(tool("lab"));
+    command.env("HANDOVERD_BIN", env!("CARGO_BIN_EXE_handoverd"));
+    if std::env::var_os("LAB_NAME").is_none() {
+        command.env("LAB_NAME", "test");
+    }
+    command
+}
+
+impl Lab {
+    /// Takes the lab: brings it up with its daemon if need be, and removes what an earlier test left.
+    #[track_caller]
+    pub fn take() -> Self {
+        let path = std::env::temp_dir().join("handoverd-e2e.lock");
+        let file = File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
+        let lab = Self { _lock: lock, scratch: tempfile::tempdir().unwrap() };
+        lab.lab(&["up"]).ok();
+        lab.lab(&["daemon", "hv1", "start"]).ok();
+        lab.clean();
+        lab
+    }
+
+    /// Runs `tests/lab/lab` with these arguments.
+    pub fn lab(&self, arguments: &[&str]) -> Ran {
+        Ran::of(&lab_command().args(arguments).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// Runs a command inside a host.
+    pub fn exec(&self, host: &str, command: &[&str]) -> Ran {
+        self.lab(&[&["exec", host, "--"], command].concat())
+    }
+
+    /// Runs a shell line inside a guest, through its agent.
+    pub fn guest(&self, guest: &str, line: &str) -> Ran {
+        self.lab(&["guest", guest, "--", "sh", "-c", line])
+    }
+
+    /// Runs `handoverctl` on hv1.
+    pub fn ctl(&self, arguments: &[&str]) -> Ran {
+        self.exec("hv1", &[&["handoverctl"], arguments].concat())
+    }
+
+    /// Starts `handoverctl` on hv1 and goes on.
+    pub fn ctl_in_background(&self, arguments: &[&str]) -> Child {
+        lab_command()
+            .args(["exec", "hv1", "--", "handoverctl"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// `busctl call` of a method of the root object.
+    pub fn call(&self, arguments: &[&str]) -> Ran {
+        let fixed = ["busctl", "call", "org.handoverd1", "/org/handoverd1", "org.handoverd1.Manager"];
+        self.exec("hv1", &[&fixed, arguments].concat())
+    }
+
+    /// The services, as programs see them.
+    #[track_caller]
+    pub fn services(&self) -> Vec<Value> {
+        serde_json::from_str(&self.ctl(&["services", "--json"]).ok()).unwrap()
+    }
+
+    /// One service, as programs see it.
+    #[track_caller]
+    pub fn service(&self, id: &str) -> Value {
+        let found = self.services().into_iter().find(|s| s["id"] == id);
+        found.unwrap_or_else(|| panic!("there is no service {id}"))
+    }
+
+    /// The newest job, as programs see it.
+    #[track_caller]
+    pub fn last_job(&self) -> Value {
+        let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
+        jobs.into_iter().next().unwrap()
+    }
+
+    /// What the primary answers for a name and type, sorted lines.
+    #[track_caller]
+    pub fn dig(&self, name: &str, kind: &str) -> Vec<String> {
+        let out = self.exec("dns", &["dig", "+short", "@10.77.0.2", name, kind]).ok();
+        let mut lines: Vec<String> = out.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    /// A guest's XML: the live one, or with `--inactive` the persistent one.
+    #[track_caller]
+    pub fn xml(&self, guest: &str, inactive: bool) -> String {
+        let mut command = vec!["virsh", "dumpxml", guest];
+        if inactive {
+            command.push("--inactive");
+        }
+        self.exec("hv1", &command).ok()
+    }
+
+    /// Everything of a service that is in a guest or in its definitions; empty if there is no trace.
+    #[track_caller]
+    pub fn traces(&self, guest: &str, service: &str) -> Vec<String> {
+        let find = format!(
+            "find /etc/systemd /run/systemd/system /opt -name '*{service}*' -o -name 'dev-disk-by*ho*' | sort; \
+             grep ' /opt/{service} ' /proc/self/mountinfo; ls /dev/disk/by-id 2>/dev/null | grep QEMU_HARDDISK_ho; true"
+        );
+        let mut found: Vec<String> = self.guest(guest, &find).ok().lines().map(str::to_owned).collect();
+        for inactive in [false, true] {
+            let xml = self.xml(guest, inactive);
+            let serials = xml.lines().filter(|line| line.contains("<serial>ho"));
+            found.extend(serials.map(|line| format!("inactive={inactive}: {}", line.trim())));
+        }
+        found
+    }
+
+    /// A folder of this test, gone at its end.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// Writes a bundle folder from these files (path, content) and builds its image; the path of the image.
+    #[track_caller]
+    pub fn bundle(&self, name: &str, files: &[(&str, &str)]) -> String {
+        let folder = self.scratch.path().join(name);
+        for (path, content) in files {
+            let path = folder.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
+            if content.starts_with("#!") {
+                use std::os::unix::fs::PermissionsExt as _;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            }
+        }
+        self.build(&folder, name)
+    }
+
+    /// Builds the image of a bundle folder; its path.
+    #[track_caller]
+    pub fn build(&self, folder: &Path, name: &str) -> String {
+        let image = self.scratch.path().join(format!("{name}.img"));
+        let built = Command::new(env!("CARGO_BIN_EXE_handoverctl"))
+            .args(["bundle", "build"])
+            .arg(folder)
+            .arg("-o")
+            .arg(&image)
+            .output()
+            .unwrap();
+        Ran::of(&built).ok();
+        image.to_str().unwrap().to_owned()
+    }
+
+    /// The image of `examples/web`.
+    #[track_caller]
+    pub fn web(&self) -> String {
+        self.build(&Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/web"), "web")
+    }
+
+    /// A minimal service: one unit that sleeps, no name, no check.
+    #[track_caller]
+    pub fn sleeper(&self, id: &str) -> String {
+        let unit = id.replace(['.', '-'], "_");
+        let manifest = format!("service = \"{id}\"\nversion = \"1\"\nunits = [\"{unit}.service\"]\n");
+        let text = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+        self.bundle(id, &[("handover.toml", &manifest), (&format!("units/{unit}.service"), text)])
+    }
+
+    /// Starts the load generator in the client.
+    pub fn load(&self, url: &str, rate: u32) -> Load {
+        let summary = self.scratch.path().join("load.json");
+        let child = lab_command()
+            .args(["exec", "client", "--"])
+            .arg(tool("load"))
+            .args(["--url", url, "--rate", &rate.to_string(), "--duration", "300", "--json"])
+            .arg(&summary)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Load { child, summary }
+    }
+
+    /// Waits until `holds` answers with something; fails with `what` after `seconds`.
+    #[track_caller]
+    pub fn wait_for<T>(&self, what: &str, seconds: u64, mut holds: impl FnMut() -> Option<T>) -> T {
+        let until = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            if let Some(found) = holds() {
+                return found;
+            }
+            assert!(Instant::now() < until, "{what}: not within {seconds} s");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Removes all services; what a stuck job froze is abandoned first.
+    #[track_caller]
+    fn clean(&self) {
+        for service in self.services() {
+            let id = service["id"].as_str().unwrap();
+            let removed = self.ctl(&["remove", id]);
+            assert_eq!(removed.code, 0, "an earlier test left {service}, and it cannot be removed: {}", removed.err);
+        }
+    }
+}
+
+/// The load generator at work.
+pub struct Load {
+    child: Child,
+    summary: PathBuf,
+}
+
+impl Load {
+    /// Ends it and reads its summary.
+    #[track_caller]
+    pub fn stop(mut self) -> Value {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let status = self.child.wait().unwrap();
+        let mut said = String::new();
+        if let Some(mut err) = self.child.stderr.take() {
+            err.read_to_string(&mut said).unwrap();
+        }
+        let text = std::fs::read_to_string(&self.summary)
+            .unwrap_or_else(|error| panic!("no summary ({error}), {status}: {said}"));
+        serde_json::from_str(&text).unwrap()
+    }
+}
