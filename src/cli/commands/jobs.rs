@@ -141,7 +141,7 @@ impl Followed {
     async fn follow(self, context: &Context) -> Result<(), Failure> {
         let client = context.connect().await?;
         let follower = Follower::new(&context.ui, &client, &self.options, OnInterrupt::Leave).await?;
-        follower.to_end(self.job, "done").await
+        follower.finish(self.job, "done").await
     }
 
     async fn cancel(self, context: &Context) -> Result<(), Failure> {
@@ -151,7 +151,7 @@ impl Followed {
         if self.options.no_wait {
             return told(context, &client.job(self.job).await?, "is being cancelled");
         }
-        follower.to_end(self.job, "cancelled").await
+        follower.finish(self.job, "cancelled").await
     }
 }
 
@@ -167,7 +167,7 @@ impl Resume {
         if self.options.no_wait {
             return told(context, &client.job(self.job).await?, "goes on");
         }
-        follower.to_end(self.job, "done").await
+        follower.finish(self.job, "done").await
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Image {
     pub manifest: Manifest,
     /// Names of the unit files in it.
     pub unit_files: Vec<String>,
+    /// What its author should know; none of it keeps the bundle from being used.
+    pub warnings: Vec<String>,
 }
 
 /// Registered bundles, one a row; `now` in milliseconds since 1970.
@@ -89,6 +91,12 @@ pub fn image(image: &Image, look: Look) -> String {
     if !manifest.movable {
         rows.push(("movable", Word::new("no: it stays on its guest", Tone::Warn)));
     }
+    rows.extend(
+        image
+            .warnings
+            .iter()
+            .map(|text| ("warning", Word::new(text, Tone::Warn))),
+    );
     properties(rows, look)
 }
 
@@ -161,6 +169,7 @@ mod tests {
                 size: 8192,
                 manifest: manifest(),
                 unit_files: vec!["web.service".into()],
+                warnings: vec!["web.service line 3: ProtectHome= hides /home".into()],
             },
             Look::default(),
         );
@@ -169,6 +178,7 @@ mod tests {
             "check:       tcp 127.0.0.1 port 80 (2 in a row, every 0.5 s, within 30.0 s)\n",
             "secret:      key -> /etc/web/key (0640 root:web)\n",
             "movable:     no: it stays on its guest\n",
+            "warning:     web.service line 3: ProtectHome= hides /home\n",
         ] {
             assert!(shown.contains(line), "{line} in {shown}");
         }
