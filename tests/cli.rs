@@ -345,6 +345,17 @@ async fn a_job_is_cancelled_resumed_and_abandoned_by_its_number() {
 }
 
 #[tokio::test]
+async fn a_followed_job_is_left_alone_by_ctrl_c() {
+    let fake = Fake::start(Script::Endless).await;
+    fake.begin_job().await;
+    let mut running = Running::start(&fake.bus.address, "jobs follow 7");
+    running.line("waits for its check").await;
+    running.interrupt();
+    assert_eq!(running.end().await.0, 5);
+    assert!(fake.calls().is_empty(), "who only looks on cancels nothing");
+}
+
+#[tokio::test]
 async fn watch_prints_a_line_for_what_happens_until_ctrl_c() {
     let fake = Fake::start(Script::Done).await;
     let mut child = command(&fake.bus.address, "watch").spawn().unwrap();
