@@ -39,6 +39,7 @@ pub struct Cli {
 
 /// What every command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Print JSON for programs (errors too, on standard error)
     #[arg(long, global = true)]

@@ -13,10 +13,9 @@ use crate::bundle::{self, Bundle};
 /// # Errors
 /// [`Failure::Failed`]: what is wrong with the folder, or why `out` cannot be written.
 pub fn build(dir: &Path, out: &Path) -> Result<Image, Failure> {
-    match bundle::build(dir, out) {
-        Ok(report) => Ok(image(report.bundle)),
-        Err(error) => Err(failed(&format!("cannot build {} from {}", out.display(), dir.display()), &error)),
-    }
+    let report = bundle::build(dir, out)
+        .map_err(|error| failed(&format!("cannot build a bundle of {}", dir.display()), &error))?;
+    Ok(image(report.bundle))
 }
 
 /// Reads what is in an image file.
@@ -24,29 +23,29 @@ pub fn build(dir: &Path, out: &Path) -> Result<Image, Failure> {
 /// # Errors
 /// [`Failure::Failed`]: it cannot be read or is not a bundle.
 pub fn inspect(path: &Path) -> Result<Image, Failure> {
-    let what = format!("cannot read {}", path.display());
+    let what = format!("cannot read the bundle {}", path.display());
     let mut file = File::open(path).map_err(|error| failed(&what, &error))?;
-    bundle::inspect(&mut file).map(image).map_err(|error| failed(&what, &error))
+    let bundle = bundle::inspect(&mut file).map_err(|error| failed(&what, &error))?;
+    Ok(image(bundle))
 }
 
 fn image(bundle: Bundle) -> Image {
     Image {
         digest: bundle.digest,
         size: bundle.size,
-        unit_files: bundle.units.iter().map(|unit| unit.name.to_string()).collect(),
-        files: bundle.contents.files,
-        unpacked: bundle.contents.bytes,
-        warnings: bundle.warnings.iter().map(ToString::to_string).collect(),
         manifest: bundle.manifest,
+        unit_files: bundle.units.iter().map(|unit| unit.name.to_string()).collect(),
+        warnings: bundle.warnings.iter().map(ToString::to_string).collect(),
     }
 }
 
+/// The error with all its causes: each tells only its own part.
 fn failed(what: &str, error: &dyn Error) -> Failure {
-    let mut text = format!("{what}: {error}");
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
+    let mut message = what.to_owned();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        message.push_str(&format!(": {error}"));
+        cause = error.source();
     }
-    Failure::Failed(text)
+    Failure::Failed(message)
 }

@@ -75,14 +75,13 @@ impl Failure {
     /// The exit code, as [`EXIT_CODES`] tells it.
     pub fn code(&self) -> u8 {
         match self {
-            Self::JobEnded | Self::Failed(_) => 1,
+            // A reader such as `head` that has seen enough is no failure.
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
+            Self::JobEnded | Self::Failed(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused { .. } => 3,
             Self::Unreachable(_) => 4,
             Self::StillRunning(_) => 5,
-            // A reader such as `head` that has seen enough is no failure.
-            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::Output(_) => 1,
         }
     }
 

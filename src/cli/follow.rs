@@ -123,7 +123,7 @@ pub async fn begin(
             format!("job {id}: begun; follow it with `handoverctl jobs follow {id}`")
         });
     }
-    follower.to_end(id, "done").await
+    follower.finish(id, "done").await
 }
 
 /// Follows one job.
@@ -197,7 +197,7 @@ impl<'a> Follower<'a> {
     /// # Errors
     /// [`Failure::JobEnded`] if its result is not `wanted`; [`Failure::StillRunning`] after the time-out or when the
     /// operator leaves; [`Failure::Unreachable`] if the daemon goes away.
-    pub async fn to_end(mut self, id: u64, wanted: &str) -> Result<(), Failure> {
+    pub async fn finish(mut self, id: u64, wanted: &str) -> Result<(), Failure> {
         let mut progress = Progress::new(self.ui);
         let followed = self.follow(id, &mut progress).await;
         progress.end();
@@ -223,7 +223,11 @@ impl<'a> Follower<'a> {
     async fn follow(&mut self, id: u64, progress: &mut Progress) -> Result<Job, Failure> {
         let client = self.client;
         let path = path_of(id);
-        let Some((mut job, mut seen)) = client.job_object(&path).await? else {
+        let first = client
+            .job_object(&path)
+            .await
+            .map_err(|failure| lost(id, failure))?;
+        let Some((mut job, mut seen)) = first else {
             return client.job_row(id).await;
         };
         let mut cancelling: Option<Cancelling<'_>> = None;
@@ -307,6 +311,14 @@ impl<'a> Follower<'a> {
     async fn service_of(&self, job: &Job) -> Option<Service> {
         let rows = self.client.services(Some(&job.object), None).await.ok()?;
         rows.into_iter().find(|service| service.id == job.object)
+    }
+}
+
+/// A daemon that cannot be reached right after it began the job is one that went away.
+fn lost(id: u64, failure: Failure) -> Failure {
+    match failure {
+        Failure::Unreachable(_) => gone(id),
+        other => other,
     }
 }
 

@@ -26,7 +26,8 @@ impl Ui {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let terminal = io::stdout().is_terminal();
-        let width = || comfy_table::Table::new().width();
+        // A serial console says 0; below 40 columns a wrapped table cannot be read any more.
+        let width = || comfy_table::Table::new().width().filter(|columns| *columns >= 40);
         Self {
             json,
             quiet,

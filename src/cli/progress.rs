@@ -12,6 +12,9 @@ use super::render::text::{clean, duration};
 /// How long a remark on what a job waits for is left standing before the next of the same step is written.
 const REMARK_EVERY: Duration = Duration::from_secs(10);
 
+/// Time from one drawing of the live line to the next.
+const TICK: Duration = Duration::from_millis(120);
+
 /// How a job's progress is shown.
 pub enum Progress {
     /// Not at all.
@@ -28,9 +31,8 @@ impl Progress {
         if ui.json || ui.quiet {
             Self::Silent
         } else if ui.live {
-            let bar = ProgressBar::new(1000);
-            bar.enable_steady_tick(Duration::from_millis(120));
-            Self::Live(bar)
+            // Not ticking yet: there is nothing to be shown before the job was read once.
+            Self::Live(ProgressBar::new(1000).with_style(style(false)))
         } else {
             Self::Lines(Lines::default(), Instant::now())
         }
@@ -48,9 +50,10 @@ impl Progress {
             Self::Live(bar) => {
                 let per_mille = job.progress.and_then(per_mille);
                 bar.set_style(style(per_mille.is_some()));
-                bar.set_position(per_mille.unwrap_or(0));
                 bar.set_prefix(format!("job {}: {}", job.id, about(job)));
                 bar.set_message(message(job));
+                bar.set_position(per_mille.unwrap_or(0));
+                bar.enable_steady_tick(TICK);
             }
         }
     }
@@ -74,7 +77,7 @@ impl Progress {
 
 fn style(with_bar: bool) -> ProgressStyle {
     let template = if with_bar {
-        "{spinner} {prefix} [{bar:20}] {wide_msg} {elapsed}"
+        "{spinner} {prefix} [{bar:12}] {wide_msg} {elapsed}"
     } else {
         "{spinner} {prefix} {wide_msg} {elapsed}"
     };

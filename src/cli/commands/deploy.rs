@@ -15,7 +15,7 @@ more, or by SERVICE@VERSION; a file of that name comes first.
 
 Examples:
   handoverctl deploy web.img --to g1
-  handoverctl deploy web@1.2 --to g1 --config site=site.conf --secret key=/root/web.key
+  handoverctl deploy web@1.2 --to g1 --config site=site.conf --secret key=/etc/web/web.key
   handoverctl deploy 3f9a02c1 --to 10.77.0.101 --stopped")]
 pub struct Deploy {
     /// An image file, or the name of a registered bundle

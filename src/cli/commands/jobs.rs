@@ -1,10 +1,12 @@
 //! `handoverctl jobs`: list jobs; show, follow, cancel, resume or abandon one.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::cli::args::JobOptions;
+use crate::cli::args::{JobOptions, parse_duration};
 use crate::cli::exit::Failure;
 use crate::cli::follow::{Follower, OnInterrupt};
 use crate::cli::job::{Job, JournalEntry, StepTime, step_times};
@@ -38,9 +40,9 @@ enum JobsCommand {
         job: u64,
     },
     /// Follow a job to its end; Ctrl-C leaves it running
-    Follow(Followed),
+    Follow(Follow),
     /// Undo a job, and wait until everything is as it was
-    Cancel(Followed),
+    Cancel(Cancel),
     /// Let a stuck job try again, and follow it
     Resume(Resume),
     /// Give a stuck job up: what it has left is for you to look after
@@ -61,7 +63,16 @@ struct List {
 }
 
 #[derive(Debug, Args)]
-struct Followed {
+struct Follow {
+    /// The job's number
+    job: u64,
+    /// Wait no longer than this (such as 90s, 5m, 1h); the job goes on, the exit code is 5
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+struct Cancel {
     /// The job's number
     job: u64,
     #[command(flatten)]
@@ -104,8 +115,8 @@ impl Jobs {
             None => List::default().run(context).await,
             Some(JobsCommand::List(list)) => list.run(context).await,
             Some(JobsCommand::Show { job }) => show(context, job).await,
-            Some(JobsCommand::Follow(followed)) => followed.follow(context).await,
-            Some(JobsCommand::Cancel(followed)) => followed.cancel(context).await,
+            Some(JobsCommand::Follow(follow)) => follow.run(context).await,
+            Some(JobsCommand::Cancel(cancel)) => cancel.run(context).await,
             Some(JobsCommand::Resume(resume)) => resume.run(context).await,
             Some(JobsCommand::Abandon(abandon)) => abandon.run(context).await,
         }
@@ -137,21 +148,27 @@ async fn show(context: &Context, id: u64) -> Result<(), Failure> {
     })
 }
 
-impl Followed {
-    async fn follow(self, context: &Context) -> Result<(), Failure> {
+impl Follow {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let options = JobOptions {
+            no_wait: false,
+            timeout: self.timeout,
+        };
         let client = context.connect().await?;
-        let follower = Follower::new(&context.ui, &client, &self.options, OnInterrupt::Leave).await?;
-        follower.to_end(self.job, "done").await
+        let follower = Follower::new(&context.ui, &client, &options, OnInterrupt::Leave).await?;
+        follower.finish(self.job, "done").await
     }
+}
 
-    async fn cancel(self, context: &Context) -> Result<(), Failure> {
+impl Cancel {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.connect().await?;
         let mut follower = Follower::new(&context.ui, &client, &self.options, OnInterrupt::Leave).await?;
         follower.answer(client.cancel(self.job)).await?;
         if self.options.no_wait {
             return told(context, &client.job(self.job).await?, "is being cancelled");
         }
-        follower.to_end(self.job, "cancelled").await
+        follower.finish(self.job, "cancelled").await
     }
 }
 
@@ -167,7 +184,7 @@ impl Resume {
         if self.options.no_wait {
             return told(context, &client.job(self.job).await?, "goes on");
         }
-        follower.to_end(self.job, "done").await
+        follower.finish(self.job, "done").await
     }
 }
 

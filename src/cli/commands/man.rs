@@ -26,7 +26,6 @@ impl Man {
     /// # Errors
     /// The folder or standard output cannot be written.
     pub fn run(self, context: &Context) -> Result<(), Failure> {
-        // The environment and defaults of the build must not stand in a page.
         let command = Cli::command();
         match self.dir {
             Some(dir) => clap_mangen::generate_to(command, &dir)

@@ -102,7 +102,7 @@ async fn watch(context: &Context, client: &Client, events: &mut Events) -> Resul
             // A few services, each row is small: one reading tells all, whatever the signal left out.
             Event::Changed { interface, .. } if interface == SERVICE => known.refresh_services().await?,
             Event::Added { interfaces, .. } if interfaces.contains_key(SERVICE) => {
-                known.refresh_services().await?
+                known.refresh_services().await?;
             }
             Event::Removed { interfaces, .. } if interfaces.iter().any(|name| name == SERVICE) => {
                 known.refresh_services().await?;

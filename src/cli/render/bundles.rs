@@ -20,11 +20,7 @@ pub struct Image {
     pub manifest: Manifest,
     /// Names of the unit files in it.
     pub unit_files: Vec<String>,
-    /// How many files it has.
-    pub files: usize,
-    /// How many bytes they have, unpacked.
-    pub unpacked: u64,
-    /// What its author should know.
+    /// What its author should know; none of it keeps the bundle from being used.
     pub warnings: Vec<String>,
 }
 
@@ -56,7 +52,6 @@ pub fn image(image: &Image, look: Look) -> String {
         ("version", manifest.version.clone().into()),
         ("digest", image.digest.to_string().into()),
         ("size", bytes(image.size).into()),
-        ("contents", format!("{} files, {} unpacked", image.files, bytes(image.unpacked)).into()),
         ("units", units.join(", ").into()),
         ("unit files", image.unit_files.join(", ").into()),
     ];
@@ -96,6 +91,12 @@ pub fn image(image: &Image, look: Look) -> String {
     if !manifest.movable {
         rows.push(("movable", Word::new("no: it stays on its guest", Tone::Warn)));
     }
+    rows.extend(
+        image
+            .warnings
+            .iter()
+            .map(|text| ("warning", Word::new(text, Tone::Warn))),
+    );
     properties(rows, look)
 }
 
@@ -168,9 +169,7 @@ mod tests {
                 size: 8192,
                 manifest: manifest(),
                 unit_files: vec!["web.service".into()],
-                files: 3,
-                unpacked: 100,
-                warnings: vec!["web.service line 4: StateDirectory= is left behind".into()],
+                warnings: vec!["web.service line 3: ProtectHome= hides /home".into()],
             },
             Look::default(),
         );
@@ -179,6 +178,7 @@ mod tests {
             "check:       tcp 127.0.0.1 port 80 (2 in a row, every 0.5 s, within 30.0 s)\n",
             "secret:      key -> /etc/web/key (0640 root:web)\n",
             "movable:     no: it stays on its guest\n",
+            "warning:     web.service line 3: ProtectHome= hides /home\n",
         ] {
             assert!(shown.contains(line), "{line} in {shown}");
         }

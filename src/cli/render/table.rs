@@ -1,6 +1,6 @@
 //! Tables without borders: one header line, columns two blanks apart.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table};
 
 use super::Look;
 use super::text::clean;
@@ -98,6 +98,12 @@ fn bare(look: Look) -> Table {
 }
 
 fn add_rows(table: &mut Table, rows: Vec<Vec<Word>>, look: Look) {
+    let mut texts = vec![false; rows.iter().map(Vec::len).max().unwrap_or(0)];
+    for row in &rows {
+        for (is_text, Word(text, _)) in texts.iter_mut().zip(row) {
+            *is_text |= text.contains(' ');
+        }
+    }
     for row in rows {
         let cells = row.into_iter().map(|Word(text, tone)| {
             let cell = Cell::new(clean(&text));
@@ -108,8 +114,12 @@ fn add_rows(table: &mut Table, rows: Vec<Vec<Word>>, look: Look) {
         });
         table.add_row(cells.collect::<Vec<_>>());
     }
-    for column in table.column_iter_mut() {
+    for (column, is_text) in table.column_iter_mut().zip(texts) {
         column.set_padding((0, 2));
+        if !is_text {
+            // Names, addresses and UUIDs are to be copied: only running text is wrapped.
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
 }
 
@@ -158,6 +168,21 @@ mod tests {
             },
         );
         assert!(!text.contains("\u{1b}[2J"), "{text:?}");
+    }
+
+    #[test]
+    fn words_are_never_broken_even_where_they_do_not_fit() {
+        let uuid = "6f2c0a52-0000-4000-8000-000000000003";
+        let row = vec![vec![Word::from(uuid), uuid.into(), "some text".into()]];
+        let text = table(
+            &["A", "B", "C"],
+            row,
+            Look {
+                color: false,
+                width: Some(60),
+            },
+        );
+        assert_eq!(text.matches(uuid).count(), 2, "{text}");
     }
 
     #[test]

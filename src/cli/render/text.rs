@@ -5,7 +5,7 @@ use std::borrow::Cow;
 /// The text on one line without control characters: names and messages come from guests and from other users, and
 /// must not steer the operator's terminal.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    escape(text, |c| c.is_control())
+    escape(text, char::is_control)
 }
 
 /// Like [`clean`], but line breaks stay.

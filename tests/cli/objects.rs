@@ -1,0 +1,136 @@
+//! The objects of the made-up handoverd.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use zbus::interface;
+
+use super::fake::{Refusal, Script, Shared};
+
+/// The fake's only job, number 7.
+pub struct Job(pub Shared);
+
+#[interface(name = "org.handoverd1.Job")]
+impl Job {
+    async fn cancel(&self) -> Result<(), Refusal> {
+        self.0.log("Cancel".into());
+        self.0.cancel.notify_one();
+        if self.0.script == Script::PastCommit {
+            return Err(Refusal::NotCancelable("the name points at g2 already".into()));
+        }
+        Ok(())
+    }
+
+    async fn resume(&self) {
+        self.0.log("Resume".into());
+        self.0.resume.notify_one();
+    }
+
+    async fn abandon(&self) {
+        self.0.log("Abandon".into());
+    }
+
+    async fn journal(&self) -> Vec<(u64, String, String)> {
+        vec![
+            (1_700_000_000_000, "reserve".into(), "begun".into()),
+            (
+                1_700_000_000_400,
+                "stage".into(),
+                "looking -> acting: not there".into(),
+            ),
+        ]
+    }
+
+    #[zbus(property)]
+    async fn id(&self) -> u64 {
+        if self.0.published.load(SeqCst) {
+            self.0.read.notify_one();
+        }
+        7
+    }
+
+    #[zbus(property)]
+    async fn operation(&self) -> &str {
+        "move"
+    }
+
+    #[zbus(property)]
+    async fn object(&self) -> &str {
+        "web"
+    }
+
+    #[zbus(property)]
+    async fn source(&self) -> &str {
+        "g1"
+    }
+
+    #[zbus(property)]
+    async fn target(&self) -> &str {
+        "g2"
+    }
+
+    #[zbus(property)]
+    async fn started(&self) -> u64 {
+        1_700_000_000_000
+    }
+
+    #[zbus(property)]
+    async fn finished(&self) -> u64 {
+        self.0.state().finished
+    }
+
+    #[zbus(property)]
+    async fn state(&self) -> String {
+        self.0.state().state.clone()
+    }
+
+    #[zbus(property)]
+    async fn step(&self) -> String {
+        self.0.state().step.clone()
+    }
+
+    #[zbus(property)]
+    async fn waiting(&self) -> String {
+        self.0.state().waiting.clone()
+    }
+
+    #[zbus(property)]
+    async fn progress(&self) -> f64 {
+        0.5
+    }
+
+    #[zbus(property)]
+    async fn progress_valid(&self) -> bool {
+        true
+    }
+
+    #[zbus(property)]
+    async fn result(&self) -> String {
+        self.0.state().result.clone()
+    }
+
+    #[zbus(property)]
+    async fn error_name(&self) -> String {
+        self.0.state().error_name.clone()
+    }
+
+    #[zbus(property)]
+    async fn error_details(&self) -> String {
+        self.0.state().error_details.clone()
+    }
+}
+
+/// The fake's only service, `web`.
+pub struct Service(pub Shared);
+
+#[interface(name = "org.handoverd1.Service")]
+impl Service {
+    #[zbus(property)]
+    async fn id(&self) -> &str {
+        "web"
+    }
+
+    #[zbus(property)]
+    async fn generation(&self) -> u64 {
+        self.0.generation.load(SeqCst)
+    }
+}
