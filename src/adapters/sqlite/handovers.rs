@@ -9,7 +9,7 @@ use super::rows::{self, Outcome, to_sql};
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Duty, Handover};
-use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
+use crate::model::ids::{Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::ServiceRecord;
 use crate::ports::{JobRecord, JournalEntry, TableError};
 
@@ -189,9 +189,18 @@ pub fn finish(
 }
 
 /// See [`crate::ports::Table::fulfil`].
-pub fn fulfil(tx: &Transaction<'_>, service: &ServiceId, guest: GuestId) -> Outcome<()> {
-    tx.prepare_cached("DELETE FROM duty WHERE service = ?1 AND guest = ?2")?
-        .execute(params![service.as_str(), guest.to_string()])?;
+pub fn fulfil(
+    tx: &Transaction<'_>,
+    service: &ServiceId,
+    guest: GuestId,
+    generation: Generation,
+) -> Outcome<()> {
+    tx.prepare_cached("DELETE FROM duty WHERE service = ?1 AND guest = ?2 AND generation = ?3")?
+        .execute(params![
+            service.as_str(),
+            guest.to_string(),
+            to_sql("generation", generation.0)?,
+        ])?;
     rows::drop_unused_files(tx)
 }
 

@@ -19,7 +19,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::handover::record::{Duty, Handover};
-use crate::model::ids::{Attempt, Digest, GuestId, JobId, ServiceId};
+use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
 use rows::{Outcome, to_sql};
@@ -311,9 +311,15 @@ impl Table for SqliteTable {
         .await
     }
 
-    async fn fulfil(&self, service: &ServiceId, guest: GuestId) -> Result<(), TableError> {
+    async fn fulfil(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+    ) -> Result<(), TableError> {
         let service = service.clone();
-        self.write(move |tx| handovers::fulfil(tx, &service, guest)).await
+        self.write(move |tx| handovers::fulfil(tx, &service, guest, generation))
+            .await
     }
 
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError> {
