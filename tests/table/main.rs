@@ -8,3 +8,4 @@ mod duties;
 mod file;
 mod handovers;
 mod records;
+mod secrets;
