@@ -27,6 +27,9 @@ const BOOT_TARGETS: [&str; 6] = [
     "paths.target",
 ];
 
+/// More warnings than anybody reads.
+const MAX_WARNINGS: usize = 100;
+
 /// What stands at a path of the bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
@@ -58,7 +61,7 @@ pub(super) fn warnings(
                 unit: file.name.clone(),
                 line,
                 message,
-            })
+            });
         };
         let started = manifest
             .units
@@ -82,7 +85,7 @@ pub(super) fn warnings(
                     .into_iter()
                     .for_each(|message| warn(line, message)),
                 ("Service", "StateDirectory" | "CacheDirectory" | "LogsDirectory") => {
-                    warn(line, state(assignment))
+                    warn(line, state(assignment));
                 }
                 ("Service", "User") => account(assignment, manifest, &list)
                     .into_iter()
@@ -99,6 +102,7 @@ pub(super) fn warnings(
             }
         }
     }
+    found.truncate(MAX_WARNINGS);
     Ok(found)
 }
 

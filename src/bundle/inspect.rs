@@ -11,6 +11,9 @@ use crate::model::ids::ServiceId;
 use crate::model::manifest::{Manifest, UnitFile, file_of};
 use crate::model::unit_file;
 
+/// Paths named in unit files that are looked up in the image; more are taken to be there.
+const MAX_LOOKS: u32 = 64;
+
 /// Reads an image from its beginning and tells what stands in it, with its digest.
 ///
 /// Memory is bounded whatever the image holds; nothing of it is run, mounted or written.
@@ -31,7 +34,16 @@ pub fn inspect<R: Read + Seek>(reader: &mut R) -> Result<Bundle, BundleError> {
     let manifest = read_manifest(&mut image, root)?;
     let contents = walk(&mut image, root, &manifest.service)?;
     let units = read_units(&mut image, root, &manifest)?;
-    let warnings = advice::warnings(&manifest, &units, &mut |path| find(&mut image, root, path))?;
+    let mut looks = 0;
+    let warnings = advice::warnings(&manifest, &units, &mut |path| {
+        looks += 1;
+        // Each look may go through the largest folder.
+        if looks > MAX_LOOKS {
+            Ok(advice::Found::Something)
+        } else {
+            find(&mut image, root, path)
+        }
+    })?;
 
     reader.seek(SeekFrom::Start(0)).map_err(io)?;
     let (digest, read) = digest_of(reader).map_err(io)?;
@@ -239,7 +251,8 @@ fn path_of(folders: &[Folder], folder: usize, name: &[u8]) -> String {
         at = folder.parent.and_then(|parent| folders.get(parent));
     }
     parts.reverse();
-    parts.join("/")
+    // Names are the image's: nothing that a terminal would act on may come through.
+    parts.join("/").escape_debug().to_string()
 }
 
 /// What stands at a path of the bundle; symlinks are not followed.

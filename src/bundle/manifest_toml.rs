@@ -145,13 +145,14 @@ fn shown(text: &str) -> String {
 pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let source = Source(text);
     let raw: Raw = toml::from_str(text).map_err(|error| {
+        // A key of the text stands in it: one line, without what a terminal would act on.
         let reason = error.message().trim_end().replace('\n', "; ");
-        match error.span() {
-            // A missing key is told with the span of its whole table, which begins at its header.
-            Some(span) if !span.is_empty() && !(span.start == 0 && reason.starts_with("missing field")) => {
-                source.error(span, reason)
-            }
-            _ => ManifestError { line: None, reason },
+        let reason: String = reason.chars().filter(|c| !c.is_control()).take(400).collect();
+        // A key that is missing at the top is told with the span of the whole text.
+        let whole = |span: &Range<usize>| span.start == 0 && reason.starts_with("missing field");
+        match error.span().filter(|span| !span.is_empty() && !whole(span)) {
+            Some(span) => source.error(span, reason),
+            None => ManifestError { line: None, reason },
         }
     })?;
 

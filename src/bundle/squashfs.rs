@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::rc::Rc;
 
-use backhand::compression::{CompressionAction as _, Compressor, DefaultCompressor};
+use backhand::compression::{CompressionAction as _, DefaultCompressor};
 
 use super::BundleError;
+use superblock::{Fields, SUPERBLOCK, Superblock, damaged, superblock};
 
-/// Length of the superblock.
-pub(super) const SUPERBLOCK: usize = 96;
+mod superblock;
+
 /// Largest content of a metadata block, compressed or not.
 const METADATA: usize = 8192;
 /// Metadata blocks kept unpacked: 8 MiB of them.
@@ -25,99 +26,6 @@ const NAME_MAX: usize = 256;
 const TARGET_MAX: usize = 4096;
 const NO_FRAGMENT: u32 = u32::MAX;
 const STORED_PLAIN: u32 = 1 << 24;
-
-fn damaged(what: impl Into<String>) -> BundleError {
-    BundleError::Damaged { reason: what.into() }
-}
-
-/// Little-endian numbers, one after the other; reading past the end is damage.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], BundleError> {
-        let (head, rest) = self
-            .0
-            .split_first_chunk::<N>()
-            .ok_or_else(|| damaged("a record ends too early"))?;
-        self.0 = rest;
-        Ok(*head)
-    }
-    fn u16(&mut self) -> Result<u16, BundleError> {
-        Ok(u16::from_le_bytes(self.take()?))
-    }
-    fn u32(&mut self) -> Result<u32, BundleError> {
-        Ok(u32::from_le_bytes(self.take()?))
-    }
-    fn u64(&mut self) -> Result<u64, BundleError> {
-        Ok(u64::from_le_bytes(self.take()?))
-    }
-}
-
-/// The first 96 bytes, checked.
-#[derive(Debug)]
-struct Superblock {
-    block_size: u32,
-    fragments: u32,
-    compressor: Compressor,
-    root_inode: u64,
-    bytes_used: u64,
-    inode_table: u64,
-    dir_table: u64,
-    fragment_table: u64,
-}
-
-fn superblock(bytes: &[u8], file_size: u64) -> Result<Superblock, BundleError> {
-    let mut fields = Fields(bytes);
-    if bytes.get(..4) != Some(b"hsqs".as_slice()) {
-        return Err(BundleError::NotSquashfs);
-    }
-    let (_magic, _inodes, _mtime) = (fields.u32()?, fields.u32()?, fields.u32()?);
-    let (block_size, fragments) = (fields.u32()?, fields.u32()?);
-    let (compression, block_log) = (fields.u16()?, fields.u16()?);
-    let (_flags, _ids, major, minor) = (fields.u16()?, fields.u16()?, fields.u16()?, fields.u16()?);
-    let (root_inode, bytes_used) = (fields.u64()?, fields.u64()?);
-    let (_ids, _xattrs) = (fields.u64()?, fields.u64()?);
-    let (inode_table, dir_table, fragment_table) = (fields.u64()?, fields.u64()?, fields.u64()?);
-    if (major, minor) != (4, 0) {
-        return Err(damaged(format!("it is squashfs {major}.{minor}; 4.0 is needed")));
-    }
-    if bytes_used > file_size {
-        return Err(BundleError::Truncated {
-            there: file_size,
-            wanted: bytes_used,
-        });
-    }
-    if !(4096..=1 << 20).contains(&block_size) || 1_u32.checked_shl(block_log.into()) != Some(block_size) {
-        return Err(damaged(format!(
-            "its block size {block_size} is not a power of two from 4096 to 1048576"
-        )));
-    }
-    let compressor = match compression {
-        1 => Compressor::Gzip,
-        6 => Compressor::Zstd,
-        other => {
-            let name = ["none", "gzip", "lzma", "lzo", "xz", "lz4"]
-                .get(usize::from(other))
-                .copied();
-            return Err(BundleError::Compression {
-                name: name.map_or_else(|| format!("number {other}"), str::to_owned),
-            });
-        }
-    };
-    if inode_table >= dir_table || dir_table >= bytes_used {
-        return Err(damaged("its tables do not lie inside it"));
-    }
-    Ok(Superblock {
-        block_size,
-        fragments,
-        compressor,
-        root_inode,
-        bytes_used,
-        inode_table,
-        dir_table,
-        fragment_table,
-    })
-}
 
 /// Where an inode is: the start of its metadata block within the inode table, and its offset in the unpacked block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -399,7 +399,8 @@ mod tests {
         let manifest = bundle().manifest;
         let conf = |bytes: usize| ("app.conf".to_owned(), vec![0; bytes]);
         let key = |bytes: usize| ("key".to_owned(), vec![0; bytes]);
-        let cases: [(&str, Vec<(String, Vec<u8>)>, &str); 5] = [
+        type Given = Vec<(String, Vec<u8>)>;
+        let cases: [(&str, Given, &str); 5] = [
             (
                 "a missing secret",
                 vec![conf(1)],

@@ -1,10 +1,11 @@
 //! Registering bundles: an image is inspected, kept in the pool, and entered in the table.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
+use std::io::Seek as _;
 
 use super::Requests;
 use super::refusal::Refusal;
+use crate::bundle::Bundle;
 use crate::model::ids::Digest;
 use crate::model::service::BundleRecord;
 use crate::ports::{Fault, PortError};
@@ -17,10 +18,7 @@ impl Requests {
     pub async fn register(&self, image: File, expected: Option<Digest>) -> Result<Digest, Refusal> {
         let (image, inspected) = tokio::task::spawn_blocking(move || {
             let mut image = image;
-            let inspected = image
-                .seek(SeekFrom::Start(0))
-                .map_err(|e| e.to_string())
-                .and_then(|_| crate::bundle::inspect(&mut image).map_err(|e| e.to_string()));
+            let inspected = inspect(&mut image);
             (image, inspected)
         })
         .await
@@ -59,9 +57,23 @@ impl Requests {
     }
 }
 
+/// Reads an image from its beginning, and leaves the file there again.
+fn inspect(image: &mut File) -> Result<Bundle, String> {
+    image.rewind().map_err(|error| format!("the image cannot be read: {error}; give a file, not a pipe"))?;
+    let bundle = crate::bundle::inspect(image).map_err(|error| chain(&error))?;
+    image.rewind().map_err(|error| format!("the image cannot be read: {error}"))?;
+    Ok(bundle)
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 fn storing(error: PortError) -> Refusal {
     match error.fault {
-        Fault::Refused => Refusal::PoolFull(error.message),
+        Fault::Refused => Refusal::PoolRefused(error.message),
         Fault::Unavailable | Fault::Unknown => Refusal::Unavailable(error.message),
     }
 }

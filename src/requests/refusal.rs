@@ -78,7 +78,7 @@ pub enum Refusal {
     WrongService(String, String, String),
     /// The pool has no room.
     #[error("{0}")]
-    PoolFull(String),
+    PoolRefused(String),
     /// The name is outside all configured zones.
     #[error("{0} is in no configured zone; add a [[dns.zone]] for it to the daemon's configuration")]
     NameOutsideZones(String),
@@ -124,7 +124,7 @@ impl Refusal {
             Self::BadBundle(_) => "BadBundle",
             Self::DigestMismatch { .. } => "DigestMismatch",
             Self::WrongService(..) => "WrongService",
-            Self::PoolFull(_) => "PoolFull",
+            Self::PoolRefused(_) => "PoolRefused",
             Self::NameOutsideZones(_) => "NameOutsideZones",
             Self::NameTaken(..) => "NameTaken",
             Self::NotAuthorized(_) => "NotAuthorized",

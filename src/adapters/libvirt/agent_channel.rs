@@ -52,6 +52,11 @@ impl LibvirtHosts {
             .active()?
             .ok_or_else(|| PortError::unavailable(format!("guest {guest} is not running; start it")))?;
         let left = ends.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(PortError::unavailable(format!(
+                "no time was left to ask the agent of guest {guest}; nothing was sent"
+            )));
+        }
         let call = Call::changes(format!("ask the agent of guest {guest}"), left);
         let (json, seconds) = (json.to_owned(), whole_seconds(left));
         host.agent
@@ -94,7 +99,7 @@ fn verdict(code: Option<ErrorNumber>, message: &str) -> Option<(Fault, &'static 
     if says(&["is not connected", "agent is not available due to an error"]) {
         return Some((
             Fault::Unavailable,
-            "; guest agent not connected: see that qemu-guest-agent runs in the guest",
+            "; see that qemu-guest-agent runs in the guest",
         ));
     }
     if says(&["is not configured"]) {
@@ -111,7 +116,7 @@ fn verdict(code: Option<ErrorNumber>, message: &str) -> Option<(Fault, &'static 
     ]) {
         return Some((
             Fault::Refused,
-            "; allow it in the guest's qemu-guest-agent configuration",
+            "; if the guest's qemu-guest-agent blocks it, allow it there and restart the agent",
         ));
     }
     match code? {

@@ -59,7 +59,8 @@ fn judge(effect: Effect, code: Option<ErrorNumber>, message: &str) -> (Fault, Op
         let next = "the disk is there already, or an earlier detach has not ended: look again";
         return (Fault::Unavailable, Some(next));
     }
-    if (says("target") && says("already exists")) || says("already contains a disk with that address") {
+    let target_taken = says("target") && (says("already exists") || says("duplicated for disk sources"));
+    if target_taken || says("already contains a disk with that address") {
         let next = "another disk took this target name or address meanwhile: look again and choose others";
         return (Fault::Unavailable, Some(next));
     }
@@ -135,6 +136,11 @@ mod tests {
             (
                 E::OperationFailed,
                 "operation failed: target sdc already exists",
+                Fault::Unavailable,
+            ),
+            (
+                E::XmlError,
+                "XML error: target 'sdq' duplicated for disk sources '/p/a.img' and '/p/b.img'",
                 Fault::Unavailable,
             ),
             (

@@ -20,6 +20,12 @@ pub struct Image {
     pub manifest: Manifest,
     /// Names of the unit files in it.
     pub unit_files: Vec<String>,
+    /// How many files it has.
+    pub files: usize,
+    /// How many bytes they have, unpacked.
+    pub unpacked: u64,
+    /// What its author should know.
+    pub warnings: Vec<String>,
 }
 
 /// Registered bundles, one a row; `now` in milliseconds since 1970.
@@ -50,6 +56,7 @@ pub fn image(image: &Image, look: Look) -> String {
         ("version", manifest.version.clone().into()),
         ("digest", image.digest.to_string().into()),
         ("size", bytes(image.size).into()),
+        ("contents", format!("{} files, {} unpacked", image.files, bytes(image.unpacked)).into()),
         ("units", units.join(", ").into()),
         ("unit files", image.unit_files.join(", ").into()),
     ];
@@ -161,6 +168,9 @@ mod tests {
                 size: 8192,
                 manifest: manifest(),
                 unit_files: vec!["web.service".into()],
+                files: 3,
+                unpacked: 100,
+                warnings: vec!["web.service line 4: StateDirectory= is left behind".into()],
             },
             Look::default(),
         );
