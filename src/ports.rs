@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::handover::record::{Duty, Handover};
 use crate::model::disk::{BundleDisk, DiskSerial};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
-use crate::model::ids::{Attempt, Digest, GuestId, HostId, JobId, ServiceId};
+use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
 use crate::model::name::{DnsName, NameChange, NameRecords};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
@@ -326,8 +326,13 @@ pub trait Table: Send + Sync {
 
     /// All open duties.
     async fn duties(&self) -> Result<Vec<Duty>, TableError>;
-    /// Ends a duty that was met.
-    async fn fulfil(&self, service: &ServiceId, guest: GuestId) -> Result<(), TableError>;
+    /// Ends a duty that was met; one of another generation, which a later commit has put in its place, stays.
+    async fn fulfil(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+    ) -> Result<(), TableError>;
 
     /// Keeps who asked for what, when, and what was decided.
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError>;

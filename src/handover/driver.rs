@@ -324,8 +324,8 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
 async fn fulfil(run: &Run<'_>) {
     let Some(place) = &run.handover.source else { return };
     let world = run.world;
-    let (service, guest) = (&run.handover.service, place.guest);
-    keep_trying(world, || world.table.fulfil(service, guest)).await;
+    let (service, guest, generation) = (&run.handover.service, place.guest, run.handover.generation);
+    keep_trying(world, || world.table.fulfil(service, guest, generation)).await;
 }
 
 /// Nothing is done without the journal: a table that cannot be written is tried again until it can.

@@ -102,7 +102,10 @@ impl Requests {
         };
         let halves = verdict::disk_halves(&domain, &placement.serial);
         if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
-            world.table.fulfil(&duty.service, duty.guest).await?;
+            world
+                .table
+                .fulfil(&duty.service, duty.guest, duty.generation)
+                .await?;
             return Ok(true);
         }
         Ok(false)

@@ -7,7 +7,7 @@ use handoverd::model::service::ServiceRecord;
 use handoverd::ports::{Table, TableError};
 
 use crate::records::{
-    Fixture, bundle, commit, digest, done, duty, ended, entry, guest, handover, id, job, service,
+    Fixture, bundle, commit, digest, done, ended, entry, guest, handover, id, job, service,
 };
 
 #[tokio::test]
@@ -107,10 +107,10 @@ async fn attempts_rise_by_one_for_each_service_and_outlive_it() {
     f.deploy("web").await;
     let removal = f
         .table
-        .begin(&job("remove"), &handover("web", Kind::Remove, 2))
+        .begin(&job("remove"), &handover("web", Kind::Remove, 1))
         .await
         .unwrap();
-    let row = service("web", 2, 1);
+    let row = service("web", 1, 1);
     let last = entry("forgotten");
     f.table.forget(commit(&removal, &row, None, &last)).await.unwrap();
     let f = f.reopen();
@@ -182,23 +182,6 @@ async fn a_journal_keeps_the_order_of_its_entries_for_each_job() {
 }
 
 #[tokio::test]
-async fn a_duty_stays_until_it_is_fulfilled_and_a_new_commit_replaces_it() {
-    let f = Fixture::new().await;
-    f.deploy("web").await;
-    let first = f.begin_move("web", 2).await;
-    f.commit(&first, &service("web", 2, 2), Some(&duty("web", 1, 2)))
-        .await;
-    let second = f.begin_move("web", 3).await;
-    f.commit(&second, &service("web", 3, 2), Some(&duty("web", 1, 3)))
-        .await;
-    assert_eq!(f.table.duties().await.unwrap(), [duty("web", 1, 3)]);
-    f.table.fulfil(&id("web"), guest(5)).await.unwrap();
-    assert_eq!(f.table.duties().await.unwrap().len(), 1);
-    f.table.fulfil(&id("web"), guest(1)).await.unwrap();
-    assert_eq!(f.table.duties().await.unwrap(), []);
-}
-
-#[tokio::test]
 async fn the_audit_keeps_who_asked_for_what_and_the_decision() {
     let f = Fixture::new().await;
     f.table.audit(1, "uid 0", "Move web", "allowed").await.unwrap();
@@ -215,36 +198,4 @@ async fn a_number_beyond_63_bits_is_refused_not_wrapped() {
     let f = Fixture::new().await;
     let refused = f.table.audit(u64::MAX, "a", "b", "c").await.unwrap_err();
     assert!(matches!(refused, TableError::Storage(text) if text.contains("63 bits")));
-}
-
-#[tokio::test]
-async fn secrets_go_with_the_last_row_that_needs_them() {
-    let f = Fixture::new().await;
-    let sets = || f.column("SELECT digest FROM file_set").len();
-    f.deploy("web").await;
-    // The row's and the ended deploy's sets are equal, so one is kept.
-    assert_eq!(sets(), 1);
-    let removal = f
-        .table
-        .begin(&job("remove"), &handover("web", Kind::Remove, 2))
-        .await
-        .unwrap();
-    let row = service("web", 2, 1);
-    let (owed, last) = (duty("web", 1, 2), entry("forgotten"));
-    f.table
-        .forget(commit(&removal, &row, Some(&owed), &last))
-        .await
-        .unwrap();
-    assert_eq!(sets(), 2);
-    f.table
-        .finish(&done(&removal), &ended(&removal, "done"), &entry("end"))
-        .await
-        .unwrap();
-    // What the duty has still to delete is known.
-    assert_eq!(sets(), 1);
-    assert_eq!(f.table.duties().await.unwrap(), [owed]);
-    f.table.fulfil(&id("web"), guest(1)).await.unwrap();
-    assert_eq!(sets(), 0);
-    let record = f.table.handover(removal.job).await.unwrap().unwrap();
-    assert_eq!(record.facts.files, []);
 }

@@ -5,19 +5,14 @@ use std::sync::{Arc, Barrier};
 use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{Generation, JobId};
+use handoverd::model::life::LifeState;
 use handoverd::model::service::ServiceRecord;
 use handoverd::ports::{JobRecord, Table, TableError};
 
 use crate::records::{
-    Fixture, at, commit, digest, done, duty, ended, entry, guest, handover, id, job, service, stuck, undone,
+    Fixture, assert_conflict, at, commit, digest, done, duty, ended, entry, handover, id, job, service,
+    stuck, undone,
 };
-
-fn assert_conflict(outcome: Result<(), TableError>, part: &str) {
-    match outcome {
-        Err(TableError::Conflict(text)) => assert!(text.contains(part), "{text:?} lacks {part:?}"),
-        other => panic!("{part}: {other:?}"),
-    }
-}
 
 #[tokio::test]
 async fn a_second_handover_of_a_service_is_busy_and_names_the_job() {
@@ -25,7 +20,7 @@ async fn a_second_handover_of_a_service_is_busy_and_names_the_job() {
     f.deploy("web").await;
     let first = f.begin_move("web", 2).await;
     assert_eq!(first.job, JobId(2));
-    let second = f.table.begin(&job("stop"), &handover("web", Kind::Stop, 2)).await;
+    let second = f.table.begin(&job("stop"), &handover("web", Kind::Stop, 1)).await;
     match second {
         Err(TableError::Busy { service, job, kind }) => {
             assert_eq!((service, job, kind), (id("web"), first.job, "move"));
@@ -93,20 +88,53 @@ async fn a_handover_is_told_as_it_was_saved() {
     assert_eq!(f.table.handover(begun.job).await.unwrap().as_ref(), Some(&begun));
     let mut staged = at(&begun, Goal::Stage);
     staged.facts.sent = true;
-    staged.facts.files.push(duty("web", 1, 1).files.remove(0));
+    staged.target.files.push(duty("web", 1, 1).files.remove(0));
     f.table.save(&staged, &entry("reserve -> stage")).await.unwrap();
     assert_eq!(f.table.handover(begun.job).await.unwrap(), Some(staged));
 }
 
 #[tokio::test]
-async fn begin_refuses_what_does_not_follow_on_the_services_generation() {
+async fn a_new_place_or_bundle_follows_on_the_generation_and_all_else_keeps_it() {
+    let f = Fixture::new().await;
+    f.deploy("web").await;
+    for (kind, generation) in [
+        (Kind::Move, 2),
+        (Kind::Replace, 2),
+        (Kind::Start, 1),
+        (Kind::Stop, 1),
+        (Kind::Remove, 1),
+    ] {
+        let begun = f
+            .table
+            .begin(&job("any"), &handover("web", kind, generation))
+            .await
+            .unwrap_or_else(|error| panic!("{kind:?} at {generation}: {error}"));
+        f.table
+            .finish(&undone(&begun), &ended(&begun, "failed"), &entry("end"))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn begin_refuses_what_does_not_fit_the_services_generation() {
     let f = Fixture::new().await;
     f.deploy("web").await;
     for (name, kind, generation, part) in [
         ("web", Kind::Deploy, 1, "deployed already"),
+        ("web", Kind::Deploy, 2, "deployed already"),
         ("web", Kind::Move, 1, "at generation 1"),
         ("web", Kind::Move, 3, "at generation 1"),
+        ("web", Kind::Replace, 1, "at generation 1"),
+        ("web", Kind::Replace, 3, "at generation 1"),
+        ("web", Kind::Start, 0, "at generation 1"),
+        ("web", Kind::Start, 2, "at generation 1"),
+        ("web", Kind::Stop, 0, "at generation 1"),
+        ("web", Kind::Stop, 2, "at generation 1"),
+        ("web", Kind::Remove, 0, "at generation 1"),
+        ("web", Kind::Remove, 2, "at generation 1"),
         ("api", Kind::Move, 2, "no service api"),
+        ("api", Kind::Start, 1, "no service api"),
     ] {
         let refused = f
             .table
@@ -141,6 +169,39 @@ async fn a_commit_changes_row_duty_handover_and_journal_and_frees_the_service() 
     );
     f.begin_move("web", 3).await;
     f.table.save(&recorded, &entry("drained")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_commits_at_the_generation_of_the_row_and_at_no_other() {
+    let f = Fixture::new().await;
+    f.deploy("web").await;
+    let begun = f
+        .table
+        .begin(&job("start"), &handover("web", Kind::Start, 1))
+        .await
+        .unwrap();
+    let raised = Handover {
+        generation: Generation(2),
+        ..begun.clone()
+    };
+    let last = entry("commit");
+    let refused = f
+        .table
+        .commit(commit(&raised, &service("web", 2, 1), None, &last))
+        .await;
+    assert_conflict(refused, "does not follow");
+    let row = ServiceRecord {
+        wanted: LifeState::Running,
+        ..service("web", 1, 1)
+    };
+    f.commit(&begun, &row, None).await;
+    assert_eq!(f.table.service(&id("web")).await.unwrap(), Some(row));
+    // The generation is as before the commit, so it is the reservation that refuses a second one.
+    let again = service("web", 1, 2);
+    assert_conflict(
+        f.table.commit(commit(&begun, &again, None, &last)).await,
+        "no longer holds",
+    );
 }
 
 #[tokio::test]
@@ -209,10 +270,10 @@ async fn a_removal_forgets_the_row_and_may_leave_a_duty() {
     f.deploy("web").await;
     let removal = f
         .table
-        .begin(&job("remove"), &handover("web", Kind::Remove, 2))
+        .begin(&job("remove"), &handover("web", Kind::Remove, 1))
         .await
         .unwrap();
-    let (row, owed, last) = (service("web", 2, 1), duty("web", 1, 2), entry("forgotten"));
+    let (row, owed, last) = (service("web", 1, 1), duty("web", 1, 1), entry("forgotten"));
     f.table
         .forget(commit(&removal, &row, Some(&owed), &last))
         .await
@@ -242,67 +303,6 @@ async fn only_a_removal_forgets_a_service() {
     assert_eq!(f.table.service(&id("web")).await.unwrap(), Some(before));
 }
 
-/// A service on guest 1 with a duty on guest 2, and a move to guest 2 begun.
-async fn with_displaced_duty(f: &Fixture) -> Handover {
-    f.deploy("web").await;
-    let first = f.begin_move("web", 2).await;
-    f.commit(&first, &service("web", 2, 1), Some(&duty("web", 2, 2)))
-        .await;
-    f.begin_move("web", 3).await
-}
-
-#[tokio::test]
-async fn a_displaced_duty_is_handed_over_and_given_back_when_undone() {
-    let f = Fixture::new().await;
-    let begun = with_displaced_duty(&f).await;
-    assert_eq!(begun.facts.displaced, Some(duty("web", 2, 2)));
-    assert_eq!(f.table.duties().await.unwrap(), []);
-    let f = f.reopen();
-    let read = f.table.handover(begun.job).await.unwrap().unwrap();
-    assert_eq!(read, begun);
-    f.table
-        .finish(&undone(&read), &ended(&read, "failed"), &entry("undone"))
-        .await
-        .unwrap();
-    assert_eq!(f.table.duties().await.unwrap(), [duty("web", 2, 2)]);
-    assert_eq!(f.table.duties().await.unwrap()[0].guest, guest(2));
-}
-
-#[tokio::test]
-async fn a_displaced_duty_is_gone_once_its_handover_is_done() {
-    let f = Fixture::new().await;
-    let begun = with_displaced_duty(&f).await;
-    f.commit(&begun, &service("web", 3, 2), None).await;
-    f.table
-        .finish(&done(&begun), &ended(&begun, "done"), &entry("end"))
-        .await
-        .unwrap();
-    assert_eq!(f.table.duties().await.unwrap(), []);
-}
-
-#[tokio::test]
-async fn an_ended_handover_can_neither_be_saved_nor_committed_nor_ended_again() {
-    let f = Fixture::new().await;
-    let begun = with_displaced_duty(&f).await;
-    let undone = undone(&begun);
-    f.table
-        .finish(&undone, &ended(&begun, "cancelled"), &entry("end"))
-        .await
-        .unwrap();
-    f.table.fulfil(&id("web"), guest(2)).await.unwrap();
-    let (row, last) = (service("web", 3, 2), entry("late"));
-    assert_conflict(f.table.save(&begun, &last).await, "ended already (cancelled)");
-    assert_conflict(
-        f.table.commit(commit(&begun, &row, None, &last)).await,
-        "has ended (cancelled)",
-    );
-    let again = f.table.finish(&undone, &ended(&begun, "done"), &last).await;
-    assert_conflict(again, "ended already (cancelled)");
-    // Above all: the duty that was fulfilled does not come back.
-    assert_eq!(f.table.duties().await.unwrap(), []);
-    f.begin_move("web", 3).await;
-}
-
 #[tokio::test]
 async fn a_stuck_handover_keeps_the_reservation_and_freezes_the_service() {
     let f = Fixture::new().await;
@@ -315,15 +315,14 @@ async fn a_stuck_handover_keeps_the_reservation_and_freezes_the_service() {
     let row = f.table.service(&id("web")).await.unwrap().unwrap();
     assert_eq!(row.frozen.as_deref(), Some("it answers 503"));
     assert_eq!(f.table.unfinished().await.unwrap(), []);
-    let other = f.table.begin(&job("stop"), &handover("web", Kind::Stop, 2)).await;
+    let other = f.table.begin(&job("stop"), &handover("web", Kind::Stop, 1)).await;
     assert!(matches!(other, Err(TableError::Busy { job, .. }) if job == begun.job));
     let (new, last) = (service("web", 2, 2), entry("late"));
     let late = f.table.commit(commit(&begun, &new, None, &last)).await;
     assert_conflict(late, "has ended (stuck)");
-    assert_eq!(
-        f.table.handover(begun.job).await.unwrap().unwrap().facts.files,
-        begun.facts.files
-    );
+    // It may still go on or back, so it keeps the files of both ends.
+    let kept = f.table.handover(begun.job).await.unwrap().unwrap();
+    assert_eq!((kept.target, kept.source), (begun.target, begun.source));
 }
 
 #[tokio::test]
@@ -383,7 +382,7 @@ async fn the_late_end_of_a_drained_handover_does_not_thaw_what_the_next_one_froz
         .unwrap();
     let row = f.table.service(&id("web")).await.unwrap().unwrap();
     assert!(row.frozen.is_some());
-    let third = f.table.begin(&job("stop"), &handover("web", Kind::Stop, 3)).await;
+    let third = f.table.begin(&job("stop"), &handover("web", Kind::Stop, 2)).await;
     assert!(matches!(third, Err(TableError::Busy { job, .. }) if job == second.job));
 }
 

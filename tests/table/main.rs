@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod contract;
+mod duties;
 mod file;
 mod handovers;
 mod records;
+mod secrets;

@@ -14,7 +14,7 @@ use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, M
 use handoverd::model::name::Owner;
 use handoverd::model::placement::PlacedFile;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
-use handoverd::ports::{Commit, JobRecord, JournalEntry, Table};
+use handoverd::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
 use uuid::Uuid;
 
 /// A table in a temporary folder, with the bundles 1 and 2 of `web` and `api` registered.
@@ -119,6 +119,14 @@ pub fn secret() -> PlacedFile {
     }
 }
 
+/// What the source of a move has, before the target is given [`secret`].
+pub fn old_secret() -> PlacedFile {
+    PlacedFile {
+        content: b"the key of the old copy".to_vec(),
+        ..secret()
+    }
+}
+
 pub fn bundle(name: &str, number: u8) -> BundleRecord {
     BundleRecord {
         digest: digest(number),
@@ -197,25 +205,31 @@ pub fn duty(name: &str, home: u128, generation: u64) -> Duty {
     }
 }
 
-fn place(number: u128) -> Place {
+fn place(number: u128, file: PlacedFile) -> Place {
     Place {
         guest: guest(number),
         guest_name: format!("vm{number}"),
         host: "hv1".parse().unwrap(),
         digest: digest(1),
+        files: vec![file],
     }
 }
 
-/// A handover to guest 2 (a deploy: to guest 1) with every field of its facts in use.
+/// A handover with every field of its facts in use: a move from guest 1 to guest 2, all else on guest 1. In place, the
+/// files stay as they are, unless the bundle is replaced.
 pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
-    let deploy = kind == Kind::Deploy;
+    let source = match kind {
+        Kind::Deploy => None,
+        Kind::Move | Kind::Replace => Some(place(1, old_secret())),
+        Kind::Start | Kind::Stop | Kind::Remove => Some(place(1, secret())),
+    };
     Handover {
         id: HandoverId(Uuid::new_v4()),
         job: JobId(0),
         kind,
         service: id(name),
-        source: (!deploy).then(|| place(1)),
-        target: place(if deploy { 1 } else { 2 }),
+        source,
+        target: place(if kind == Kind::Move { 2 } else { 1 }, secret()),
         generation: Generation(generation),
         state: State::first(kind),
         committed: false,
@@ -225,6 +239,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             ttl: 30,
             overlap: true,
             life: LifeState::Accessible,
+            observed_at: Some(1_500),
             observed: Some(LifeState::Accessible),
             enablement: Enablement::Enabled,
             uid: Some(998),
@@ -236,8 +251,11 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 host: "hv1".parse().unwrap(),
                 guest: guest(1),
             }),
+            claim_sent: true,
+            take_over: true,
             sent: false,
             published_at: Some(4_000),
+            drain: Some(7_000),
             disk: Some(BundleDisk {
                 serial: DiskSerial::of(&id(name), &digest(1)),
                 source: "/pool/a.squashfs".to_owned(),
@@ -248,7 +266,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 },
             }),
             displaced: None,
-            files: vec![secret()],
+            retire_owed: true,
         },
     }
 }
@@ -323,5 +341,12 @@ pub fn entry(text: &str) -> JournalEntry {
         at: 2_500,
         step: "stage".to_owned(),
         text: text.to_owned(),
+    }
+}
+
+pub fn assert_conflict(outcome: Result<(), TableError>, part: &str) {
+    match outcome {
+        Err(TableError::Conflict(text)) => assert!(text.contains(part), "{text:?} lacks {part:?}"),
+        other => panic!("{part}: {other:?}"),
     }
 }

@@ -43,6 +43,7 @@ CREATE TABLE file_set (
     files  TEXT NOT NULL              -- JSON, contents in base64
 ) STRICT;
 INSERT INTO "file_set" VALUES('4c03921beff536bf4f49af7db17533a4efe509a7e5480bdbc76aa2dd67566a68','[{"path":"/etc/web/key","content":"AP8Kww==","mode":416,"owner":"root","group":"web"}]');
+INSERT INTO "file_set" VALUES('6abcf585ee074318574783a8389b5ff88901ed0c4b4d91ec04614f22c1e5d65a','[{"path":"/etc/web/key","content":"dGhlIGtleSBvZiB0aGUgb2xkIGNvcHk=","mode":416,"owner":"root","group":"web"}]');
 INSERT INTO "file_set" VALUES('9874d9daf513ca0f3349eb971ade139a1a111ddcdf65192074421799be5bf89b','[{"path":"/etc/web/key","content":"BwcH","mode":416,"owner":"root","group":"web"}]');
 CREATE TABLE handover (
     job             INTEGER PRIMARY KEY REFERENCES job (id),
@@ -50,12 +51,13 @@ CREATE TABLE handover (
     service         TEXT NOT NULL,
     reserved        INTEGER NOT NULL CHECK (reserved IN (0, 1)),
     format          INTEGER NOT NULL, -- of record
-    record          TEXT NOT NULL,    -- JSON, without the two sets of files
-    files           TEXT REFERENCES file_set (digest),
+    record          TEXT NOT NULL,    -- JSON, without the sets of files
+    target_files    TEXT REFERENCES file_set (digest),
+    source_files    TEXT REFERENCES file_set (digest),
     displaced_files TEXT REFERENCES file_set (digest)
 ) STRICT;
-INSERT INTO "handover" VALUES(1,'d2398146-ad88-4395-8d30-38079960504c','web',0,1,'{"id":"d2398146-ad88-4395-8d30-38079960504c","job":1,"kind":"deploy","service":"web","source":null,"target":{"guest":"00000000-0000-0000-0000-000000000001","guest_name":"vm1","host":"hv1","digest":"0101010101010101010101010101010101010101010101010101010101010101"},"generation":1,"state":{"done":{"owed":true}},"committed":false,"reason":{"name":"CheckFailed","text":"it answers 503"},"facts":{"name":"web.svc.lab.","ttl":30,"overlap":true,"life":"accessible","observed":"accessible","enablement":"enabled","uid":998,"target_address":"2001:db8::7","old_addresses":["192.0.2.6"],"old_ttl":60,"old_owner":{"generation":1,"host":"hv1","guest":"00000000-0000-0000-0000-000000000001"},"sent":false,"published_at":4000,"disk":{"serial":"ho29fafd8cae40921ae1","source":"/pool/a.squashfs","target":"sdc","address":{"controller":1,"unit":2}},"displaced":null,"files":[]}}',NULL,NULL);
-INSERT INTO "handover" VALUES(2,'00000000-0000-0000-0000-00000000004d','web',0,1,'{"id":"00000000-0000-0000-0000-00000000004d","job":2,"kind":"move","service":"web","source":{"guest":"00000000-0000-0000-0000-000000000001","guest_name":"vm1","host":"hv1","digest":"0101010101010101010101010101010101010101010101010101010101010101"},"target":{"guest":"00000000-0000-0000-0000-000000000002","guest_name":"vm2","host":"hv1","digest":"0101010101010101010101010101010101010101010101010101010101010101"},"generation":2,"state":{"at":{"direction":"forward","goal":"drain","phase":"acting","tries":2}},"committed":false,"reason":{"name":"CheckFailed","text":"it answers 503"},"facts":{"name":"web.svc.lab.","ttl":30,"overlap":true,"life":"accessible","observed":"accessible","enablement":"enabled","uid":998,"target_address":"2001:db8::7","old_addresses":["192.0.2.6"],"old_ttl":60,"old_owner":{"generation":2,"host":"hv1","guest":"00000000-0000-0000-0000-000000000001"},"sent":false,"published_at":4000,"disk":{"serial":"ho29fafd8cae40921ae1","source":"/pool/a.squashfs","target":"sdc","address":{"controller":1,"unit":2}},"displaced":null,"files":[]}}','4c03921beff536bf4f49af7db17533a4efe509a7e5480bdbc76aa2dd67566a68',NULL);
+INSERT INTO "handover" VALUES(1,'aa108b09-3cac-4e20-9898-c89c38481842','web',0,1,'{"id":"aa108b09-3cac-4e20-9898-c89c38481842","job":1,"kind":"deploy","service":"web","source":null,"target":{"guest":"00000000-0000-0000-0000-000000000001","guest_name":"vm1","host":"hv1","digest":"0101010101010101010101010101010101010101010101010101010101010101","files":[]},"generation":1,"state":{"done":{"owed":true}},"committed":false,"reason":{"name":"CheckFailed","text":"it answers 503"},"facts":{"name":"web.svc.lab.","ttl":30,"overlap":true,"life":"accessible","observed_at":1500,"observed":"accessible","enablement":"enabled","uid":998,"target_address":"2001:db8::7","old_addresses":["192.0.2.6"],"old_ttl":60,"old_owner":{"generation":1,"host":"hv1","guest":"00000000-0000-0000-0000-000000000001"},"claim_sent":true,"take_over":true,"sent":false,"published_at":4000,"drain":7000,"disk":{"serial":"ho29fafd8cae40921ae1","source":"/pool/a.squashfs","target":"sdc","address":{"controller":1,"unit":2}},"displaced":null,"retire_owed":true}}',NULL,NULL,NULL);
+INSERT INTO "handover" VALUES(2,'00000000-0000-0000-0000-00000000004d','web',0,1,'{"id":"00000000-0000-0000-0000-00000000004d","job":2,"kind":"move","service":"web","source":{"guest":"00000000-0000-0000-0000-000000000001","guest_name":"vm1","host":"hv1","digest":"0101010101010101010101010101010101010101010101010101010101010101","files":[]},"target":{"guest":"00000000-0000-0000-0000-000000000002","guest_name":"vm2","host":"hv1","digest":"0101010101010101010101010101010101010101010101010101010101010101","files":[]},"generation":2,"state":{"at":{"direction":"forward","goal":"drain","phase":"acting","tries":2}},"committed":false,"reason":{"name":"CheckFailed","text":"it answers 503"},"facts":{"name":"web.svc.lab.","ttl":30,"overlap":true,"life":"accessible","observed_at":1500,"observed":"accessible","enablement":"enabled","uid":998,"target_address":"2001:db8::7","old_addresses":["192.0.2.6"],"old_ttl":60,"old_owner":{"generation":2,"host":"hv1","guest":"00000000-0000-0000-0000-000000000001"},"claim_sent":true,"take_over":true,"sent":false,"published_at":4000,"drain":7000,"disk":{"serial":"ho29fafd8cae40921ae1","source":"/pool/a.squashfs","target":"sdc","address":{"controller":1,"unit":2}},"displaced":null,"retire_owed":true}}','4c03921beff536bf4f49af7db17533a4efe509a7e5480bdbc76aa2dd67566a68','6abcf585ee074318574783a8389b5ff88901ed0c4b4d91ec04614f22c1e5d65a',NULL);
 CREATE TABLE job (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     operation     TEXT NOT NULL,
@@ -106,7 +108,8 @@ CREATE INDEX service_by_bundle ON service (bundle);
 CREATE INDEX service_by_files ON service (files) WHERE files IS NOT NULL;
 CREATE INDEX job_open ON job (id) WHERE result IS NULL;
 CREATE UNIQUE INDEX reservation ON handover (service) WHERE reserved = 1;
-CREATE INDEX handover_by_files ON handover (files) WHERE files IS NOT NULL;
+CREATE INDEX handover_by_target ON handover (target_files) WHERE target_files IS NOT NULL;
+CREATE INDEX handover_by_source ON handover (source_files) WHERE source_files IS NOT NULL;
 CREATE INDEX handover_by_displaced ON handover (displaced_files) WHERE displaced_files IS NOT NULL;
 CREATE INDEX duty_by_bundle ON duty (digest);
 CREATE INDEX duty_by_files ON duty (files) WHERE files IS NOT NULL;

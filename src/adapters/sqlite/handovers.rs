@@ -5,11 +5,11 @@
 
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::rows::{self, Outcome, to_sql};
+use super::rows::{self, Dropped, Outcome, to_sql};
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Duty, Handover};
-use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
+use crate::model::ids::{Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::ServiceRecord;
 use crate::ports::{JobRecord, JournalEntry, TableError};
 
@@ -100,7 +100,7 @@ pub struct Commit {
 }
 
 /// See [`crate::ports::Table::commit`].
-pub fn commit(tx: &Transaction<'_>, commit: &Commit) -> Outcome<()> {
+pub fn commit(tx: &Transaction<'_>, commit: &Commit) -> Outcome<Dropped> {
     check_commit(tx, commit)?;
     check_bundle(tx, &commit.service.bundle)?;
     rows::put_service(tx, &commit.service)?;
@@ -108,7 +108,7 @@ pub fn commit(tx: &Transaction<'_>, commit: &Commit) -> Outcome<()> {
 }
 
 /// See [`crate::ports::Table::forget`].
-pub fn forget(tx: &Transaction<'_>, commit: &Commit) -> Outcome<()> {
+pub fn forget(tx: &Transaction<'_>, commit: &Commit) -> Outcome<Dropped> {
     if commit.handover.kind != Kind::Remove {
         return Err(conflict(format!(
             "job {} is not a removal: the row of service {} stays",
@@ -122,7 +122,7 @@ pub fn forget(tx: &Transaction<'_>, commit: &Commit) -> Outcome<()> {
 }
 
 /// What commit and forget have in common after the service's row: duty, handover, journal.
-fn settle(tx: &Transaction<'_>, commit: &Commit) -> Outcome<()> {
+fn settle(tx: &Transaction<'_>, commit: &Commit) -> Outcome<Dropped> {
     if let Some(duty) = &commit.duty {
         check_bundle(tx, &duty.digest)?;
         rows::put_duty(tx, duty)?;
@@ -138,7 +138,7 @@ pub fn finish(
     handover: &Handover,
     job: &JobRecord,
     entry: &JournalEntry,
-) -> Outcome<()> {
+) -> Outcome<Dropped> {
     let standing = standing(tx, handover)?;
     standing.check_open(handover.job)?;
     if job.id != handover.job {
@@ -189,9 +189,18 @@ pub fn finish(
 }
 
 /// See [`crate::ports::Table::fulfil`].
-pub fn fulfil(tx: &Transaction<'_>, service: &ServiceId, guest: GuestId) -> Outcome<()> {
-    tx.prepare_cached("DELETE FROM duty WHERE service = ?1 AND guest = ?2")?
-        .execute(params![service.as_str(), guest.to_string()])?;
+pub fn fulfil(
+    tx: &Transaction<'_>,
+    service: &ServiceId,
+    guest: GuestId,
+    generation: Generation,
+) -> Outcome<Dropped> {
+    tx.prepare_cached("DELETE FROM duty WHERE service = ?1 AND guest = ?2 AND generation = ?3")?
+        .execute(params![
+            service.as_str(),
+            guest.to_string(),
+            to_sql("generation", generation.0)?,
+        ])?;
     rows::drop_unused_files(tx)
 }
 

@@ -19,10 +19,10 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::handover::record::{Duty, Handover};
-use crate::model::ids::{Attempt, Digest, GuestId, JobId, ServiceId};
+use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
-use rows::{Outcome, to_sql};
+use rows::{Dropped, Outcome, to_sql};
 
 pub use open::OpenError;
 
@@ -70,15 +70,15 @@ impl SqliteTable {
         })
     }
 
-    /// Runs `work` in a transaction on the table's thread; it is rolled back if `work` fails.
-    async fn run<T, F>(&self, behavior: TransactionBehavior, work: F) -> Outcome<T>
+    /// Runs `work` on the table's thread.
+    async fn run<T, F>(&self, work: F) -> Outcome<T>
     where
         T: Send + 'static,
-        F: FnOnce(&Transaction<'_>) -> Outcome<T> + Send + 'static,
+        F: FnOnce(&mut Connection) -> Outcome<T> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let request: Request = Box::new(move |connection| {
-            let outcome = transact(connection, behavior, work);
+            let outcome = work(connection);
             if reply.send(outcome).is_err() {
                 tracing::debug!("nobody waits any more for an answer of the service table");
             }
@@ -94,7 +94,8 @@ impl SqliteTable {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Outcome<T> + Send + 'static,
     {
-        self.run(TransactionBehavior::Deferred, work).await
+        self.run(|connection| transact(connection, TransactionBehavior::Deferred, work))
+            .await
     }
 
     async fn write<T, F>(&self, work: F) -> Outcome<T>
@@ -102,10 +103,27 @@ impl SqliteTable {
         T: Send + 'static,
         F: FnOnce(&Transaction<'_>) -> Outcome<T> + Send + 'static,
     {
-        self.run(TransactionBehavior::Immediate, work).await
+        self.run(|connection| transact(connection, TransactionBehavior::Immediate, work))
+            .await
+    }
+
+    /// A write that may delete config and secrets; those are then gone from the log as well.
+    async fn write_and_drop<F>(&self, work: F) -> Outcome<()>
+    where
+        F: FnOnce(&Transaction<'_>) -> Outcome<Dropped> + Send + 'static,
+    {
+        self.run(|connection| {
+            let Dropped(dropped) = transact(connection, TransactionBehavior::Immediate, work)?;
+            if dropped {
+                open::empty_log(connection);
+            }
+            Ok(())
+        })
+        .await
     }
 }
 
+/// Runs `work` in a transaction; it is rolled back if `work` fails.
 fn transact<T>(
     connection: &mut Connection,
     behavior: TransactionBehavior,
@@ -214,12 +232,14 @@ impl Table for SqliteTable {
 
     async fn commit(&self, commit: Commit<'_>) -> Result<(), TableError> {
         let commit = owned(&commit);
-        self.write(move |tx| handovers::commit(tx, &commit)).await
+        self.write_and_drop(move |tx| handovers::commit(tx, &commit))
+            .await
     }
 
     async fn forget(&self, commit: Commit<'_>) -> Result<(), TableError> {
         let commit = owned(&commit);
-        self.write(move |tx| handovers::forget(tx, &commit)).await
+        self.write_and_drop(move |tx| handovers::forget(tx, &commit))
+            .await
     }
 
     async fn finish(
@@ -229,7 +249,7 @@ impl Table for SqliteTable {
         entry: &JournalEntry,
     ) -> Result<(), TableError> {
         let (handover, job, entry) = (handover.clone(), job.clone(), entry.clone());
-        self.write(move |tx| handovers::finish(tx, &handover, &job, &entry))
+        self.write_and_drop(move |tx| handovers::finish(tx, &handover, &job, &entry))
             .await
     }
 
@@ -311,9 +331,15 @@ impl Table for SqliteTable {
         .await
     }
 
-    async fn fulfil(&self, service: &ServiceId, guest: GuestId) -> Result<(), TableError> {
+    async fn fulfil(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+    ) -> Result<(), TableError> {
         let service = service.clone();
-        self.write(move |tx| handovers::fulfil(tx, &service, guest)).await
+        self.write_and_drop(move |tx| handovers::fulfil(tx, &service, guest, generation))
+            .await
     }
 
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError> {

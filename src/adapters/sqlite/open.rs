@@ -250,3 +250,22 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     schema::migrate(&mut connection, schema::STEPS)?;
     Ok(connection)
 }
+
+/// Moves the whole log into the file and cuts it to nothing, because pages with deleted secrets stay in it otherwise
+/// until it is written over. Not waited for: while another program reads, the log stays until the next time, or
+/// until the table is closed.
+pub fn empty_log(connection: &Connection) {
+    let emptied = (|| {
+        connection.busy_timeout(Duration::ZERO)?;
+        let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        Ok::<_, rusqlite::Error>(!busy)
+    })();
+    match emptied {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!("the service table's log is in use and keeps deleted secrets for now"),
+        Err(error) => tracing::warn!(%error, "the service table's log keeps deleted secrets for now"),
+    }
+    if let Err(error) = connection.busy_timeout(BUSY) {
+        tracing::warn!(%error, "the service table does not wait for other programs any more");
+    }
+}

@@ -21,6 +21,10 @@ use crate::ports::{JobRecord, JournalEntry, TableError};
 /// What a statement or a conversion gives.
 pub type Outcome<T> = Result<T, TableError>;
 
+/// Whether a transaction has deleted config and secrets, of which the log may still hold copies.
+#[derive(Debug, Clone, Copy)]
+pub struct Dropped(pub bool);
+
 /// The format of `handover.record`; raised whenever older programs could not read what is written.
 pub const FORMAT: u32 = 1;
 
@@ -136,18 +140,20 @@ fn get_files(tx: &Transaction<'_>, key: Option<String>) -> Outcome<Vec<PlacedFil
         .collect()
 }
 
-/// Deletes the sets of files that no row names any more: secrets do not outlive what needs them.
-pub fn drop_unused_files(tx: &Transaction<'_>) -> Outcome<()> {
-    tx.prepare_cached(
-        "DELETE FROM file_set WHERE
+/// Deletes the sets of files that no row names any more: secrets do not outlive what needs them. Whether there were
+/// any.
+pub fn drop_unused_files(tx: &Transaction<'_>) -> Outcome<Dropped> {
+    let dropped = tx
+        .prepare_cached(
+            "DELETE FROM file_set WHERE
              NOT EXISTS (SELECT 1 FROM service  WHERE files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM handover WHERE target_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM handover WHERE source_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM handover WHERE displaced_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM duty     WHERE files = file_set.digest)",
-    )?
-    .execute([])?;
-    Ok(())
+        )?
+        .execute([])?;
+    Ok(Dropped(dropped > 0))
 }
 
 /// Writes a service's row, new or over the one that is there.
