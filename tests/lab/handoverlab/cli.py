@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from . import agent, daemon, domain, guests, hosts, lifecycle, network, nodes, settings, state
+from . import agent, daemon, domain, guests, hosts, image, lifecycle, network, nodes, settings, state
 from .run import LabError, say
 
 
@@ -186,7 +186,7 @@ def _guest_define(options) -> None:
             raise LabError(f"guest '{options.name}' is there already")
         guest = domain.Guest(
             name=options.name, host=options.host, suite=options.suite, memory_mib=options.memory,
-            scsi=not options.no_scsi, agent=not options.no_agent, transient=options.transient,
+            image=str(image.ensure(options.suite)), scsi=not options.no_scsi, agent=not options.no_agent, transient=options.transient,
             readonly_etc=options.readonly_etc, on_crash=options.on_crash, extra_cmdline=options.cmdline)
         settings.guest_address(guest.name)
         record["guests"][guest.name] = guests.record_of(guest)
