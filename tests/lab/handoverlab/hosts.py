@@ -136,7 +136,7 @@ def _start_daemons(host: str) -> None:
     if not runs(host, "virtlogd"):
         nodes.inside(host, ["virtlogd", "-d"])
     if not runs(host, "libvirtd"):
-        nodes.inside(host, ["libvirtd", "-d", "-l"])
+        nodes.inside(host, ["nice", "-n", settings.NICE, "libvirtd", "-d", "-l"])
     wait_for(f"{host}: libvirtd does not answer",
              lambda: virsh(host, "uri", check=False, timeout=30).returncode == 0, timeout=60,
              hint=lambda: f"its log: {settings.node_state(host)}/log/libvirt/libvirtd.log")
