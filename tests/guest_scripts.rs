@@ -35,29 +35,33 @@ daemon-reload) : >"$state/reloaded" ;;
 start) shift; for unit; do
     [ "$unit" != "$(cat "$state/refuses" 2>/dev/null)" ] || exit 1
     : >"$state/active.$unit"; done
-    mount=$(cat "$state/mount"); : >"$state/active.$mount" ;;
+    mount=$(cat "$state/mount"); : >"$state/active.$mount"
+    echo "36 25 8:16 / $(cat "$state/where") ro,nosuid,nodev shared:9 - squashfs $(cat "$state/what") ro" >"$FAKE_ROOT/proc/self/mountinfo" ;;
 stop) shift; for unit; do
+    case $unit in *.mount) : >"$FAKE_ROOT/proc/self/mountinfo" ;; esac
     [ "$unit" = "$(cat "$state/clings" 2>/dev/null)" ] || rm -f "$state/active.$unit"; done ;;
-reset-failed) ;;
+reset-failed) rm -f "$state"/failed.* ;;
+list-units)
+    while [ "$1" != -- ]; do shift; done; shift
+    for unit; do
+        load=loaded
+        [ "$FAKE_ROOT/etc/systemd/system/$unit" -ef /dev/null ] && load=masked
+        if [ -e "$state/active.$unit" ]; then echo "$unit    $load active running It is up = failed masked"
+        elif [ -e "$state/failed.$unit" ]; then echo "$unit $load failed failed It has failed"
+        elif [ -e "$state/stale" ]; then echo "$unit $load inactive dead"
+        fi
+    done ;;
 show)
-    properties=$2; shift 3; first=yes
+    shift; properties=$1; shift 2; first=yes
     for unit; do
         [ -n "$first" ] || echo
         first=
-        case $unit in *@?*.*) file=${unit%%@*}@.${unit##*.} ;; *) file=$unit ;; esac
-        fragment= load=not-found
-        for dir in /usr/lib/systemd/system /etc/systemd/system.attached /etc/systemd/system; do
-            [ -e "$FAKE_ROOT$dir/$file" ] && fragment=$dir/$file load=loaded
-            [ "$FAKE_ROOT$dir/$unit" -ef /dev/null ] && fragment=$dir/$unit load=masked
-        done
-        active=inactive sub=dead
-        [ -e "$state/active.$unit" ] && active=active sub=running
-        case $unit in *.mount) printf 'What=%s\nResult=success\n' "$(cat "$state/what" 2>/dev/null)" ;; esac
-        case $unit in *.service) echo Result=success ;; esac
-        reload=no
-        [ -e "$state/stale" ] && [ ! -e "$state/reloaded" ] && reload=yes
-        printf 'Id=%s\nLoadState=%s\nActiveState=%s\nSubState=%s\nFragmentPath=%s\nUnitFileState=\nNeedDaemonReload=%s\n' \
-            "$unit" "$load" "$active" "$sub" "$fragment" "$reload"
+        case $properties in *NeedDaemonReload*)
+            reload=no
+            [ -e "$state/stale" ] && [ ! -e "$state/reloaded" ] && reload=yes
+            printf 'LoadState=loaded\nNeedDaemonReload=%s\n' "$reload" ;;
+        *) printf 'Result=exit-code\nId=%s\n' "$unit" ;;
+        esac
     done ;;
 *) exit 64 ;;
 esac
@@ -83,6 +87,7 @@ impl Fake {
             "root/usr/lib/systemd/system",
             "root/opt",
             "root/proc/net",
+            "root/proc/self",
             "root/run",
         ] {
             fs::create_dir_all(fake.dir.path().join(folder)).unwrap();
@@ -90,6 +95,8 @@ impl Fake {
         let systemctl = fake.dir.path().join("bin/systemctl");
         fs::write(&systemctl, SYSTEMCTL).unwrap();
         fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(fake.at("/proc/self/mountinfo"), "").unwrap();
+        fs::write(fake.at("/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
         fs::write(fake.at("/proc/filesystems"), "nodev\tproc\n\text4\n\tsquashfs\n").unwrap();
         fake
     }
@@ -140,6 +147,7 @@ impl Fake {
         symlink(&disk, &link).unwrap();
         fs::write(self.state("what"), disk.to_str().unwrap()).unwrap();
         fs::write(self.state("mount"), &placement.mount_unit).unwrap();
+        fs::write(self.state("where"), &placement.mount_point).unwrap();
     }
 
     fn answer(&self, placement: &Placement, step: GuestStep, attempt: u64) -> Answer {
@@ -167,7 +175,7 @@ impl Fake {
         let text = fs::read_to_string(self.state("calls")).unwrap_or_default();
         fs::write(self.state("calls"), "").unwrap();
         text.lines()
-            .filter(|line| !line.starts_with("show"))
+            .filter(|line| !line.starts_with("show") && !line.starts_with("list-units"))
             .map(str::to_owned)
             .collect()
     }
@@ -183,7 +191,7 @@ impl Fake {
             for path in entries {
                 let meta = fs::symlink_metadata(&path).unwrap();
                 let name = path.strip_prefix(top).unwrap().display().to_string();
-                if name.starts_with("run/handoverd") {
+                if name.starts_with("run/handoverd") || name.starts_with("proc") {
                     continue;
                 }
                 let what = if meta.is_symlink() {

@@ -30,9 +30,9 @@ const PROBE: &str = include_str!("scripts/probe.sh");
 const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
-pub(super) const ATTACHED: &str = "/etc/systemd/system.attached/";
+const ATTACHED: &str = "/etc/systemd/system.attached/";
 /// Where masks and wants links are.
-pub(super) const SYSTEM: &str = "/etc/systemd/system/";
+const SYSTEM: &str = "/etc/systemd/system/";
 
 /// Why no script can be made from a placement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -211,6 +211,8 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
         .map(crate::model::unit::UnitName::as_str)
         .collect();
     let unit_files = unit_files(placement)?;
+    let mut all_names = unit_files.clone();
+    all_names.extend(units.iter().filter(|unit| !unit_files.contains(unit)));
     let mut file_paths = Vec::new();
     for file in &placement.files {
         file_paths.push(path("path", &file.path)?);
@@ -255,6 +257,7 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
     set(&mut out, "wants", &format!("{}{wants}", root.prefix));
     set(&mut out, "unit_names", &units.join("\n"));
     set(&mut out, "unit_files", &unit_files.join("\n"));
+    set(&mut out, "all_names", &all_names.join("\n"));
     set(&mut out, "file_paths", &file_paths.join("\n"));
     set(&mut out, "paths", &all_paths.join("\n"));
     set(

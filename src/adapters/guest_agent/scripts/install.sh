@@ -87,12 +87,9 @@ main() {
   place_files
   survey
   drop_links
-  show
-  # systemd reads a unit file that it never loaded by itself; the slow reload is for one that it has in memory
-  # with an older text, or looked for in vain.
-  case $out in
-    *NeedDaemonReload=yes* | *LoadState=not-found*) reload ;;
-  esac
+  list
+  # Not found although it is there: systemd looked for it in vain before.
+  reload_stale LoadState=not-found
   look
   finish done
 }

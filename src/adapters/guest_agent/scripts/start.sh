@@ -8,7 +8,7 @@ main() {
   if [ -n "$startable" ]; then
     wait_device
     if ! timeout "$limit" systemctl start -- $startable; then
-      show
+      out=$(systemctl show -p LoadState,Result -- $startable "$mount_unit" 2>/dev/null)
       again=
       case $out in *Result=start-limit-hit*) systemctl reset-failed -- $startable "$mount_unit" && again=yes ;; esac
       case $out in *LoadState=not-found*) systemctl daemon-reload && again=yes ;; esac

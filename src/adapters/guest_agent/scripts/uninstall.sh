@@ -3,15 +3,25 @@ main() {
   begin
   stop
   if [ -n "$stoppable" ]; then
-    states=$(systemctl show -p ActiveState -- $stoppable 2>/dev/null)
-    case $states in
-      *=activ* | *=deactivating* | *=reloading* | *=refreshing* | *=maintenance*)
-        # Still up: its files stay, or nothing could stop it any more.
-        look
-        finish done
-        ;;
-      *=failed*) systemctl reset-failed -- $stoppable 2>/dev/null ;;
-    esac
+    states=$(systemctl list-units --all --plain --no-legend --full -- $stoppable 2>/dev/null) ||
+      fail 'systemd does not answer'
+    for line in $states; do
+      IFS=' '
+      set -- $line
+      IFS=$nl
+      case $3 in
+        inactive) ;;
+        failed) failed=yes ;;
+        *)
+          # Still up: its files stay, or nothing could stop it any more.
+          look
+          finish done
+          ;;
+      esac
+    done
+    # A failed unit stays in memory.
+    [ -z "$failed" ] || systemctl reset-failed -- $stoppable 2>/dev/null
+    failed=
   fi
   find_masks
   doomed=$masks
@@ -35,8 +45,8 @@ main() {
   ! exists "$record" || doomed=$doomed$record$nl
   if [ -n "$doomed" ]; then
     rm -f -- $doomed || fail "a unit file cannot be removed"
-    show
-    case $out in *NeedDaemonReload=yes*) reload ;; esac
+    list
+    reload_stale NeedDaemonReload=yes
   fi
   look
   finish done
