@@ -41,6 +41,8 @@ pub enum Answer {
     },
     /// Another step of the service held its lock for too long; nothing was touched.
     Busy,
+    /// systemd did not answer; something may have been done.
+    Silent,
     /// A command in the guest failed.
     Failed {
         /// Which path or command, and why.
@@ -55,6 +57,7 @@ impl std::fmt::Display for Answer {
             Self::Superseded { seen } => write!(f, "superseded by attempt {seen}"),
             Self::Foreign { paths } => write!(f, "foreign: {}", paths.join(", ")),
             Self::Busy => f.write_str("busy"),
+            Self::Silent => f.write_str("systemd does not answer"),
             Self::Failed { why } => write!(f, "failed: {why}"),
         }
     }
@@ -76,6 +79,7 @@ pub fn parse_step(text: &str, placement: &Placement, root: &Root) -> Result<Answ
             Ok(Answer::Foreign { paths })
         }
         "busy" => Ok(Answer::Busy),
+        "silent" => Ok(Answer::Silent),
         "failed" => Ok(Answer::Failed {
             why: printable(lines.one("why")?),
         }),
@@ -429,4 +433,4 @@ impl<'a> Lines<'a> {
 
 #[cfg(test)]
 #[path = "answer_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -4,7 +4,6 @@
 //! ([`quote`]) after a check that it is of the form it should have. A script is functions only up to its last
 //! line, so one that arrives cut does nothing.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -132,7 +131,11 @@ pub fn act(
                 set(&mut out, "wanted", enablement.as_str());
                 body(&[LINK]) + &links(placement, enablement)
             }
-            GuestStep::Start => body(&[START]),
+            GuestStep::Start => {
+                // 50 ms each.
+                set(&mut out, "tries", &(patience(deadline) * 20).to_string());
+                body(&[START])
+            }
             GuestStep::Stop => body(&[STOP, STOP_MAIN]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
@@ -170,7 +173,7 @@ fn named(
     })
 }
 
-/// Seconds to wait for the service's lock.
+/// Seconds to wait for the service's lock, and for the disk's link.
 fn patience(deadline: Duration) -> u64 {
     (deadline.as_secs() / 4).clamp(1, 10)
 }
@@ -453,8 +456,7 @@ fn links(placement: &Placement, enablement: Enablement) -> String {
     let mut out = String::from("make_links() {\n:\n");
     if enablement == Enablement::Enabled {
         for link in &placement.links {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "link {} {}", quote(&link.path), quote(&link.target));
+            put(&mut out, &["link", &link.path, &link.target]);
         }
     }
     out.push_str("}\n");

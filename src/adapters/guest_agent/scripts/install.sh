@@ -10,7 +10,10 @@ write() {
 $2
 END
       ;;
-  esac || fail "${3#"$root"} cannot be written"
+  esac || {
+    rm -f -- "$3"
+    fail "${3#"$root"} cannot be written"
+  }
 }
 
 # unit NAME SUM MODE FORM CONTENT: a unit file. SUM is the line that sha256sum prints for it.

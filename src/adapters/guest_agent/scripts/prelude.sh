@@ -10,7 +10,7 @@ att=$root/etc/systemd/system.attached
 sys=$root/etc/systemd/system
 run=$root/run/handoverd
 record=$att/handoverd-$service.placed
-out= failed=
+out= listed= failed=
 
 say() { printf '%s\n' "$1"; }
 
@@ -133,7 +133,8 @@ drop_links() {
 # list-units, for `show` makes systemd compute hundreds of properties for each unit: half a second when emulated.
 list() {
   out=$(systemctl list-units --all --plain --no-legend --full -- $unit_names "$mount_unit" $claimers 2>/dev/null) ||
-    fail 'systemd does not answer'
+    finish silent
+  listed=yes
 }
 
 # Reloads if something of ours is in memory with a text that is not on disk any more. systemd reads by itself a unit
@@ -287,7 +288,7 @@ look() {
   foreign_units
   mounted_source
   say "source=$source"
-  [ -n "$out" ] || list
+  [ -n "$listed" ] || list
   for line in $out; do
     IFS=' '
     set -- $line
