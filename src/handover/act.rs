@@ -203,7 +203,6 @@ impl Run<'_> {
         }
         if halves != (true, true) {
             self.give_disk(&domain, halves).await?;
-            self.forget_fresh();
         }
         Ok(())
     }
@@ -319,7 +318,7 @@ impl Run<'_> {
         self.link_and_start(goal, &place, &placement).await
     }
 
-    /// A masked unit cannot be started: it is started first and masked again afterwards.
+    /// A masked unit cannot be started: it is masked again afterwards.
     async fn link_and_start(
         &mut self,
         goal: Goal,
@@ -327,13 +326,8 @@ impl Run<'_> {
         placement: &crate::model::placement::Placement,
     ) -> Act {
         let enablement = self.handover.facts.enablement;
-        let before = if enablement == Enablement::Masked {
-            Enablement::Disabled
-        } else {
-            enablement
-        };
-        self.step(goal, place, placement, GuestStep::Link(before)).await?;
-        self.step(goal, place, placement, GuestStep::Start).await?;
+        self.step(goal, place, placement, GuestStep::Start(enablement))
+            .await?;
         if enablement == Enablement::Masked {
             self.step(goal, place, placement, GuestStep::Link(Enablement::Masked))
                 .await?;
