@@ -3,7 +3,11 @@
 use super::disk_slot;
 use crate::model::disk::DiskSerial;
 use crate::model::guest::{AgentInfo, DomainState, GuestDomain, ProbeReport};
+use crate::model::ids::{Digest, ServiceId};
+use crate::model::manifest::Manifest;
 use crate::model::obstacle::Obstacle;
+use crate::model::placement::Placement;
+use crate::model::service::BundleRecord;
 
 /// The oldest systemd that a service is placed on: older ones have no `system.attached` in their unit path.
 pub const OLDEST_SYSTEMD: u32 = 241;
@@ -39,8 +43,8 @@ pub fn agent_obstacles(info: &AgentInfo) -> Vec<Obstacle> {
     }
 }
 
-/// What the probe inside the guest found, judged for a service with this user.
-pub fn probe_obstacles(probe: &ProbeReport, user: Option<&str>, mount_point: &str) -> Vec<Obstacle> {
+/// What the probe inside the guest found, judged for a placement whose user has this uid where it is now.
+pub fn probe_obstacles(probe: &ProbeReport, placement: &Placement, uid: Option<u32>) -> Vec<Obstacle> {
     let mut found = Vec::new();
     if probe.systemd < OLDEST_SYSTEMD {
         found.push(Obstacle::SystemdTooOld(probe.systemd));
@@ -53,19 +57,53 @@ pub fn probe_obstacles(probe: &ProbeReport, user: Option<&str>, mount_point: &st
     }
     found.extend(probe.claimers.iter().cloned().map(Obstacle::DiskClaimed));
     found.extend(probe.ports_in_use.iter().copied().map(Obstacle::PortInUse));
-    if let Some(user) = user
-        && probe.uid.is_none()
-    {
-        found.push(Obstacle::NoSuchUser(user.to_owned()));
+    if let Some(user) = &placement.user {
+        match (probe.uid, uid) {
+            (None, _) => found.push(Obstacle::NoSuchUser(user.clone())),
+            (Some(target), Some(source)) if target != source => {
+                found.push(Obstacle::UidMismatch {
+                    user: user.clone(),
+                    source,
+                    target,
+                });
+            }
+            (Some(_), _) => {}
+        }
     }
     found.extend(probe.foreign_units.iter().cloned().map(Obstacle::ForeignUnit));
     found.extend(probe.foreign_mount.iter().cloned().map(Obstacle::ForeignMount));
     if probe.foreign_folder {
-        found.push(Obstacle::ForeignFolder(mount_point.to_owned()));
+        found.push(Obstacle::ForeignFolder(placement.mount_point.clone()));
     }
     found.extend(probe.foreign_files.iter().cloned().map(Obstacle::ForeignFile));
     found.extend(probe.missing_tools.iter().cloned().map(Obstacle::NoCheckTool));
     found
+}
+
+/// A service that asks nothing of a guest beyond what every service asks.
+pub fn any_service() -> Placement {
+    let manifest = Manifest {
+        service: ServiceId::of_any_service(),
+        version: String::new(),
+        units: Vec::new(),
+        check: None,
+        dns: None,
+        user: None,
+        config: Vec::new(),
+        secrets: Vec::new(),
+        ports: Vec::new(),
+        overlap: true,
+        movable: true,
+    };
+    let bundle = BundleRecord {
+        digest: Digest::from_sha256(&[0; 32]),
+        size: 0,
+        manifest,
+        units: Vec::new(),
+        registered: 0,
+    };
+    // As for a bundle, so that every script can be made from it.
+    Placement::of(&bundle, &[])
 }
 
 #[cfg(test)]
@@ -84,7 +122,32 @@ mod tests {
 
     #[test]
     fn a_guest_with_nothing_in_the_way_has_no_obstacles() {
-        assert_eq!(probe_obstacles(&good(), None, "/opt/web"), vec![]);
+        assert_eq!(probe_obstacles(&good(), &any_service(), None), vec![]);
+    }
+
+    fn placement(user: Option<&str>) -> Placement {
+        Placement {
+            user: user.map(str::to_owned),
+            ..any_service()
+        }
+    }
+
+    #[test]
+    fn a_user_needs_the_uid_that_it_has_where_it_is() {
+        let probe = |uid| ProbeReport { uid, ..good() };
+        let web = placement(Some("web"));
+        assert_eq!(probe_obstacles(&probe(Some(33)), &web, Some(33)), vec![]);
+        assert_eq!(
+            probe_obstacles(&probe(Some(34)), &web, None),
+            vec![],
+            "nowhere yet"
+        );
+        let mismatch = Obstacle::UidMismatch {
+            user: "web".into(),
+            source: 33,
+            target: 34,
+        };
+        assert_eq!(probe_obstacles(&probe(Some(34)), &web, Some(33)), vec![mismatch]);
     }
 
     #[test]
@@ -153,7 +216,7 @@ mod tests {
                     ..good()
                 },
                 None,
-                Obstacle::ForeignFolder("/opt/web".into()),
+                Obstacle::ForeignFolder(any_service().mount_point),
             ),
             (
                 ProbeReport {
@@ -165,7 +228,10 @@ mod tests {
             ),
         ];
         for (probe, user, obstacle) in cases {
-            assert_eq!(probe_obstacles(&probe, user, "/opt/web"), vec![obstacle]);
+            assert_eq!(
+                probe_obstacles(&probe, &placement(user), Some(33)),
+                vec![obstacle]
+            );
         }
     }
 }

@@ -7,13 +7,10 @@ use futures_util::future::join_all;
 use super::Requests;
 use super::jobs::JobView;
 use super::refusal::Refusal;
-use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
+use crate::model::ids::{GuestId, JobId};
 use crate::model::obstacle::Obstacle;
-use crate::model::placement::Placement;
 use crate::model::service::ServiceRecord;
-use crate::model::unit::escape_path;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
 
@@ -63,8 +60,10 @@ impl Requests {
             Vec::new()
         };
         let obstacles = if probe {
-            let asked = self.obstacles(&summary, &any_service(), true).await;
-            asked.unwrap_or_else(|refusal| vec![Obstacle::NoAgent(refusal.to_string())])
+            match self.ask(&summary, &preflight::any_service(), None, true).await {
+                Ok(asked) => asked.obstacles,
+                Err(refusal) => vec![Obstacle::NoAgent(refusal.to_string())],
+            }
         } else {
             self.outer_obstacles(&summary).await
         };
@@ -147,27 +146,6 @@ impl Requests {
         Ok(wanted
             .map(|record| self.jobs.view(record.id).unwrap_or_else(|| ended_view(record)))
             .collect())
-    }
-}
-
-/// A service that asks nothing of a guest beyond what every service asks.
-fn any_service() -> Placement {
-    Placement {
-        service: ServiceId::of_any_service(),
-        digest: Digest::from_sha256(&[0; 32]),
-        serial: DiskSerial::of_nothing(),
-        mount_point: format!("/opt/{}", ServiceId::of_any_service()),
-        mount_unit: format!(
-            "{}.mount",
-            escape_path(&format!("/opt/{}", ServiceId::of_any_service()))
-        ),
-        unit_files: Vec::new(),
-        links: Vec::new(),
-        units: Vec::new(),
-        files: Vec::new(),
-        user: None,
-        ports: Vec::new(),
-        check: None,
     }
 }
 

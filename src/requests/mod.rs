@@ -9,14 +9,16 @@ pub mod jobs;
 pub mod listing;
 pub mod refusal;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use futures_util::future::join;
+use futures_util::future::{join, try_join};
 use uuid::Uuid;
 
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
+use crate::handover::verdict;
 use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Generation, HandoverId, JobId, ServiceId};
@@ -53,6 +55,27 @@ pub struct MoveOptions {
     pub files: GivenFiles,
 }
 
+/// A guest that will do.
+struct Fit {
+    place: Place,
+    address: Option<IpAddr>,
+    uid: Option<u32>,
+}
+
+/// What a guest was asked before it becomes a target.
+struct Asked {
+    obstacles: Vec<Obstacle>,
+    address: Option<IpAddr>,
+    uid: Option<u32>,
+}
+
+/// What a service is seen to be.
+struct Seen {
+    life: LifeState,
+    enablement: Enablement,
+    uid: Option<u32>,
+}
+
 /// Turns requests into jobs.
 pub struct Requests {
     /// The world.
@@ -82,7 +105,7 @@ impl Requests {
         let files = crate::model::placement::environment(&bundle.manifest, &options.files)
             .map_err(|e| Refusal::InvalidArgument(e.to_string()))?;
         let target = self.guest(target).await?;
-        let place = self.preflight(&target, &bundle, files, false).await?;
+        let fit = self.preflight(&target, &bundle, files, None, false).await?;
         let life = match (options.stopped, bundle.manifest.dns.is_some()) {
             (true, _) => LifeState::Stopped,
             (false, true) => LifeState::Accessible,
@@ -90,12 +113,14 @@ impl Requests {
         };
         let mut facts = facts_of(&bundle, life, Enablement::Enabled);
         facts.take_over = options.take_over;
+        facts.target_address = fit.address;
+        facts.uid = fit.uid;
         self.begin(
             Kind::Deploy,
             "deploy",
             &service,
             None,
-            place,
+            fit.place,
             Generation(1),
             facts,
             who,
@@ -140,15 +165,28 @@ impl Requests {
             return Ok(job);
         }
         let displaces = self.has_duty(&service.id, &target).await?;
-        let place = self
-            .preflight(&target, &bundle, service.files.clone(), displaces)
-            .await?;
+        let (fit, seen) = join(
+            self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
+            self.seen(&service, &bundle),
+        )
+        .await;
+        let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
+        self.enter(&mut facts, seen, fit.address);
         let source = Some(place_of(&service));
         let next = service.generation.next();
-        self.begin(Kind::Move, "move", &service.id, source, place, next, facts, who)
-            .await
+        self.begin(
+            Kind::Move,
+            "move",
+            &service.id,
+            source,
+            fit.place,
+            next,
+            facts,
+            who,
+        )
+        .await
     }
 
     /// Gives a service a new bundle, on its guest or on another.
@@ -199,13 +237,19 @@ impl Requests {
         }
         let files = carried_files(&bundle, &service, &options.files)?;
         let displaces = in_place || self.has_duty(&service.id, &target).await?;
-        let place = self.preflight(&target, &bundle, files, displaces).await?;
+        let (fit, seen) = join(
+            self.preflight(&target, &bundle, files, service.uid, displaces),
+            self.seen(&service, &old),
+        )
+        .await;
+        let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
+        self.enter(&mut facts, seen, fit.address);
         let kind = if in_place { Kind::Replace } else { Kind::Move };
         let next = service.generation.next();
         let source = Some(place_of(&service));
-        self.begin(kind, "upgrade", &service.id, source, place, next, facts, who)
+        self.begin(kind, "upgrade", &service.id, source, fit.place, next, facts, who)
             .await
     }
 
@@ -278,76 +322,122 @@ impl Requests {
         .await
     }
 
-    /// Whether a guest will do for a bundle, as a place for it; `own`: what listens there may be the service itself.
+    /// What a service is seen to be where it is, asked while its target is looked at; `None` where it cannot be told
+    /// now: the observe goal asks again.
+    async fn seen(&self, service: &ServiceRecord, bundle: &BundleRecord) -> Option<Seen> {
+        let placement = Placement::of(bundle, &service.files);
+        let copy = self.world.guest.look(service.guest, &placement);
+        let records = async {
+            match &service.dns {
+                Some(dns) => self.world.names.read(&dns.name).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        let (copy, records) = try_join(copy, records).await.ok()?;
+        let (life, enablement) = verdict::observed(service, &copy, records.as_ref());
+        Some(Seen {
+            life,
+            enablement,
+            uid: copy.uid,
+        })
+    }
+
+    /// Enters what was seen a moment ago, if all of it is known.
+    fn enter(&self, facts: &mut Facts, seen: Option<Seen>, address: Option<IpAddr>) {
+        facts.target_address = address;
+        if let Some(seen) = seen
+            && (facts.name.is_none() || address.is_some())
+        {
+            facts.observed_at = Some(self.world.clock.now());
+            facts.observed = Some(seen.life);
+            facts.life = seen.life;
+            facts.enablement = seen.enablement;
+            facts.uid = seen.uid;
+        }
+    }
+
+    /// Whether a guest will do for a bundle. `uid`: what the service's user has where it is; `own`: what listens on the
+    /// target may be the service itself.
     async fn preflight(
         &self,
         target: &GuestSummary,
         bundle: &BundleRecord,
         files: Vec<PlacedFile>,
+        uid: Option<u32>,
         own: bool,
-    ) -> Result<Place, Refusal> {
+    ) -> Result<Fit, Refusal> {
         let placement = Placement::of(bundle, &files);
-        let obstacles = self.obstacles(target, &placement, own).await?;
-        if !obstacles.is_empty() {
-            return Err(Refusal::unsuitable(&target.name, &obstacles));
+        let asked = self.ask(target, &placement, uid, own).await?;
+        if !asked.obstacles.is_empty() {
+            return Err(Refusal::unsuitable(&target.name, &asked.obstacles));
         }
-        Ok(Place {
+        let place = Place {
             guest: target.id,
             guest_name: target.name.clone(),
             host: target.host.clone(),
             digest: bundle.digest.clone(),
             files,
+        };
+        Ok(Fit {
+            place,
+            address: asked.address,
+            uid: asked.uid,
         })
     }
 
-    /// Everything that is in the way of a placement on a guest.
-    async fn obstacles(
+    /// Everything that is in the way of a placement on a guest, and what it tells of itself.
+    async fn ask(
         &self,
         target: &GuestSummary,
         placement: &Placement,
+        uid: Option<u32>,
         own: bool,
-    ) -> Result<Vec<Obstacle>, Refusal> {
+    ) -> Result<Asked, Refusal> {
         let Some(domain) = self.world.hypervisor.inspect(target.id).await? else {
             return Err(Refusal::NoSuchGuest(target.id.to_string()));
         };
-        let mut found = preflight::domain_obstacles(&domain, Some(&placement.serial));
+        let obstacles = preflight::domain_obstacles(&domain, Some(&placement.serial));
+        let mut asked = Asked {
+            obstacles,
+            address: None,
+            uid: None,
+        };
         if !domain.summary.is_running() {
-            return Ok(found);
+            return Ok(asked);
         }
-        match self.world.guest.agent(target.id).await {
-            Err(error) => found.push(Obstacle::NoAgent(error.message)),
-            Ok(info) => {
-                let disabled = preflight::agent_obstacles(&info);
-                let can_ask = disabled.is_empty();
-                found.extend(disabled);
-                if can_ask {
-                    let (probe, addresses) = join(
-                        self.world.guest.probe(target.id, placement),
-                        self.world.guest.addresses(target.id),
-                    )
-                    .await;
-                    match probe {
-                        Ok(probe) => {
-                            let inside = preflight::probe_obstacles(
-                                &probe,
-                                placement.user.as_deref(),
-                                &placement.mount_point,
-                            );
-                            found.extend(
-                                inside
-                                    .into_iter()
-                                    .filter(|o| !(own && matches!(o, Obstacle::PortInUse(_)))),
-                            );
-                        }
-                        Err(error) => found.push(Obstacle::NoAgent(error.message)),
-                    }
-                    if addresses.is_ok_and(|list| (self.world.address_rule)(&list).is_none()) {
-                        found.push(Obstacle::NoAddress);
-                    }
-                }
+        let info = match self.world.guest.agent(target.id).await {
+            Ok(info) => info,
+            Err(error) => {
+                asked.obstacles.push(Obstacle::NoAgent(error.message));
+                return Ok(asked);
+            }
+        };
+        let disabled = preflight::agent_obstacles(&info);
+        if !disabled.is_empty() {
+            asked.obstacles.extend(disabled);
+            return Ok(asked);
+        }
+        let guest = &self.world.guest;
+        let (probe, addresses) = join(guest.probe(target.id, placement), guest.addresses(target.id)).await;
+        match probe {
+            Ok(probe) => {
+                let inside = preflight::probe_obstacles(&probe, placement, uid);
+                asked.obstacles.extend(
+                    inside
+                        .into_iter()
+                        .filter(|o| !(own && matches!(o, Obstacle::PortInUse(_)))),
+                );
+                asked.uid = probe.uid;
+            }
+            Err(error) => asked.obstacles.push(Obstacle::NoAgent(error.message)),
+        }
+        if let Ok(addresses) = addresses {
+            asked.address = (self.world.address_rule)(&addresses);
+            if asked.address.is_none() {
+                asked.obstacles.push(Obstacle::NoAddress);
             }
         }
-        Ok(found)
+        Ok(asked)
     }
 
     /// A name must lie in a configured zone and belong to no other service.
