@@ -7,13 +7,12 @@ use futures_util::future::join_all;
 use super::Requests;
 use super::jobs::JobView;
 use super::refusal::Refusal;
-use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
+use crate::model::manifest::Manifest;
 use crate::model::obstacle::Obstacle;
 use crate::model::placement::Placement;
-use crate::model::service::ServiceRecord;
-use crate::model::unit::escape_path;
+use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::plan::preflight;
 use crate::ports::JobRecord;
 
@@ -152,23 +151,28 @@ impl Requests {
 
 /// A service that asks nothing of a guest beyond what every service asks.
 fn any_service() -> Placement {
-    Placement {
+    let manifest = Manifest {
         service: ServiceId::of_any_service(),
-        digest: Digest::from_sha256(&[0; 32]),
-        serial: DiskSerial::of_nothing(),
-        mount_point: format!("/opt/{}", ServiceId::of_any_service()),
-        mount_unit: format!(
-            "{}.mount",
-            escape_path(&format!("/opt/{}", ServiceId::of_any_service()))
-        ),
-        unit_files: Vec::new(),
-        links: Vec::new(),
+        version: String::new(),
         units: Vec::new(),
-        files: Vec::new(),
-        user: None,
-        ports: Vec::new(),
         check: None,
-    }
+        dns: None,
+        user: None,
+        config: Vec::new(),
+        secrets: Vec::new(),
+        ports: Vec::new(),
+        overlap: true,
+        movable: true,
+    };
+    let bundle = BundleRecord {
+        digest: Digest::from_sha256(&[0; 32]),
+        size: 0,
+        manifest,
+        units: Vec::new(),
+        registered: 0,
+    };
+    // As for a bundle, so that every script can be made from it.
+    Placement::of(&bundle, &[])
 }
 
 /// The view of a job that only the table remembers.
