@@ -55,12 +55,15 @@ fn tool(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
 }
 
+fn lab_name() -> String {
+    std::env::var("LAB_NAME").unwrap_or_else(|_| "test".to_owned())
+}
+
 fn lab_command() -> Command {
     let mut command = Command::new(tool("lab"));
-    command.env("HANDOVERD_BIN", env!("CARGO_BIN_EXE_handoverd"));
-    if std::env::var_os("LAB_NAME").is_none() {
-        command.env("LAB_NAME", "test");
-    }
+    command
+        .env("HANDOVERD_BIN", env!("CARGO_BIN_EXE_handoverd"))
+        .env("LAB_NAME", lab_name());
     command
 }
 
@@ -68,7 +71,7 @@ impl Lab {
     /// Takes the lab: brings it up with its daemon if need be, and removes what an earlier test left.
     #[track_caller]
     pub fn take() -> Self {
-        let path = std::env::temp_dir().join("handoverd-e2e.lock");
+        let path = std::env::temp_dir().join(format!("handoverd-e2e-{}.lock", lab_name()));
         let file = File::options()
             .create(true)
             .truncate(false)

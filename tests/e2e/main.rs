@@ -9,3 +9,6 @@
 
 mod lab;
 mod moving;
+mod preflight;
+mod refusals;
+mod witness;
