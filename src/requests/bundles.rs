@@ -59,9 +59,13 @@ impl Requests {
 
 /// Reads an image from its beginning, and leaves the file there again.
 fn inspect(image: &mut File) -> Result<Bundle, String> {
-    image.rewind().map_err(|error| format!("the image cannot be read: {error}; give a file, not a pipe"))?;
+    image
+        .rewind()
+        .map_err(|error| format!("the image cannot be read: {error}; give a file, not a pipe"))?;
     let bundle = crate::bundle::inspect(image).map_err(|error| chain(&error))?;
-    image.rewind().map_err(|error| format!("the image cannot be read: {error}"))?;
+    image
+        .rewind()
+        .map_err(|error| format!("the image cannot be read: {error}"))?;
     Ok(bundle)
 }
 

@@ -69,9 +69,17 @@ impl Lab {
     #[track_caller]
     pub fn take() -> Self {
         let path = std::env::temp_dir().join("handoverd-e2e.lock");
-        let file = File::options().create(true).truncate(false).write(true).open(&path).unwrap();
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .unwrap();
         let lock = nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).unwrap();
-        let lab = Self { _lock: lock, scratch: tempfile::tempdir().unwrap() };
+        let lab = Self {
+            _lock: lock,
+            scratch: tempfile::tempdir().unwrap(),
+        };
         lab.lab(&["up"]).ok();
         lab.lab(&["daemon", "hv1", "start"]).ok();
         lab.clean();
@@ -80,7 +88,13 @@ impl Lab {
 
     /// Runs `tests/lab/lab` with these arguments.
     pub fn lab(&self, arguments: &[&str]) -> Ran {
-        Ran::of(&lab_command().args(arguments).stdin(Stdio::null()).output().unwrap())
+        Ran::of(
+            &lab_command()
+                .args(arguments)
+                .stdin(Stdio::null())
+                .output()
+                .unwrap(),
+        )
     }
 
     /// Runs a command inside a host.
@@ -112,7 +126,13 @@ impl Lab {
 
     /// `busctl call` of a method of the root object.
     pub fn call(&self, arguments: &[&str]) -> Ran {
-        let fixed = ["busctl", "call", "org.handoverd1", "/org/handoverd1", "org.handoverd1.Manager"];
+        let fixed = [
+            "busctl",
+            "call",
+            "org.handoverd1",
+            "/org/handoverd1",
+            "org.handoverd1.Manager",
+        ];
         self.exec("hv1", &[&fixed, arguments].concat())
     }
 
@@ -139,7 +159,9 @@ impl Lab {
     /// What the primary answers for a name and type, sorted lines.
     #[track_caller]
     pub fn dig(&self, name: &str, kind: &str) -> Vec<String> {
-        let out = self.exec("dns", &["dig", "+short", "@10.77.0.2", name, kind]).ok();
+        let out = self
+            .exec("dns", &["dig", "+short", "@10.77.0.2", name, kind])
+            .ok();
         let mut lines: Vec<String> = out.lines().map(str::to_owned).collect();
         lines.sort();
         lines
@@ -183,7 +205,10 @@ impl Lab {
         for (path, content) in files {
             let path = folder.join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            File::create(&path).unwrap().write_all(content.as_bytes()).unwrap();
+            File::create(&path)
+                .unwrap()
+                .write_all(content.as_bytes())
+                .unwrap();
             if content.starts_with("#!") {
                 use std::os::unix::fs::PermissionsExt as _;
                 std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -219,7 +244,13 @@ impl Lab {
         let unit = id.replace(['.', '-'], "_");
         let manifest = format!("service = \"{id}\"\nversion = \"1\"\nunits = [\"{unit}.service\"]\n");
         let text = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
-        self.bundle(id, &[("handover.toml", &manifest), (&format!("units/{unit}.service"), text)])
+        self.bundle(
+            id,
+            &[
+                ("handover.toml", &manifest),
+                (&format!("units/{unit}.service"), text),
+            ],
+        )
     }
 
     /// Starts the load generator in the client.
@@ -228,7 +259,15 @@ impl Lab {
         let child = lab_command()
             .args(["exec", "client", "--"])
             .arg(tool("load"))
-            .args(["--url", url, "--rate", &rate.to_string(), "--duration", "300", "--json"])
+            .args([
+                "--url",
+                url,
+                "--rate",
+                &rate.to_string(),
+                "--duration",
+                "300",
+                "--json",
+            ])
             .arg(&summary)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -257,7 +296,11 @@ impl Lab {
         for service in self.services() {
             let id = service["id"].as_str().unwrap();
             let removed = self.ctl(&["remove", id]);
-            assert_eq!(removed.code, 0, "an earlier test left {service}, and it cannot be removed: {}", removed.err);
+            assert_eq!(
+                removed.code, 0,
+                "an earlier test left {service}, and it cannot be removed: {}",
+                removed.err
+            );
         }
     }
 }

@@ -192,7 +192,7 @@ def _guest_define(options) -> None:
             raise LabError(f"guest '{options.name}' is there already")
         guest = domain.Guest(
             name=options.name, host=options.host, suite=options.suite, memory_mib=options.memory,
-            scsi=not options.no_scsi, agent=not options.no_agent, transient=options.transient,
+            image=str(image.ensure(options.suite)), scsi=not options.no_scsi, agent=not options.no_agent, transient=options.transient,
             readonly_etc=options.readonly_etc, on_crash=options.on_crash, extra_cmdline=options.cmdline)
         settings.guest_address(guest.name)
         record["guests"][guest.name] = guests.record_of(guest)

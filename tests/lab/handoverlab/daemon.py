@@ -61,6 +61,7 @@ def start(host: str, arguments: list[str]) -> None:
     environment = nodes.environment(host)
     environment.setdefault("RUST_LOG", "info")
     environment.setdefault("RUST_BACKTRACE", "1")
+    _ask(host, "quit")  # one that stayed to tell how its daemon ended
     _socket(host).unlink(missing_ok=True)
     nodes.inside(host, ["setsid", "-f", "/usr/bin/env", "python3", SUPERVISOR, json.dumps(spec)], env=environment)
 
@@ -84,7 +85,7 @@ def stop(host: str, how: str) -> None:
         say(f"{host}: handoverd does not run")
         return
     _ask(host, how)
-    deadline = 30.0
+    deadline = 90.0
     wait_for(f"{host}: handoverd did not end", lambda: not _ask(host, "status").get("running"), timeout=deadline,
              every=0.05, hint=lambda: "`lab daemon HOST kill` ends it")
 

@@ -1,6 +1,6 @@
 """Domain XML of a lab guest, with the options that make odd guests."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import settings
@@ -26,8 +26,8 @@ class Guest:
     transient: bool = False
     readonly_etc: bool = False
     extra_cmdline: str = ""
+    image: str = ""
     on_crash: str = "destroy"
-    metadata: dict = field(default_factory=dict, compare=False)
 
     @property
     def uuid(self) -> str:
@@ -46,8 +46,9 @@ class Guest:
         return settings.node_state(self.host) / "log" / "libvirt" / "qemu" / f"{self.name}-console.log"
 
 
-def xml(guest: Guest, image: Path) -> str:
+def xml(guest: Guest) -> str:
     """The domain as libvirt is asked to define it."""
+    image = guest.image
     kvm = settings.ACCEL == "kvm"
     if kvm:
         cpu = "<cpu mode='host-passthrough'/>"
@@ -64,6 +65,7 @@ def xml(guest: Guest, image: Path) -> str:
         cmdline += " lab.readonly_etc"
     if guest.extra_cmdline:
         cmdline += f" {guest.extra_cmdline}"
+    tcg = "" if kvm else "<tcg><tb-cache unit='MiB'>256</tb-cache></tcg>"
     scsi = "<controller type='scsi' index='0' model='virtio-scsi'/>" if guest.scsi else ""
     agent = ("<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
              if guest.agent else "")
@@ -78,7 +80,7 @@ def xml(guest: Guest, image: Path) -> str:
     <initrd>{image}/initrd.img</initrd>
     <cmdline>{cmdline}</cmdline>
   </os>
-  <features><acpi/><apic/></features>
+  <features><acpi/><apic/>{tcg}</features>
   {cpu}
   <clock offset='utc'/>
   <on_poweroff>destroy</on_poweroff>

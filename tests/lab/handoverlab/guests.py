@@ -25,22 +25,21 @@ def record_of(guest: Guest) -> dict:
 
 def define(guest: Guest) -> None:
     """Disk and domain; both are left alone where they exist already."""
-    base = image.ensure(guest.suite)
     if not guest.disk.exists():
         guest.disk.parent.mkdir(parents=True, exist_ok=True)
         part = guest.disk.with_suffix(".part")
-        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base / "root.img", part])
+        run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", f"{guest.image}/root.img", part])
         os.replace(part, guest.disk)
     if guest.transient:
         return
     known = hosts.virsh(guest.host, "list", "--all", "--name").stdout.split()
     if guest.name not in known:
-        hosts.virsh(guest.host, "define", _xml_file(guest, base))
+        hosts.virsh(guest.host, "define", _xml_file(guest))
 
 
-def _xml_file(guest: Guest, base: Path) -> Path:
+def _xml_file(guest: Guest) -> Path:
     path = guest.disk.with_suffix(".xml")
-    path.write_text(domain.xml(guest, base))
+    path.write_text(domain.xml(guest))
     return path
 
 
@@ -49,8 +48,11 @@ def start(guest: Guest) -> bool:
     found = hosts.virsh(guest.host, "domstate", guest.name, check=False)
     if found.returncode == 0 and found.stdout.strip() == "running":
         return False
+    if found.returncode == 0 and found.stdout.strip() == "paused":
+        hosts.virsh(guest.host, "resume", guest.name)
+        return False
     if guest.transient:
-        hosts.virsh(guest.host, "create", _xml_file(guest, image.ensure(guest.suite)))
+        hosts.virsh(guest.host, "create", _xml_file(guest))
     else:
         hosts.virsh(guest.host, "start", guest.name)
     return True
@@ -124,13 +126,8 @@ def undefine(name: str) -> None:
 
 def wanted_by_default(count: int, host_names: list[str], suite: str) -> list[Guest]:
     """g1 … gN, dealt to the hosts by turns."""
-    return [Guest(name=f"g{index + 1}", host=host_names[index % len(host_names)], suite=suite)
+    base = str(image.ensure(suite))
+    return [Guest(name=f"g{index + 1}", host=host_names[index % len(host_names)], suite=suite, image=base)
             for index in range(count)]
-
-
-def settle(record: dict, guest: Guest) -> Guest:
-    """What the lab already knows about a guest wins over the defaults."""
-    known = record["guests"].get(guest.name)
-    return guest_from(known) if known else guest
 
 

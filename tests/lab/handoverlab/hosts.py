@@ -59,7 +59,7 @@ def start(host: str, all_hosts: list[str]) -> None:
     if nodes.find(host) is None:
         say(f"{host}: starting")
         nodes.start(host, mounts(host))
-        network.connect(host, settings.host_address(host), bridge=BRIDGE)
+    network.connect(host, settings.host_address(host), bridge=BRIDGE)
     _configure(host, all_hosts)
     _start_daemons(host)
     _ensure_pool(host)

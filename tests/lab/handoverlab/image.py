@@ -88,6 +88,17 @@ ExecStart=/bin/mount -o remount,bind,ro /etc
 WantedBy=sysinit.target
 """
 
+# Only what the lab's guests have: coldplugging every tty and CPU costs seconds.
+TRIGGER = """[Service]
+ExecStart=
+ExecStart=-udevadm trigger --action=add --subsystem-match=block --subsystem-match=net --subsystem-match=virtio-ports \\
+    --subsystem-match=input
+"""
+
+BLACKLIST = "".join(f"blacklist {name}\n" for name in (
+    "kvm_amd", "kvm_intel", "aesni_intel", "ghash_clmulni_intel", "sha512_ssse3", "sha256_ssse3", "sha1_ssse3",
+    "crct10dif_pclmul", "crc32_pclmul", "crc32c_intel", "serio_raw", "psmouse", "qemu_fw_cfg"))
+
 JOURNAL = "[Journal]\nStorage=volatile\nRuntimeMaxUse=16M\nForwardToConsole=no\n"
 
 TIMEOUTS = "[Manager]\nDefaultTimeoutStopSec=20s\n"
@@ -96,7 +107,7 @@ TIMEOUTS = "[Manager]\nDefaultTimeoutStopSec=20s\n"
 def recipe_hash(suite: str) -> str:
     """Changes when anything that goes into the image changes."""
     recipe = repr((suite, PACKAGES, SIZE_MIB, MASKED, NETWORK_SCRIPT, NETWORK_UNIT, READONLY_ETC_UNIT, JOURNAL,
-                   TIMEOUTS, inspect.getsource(_configure), inspect.getsource(_collect), inspect.getsource(initramfs)))
+                   TIMEOUTS, TRIGGER, BLACKLIST, inspect.getsource(_configure), inspect.getsource(_collect), inspect.getsource(initramfs)))
     return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
@@ -178,7 +189,20 @@ def _build(suite: str, target: Path) -> None:
 def _in_private_namespaces(argv, timeout: float) -> None:
     """Run with own mounts and pids, so that a killed build leaves neither behind."""
     run(["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--", *argv],
-        timeout=timeout, env=_proxy_env())
+        timeout=timeout, env=_proxy_env(), die_with_us=True)
+
+
+def clean_half_built() -> None:
+    """Remove what a killed build left in the cache, unless a build is under way."""
+    if not settings.CACHE.exists():
+        return
+    with open(settings.CACHE / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        for left in settings.CACHE.glob(".build-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _keyring() -> list[str]:
@@ -203,13 +227,15 @@ def _configure(root: Path) -> None:
     put("usr/local/sbin/lab-network", NETWORK_SCRIPT, 0o755)
     put("etc/systemd/system/lab-network.service", NETWORK_UNIT)
     put("etc/systemd/system/lab-readonly-etc.service", READONLY_ETC_UNIT)
+    put("etc/systemd/system/systemd-udev-trigger.service.d/lab.conf", TRIGGER)
+    put("etc/modprobe.d/lab.conf", BLACKLIST)
     for unit in MASKED:
         (root / "etc/systemd/system" / unit).unlink(missing_ok=True)
         (root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+    generators = root / "etc/systemd/system-generators"
+    generators.mkdir(exist_ok=True)
     for generator in (root / "lib/systemd/system-generators").iterdir():
-        put(f"etc/systemd/system-generators/{generator.name}", "")
-        (root / "etc/systemd/system-generators" / generator.name).unlink()
-        (root / "etc/systemd/system-generators" / generator.name).symlink_to("/dev/null")
+        (generators / generator.name).symlink_to("/dev/null")
     run(["chroot", root, "systemctl", "enable", "lab-network.service", "lab-readonly-etc.service",
          "qemu-guest-agent.service"], check=False)
     run(["chroot", root, "systemctl", "set-default", "multi-user.target"])

@@ -17,14 +17,13 @@ def up(host_count: int | None, guest_count: int | None, suite: str) -> None:
         host_names = [f"hv{n + 1}" for n in range(max(host_count or have_hosts or 1, have_hosts))]
         wanted_guests = guest_count if guest_count is not None else (0 if have_guests else 2)
         settings.STATE.mkdir(parents=True, exist_ok=True)
-        image.ensure(suite)
-        for wanted in guests.wanted_by_default(wanted_guests, host_names, suite):
-            record["guests"].setdefault(wanted.name, guests.record_of(wanted))
+        names = [f"g{n + 1}" for n in range(wanted_guests)]
+        if any(name not in record["guests"] for name in names):
+            for wanted in guests.wanted_by_default(wanted_guests, host_names, suite):
+                record["guests"].setdefault(wanted.name, guests.record_of(wanted))
         record["hosts"] = host_names
         state.save(record)
-        if nodes.find(settings.SWITCH) is None:
-            nodes.start(settings.SWITCH, [{"kind": "tmpfs", "target": "/run"}])
-            network.start_switch()
+        network.start_switch()
         nameserver.start_dns()
         nameserver.start_client()
         for host in host_names:
@@ -57,6 +56,7 @@ def down() -> None:
         left = nodes.inits()
         if left:
             raise LabError(f"still there: {left}")
+        image.clean_half_built()
         if settings.STATE.exists():
             _remove(settings.STATE)
         if settings.STATE_PARENT.exists() and not os.listdir(settings.STATE_PARENT):

@@ -67,7 +67,7 @@ def start_dns() -> None:
     if nodes.find(node) is None:
         say("dns: starting")
         nodes.start(node, [{"kind": "tmpfs", "target": "/run"}])
-        network.connect(node, settings.DNS_ADDRESS)
+    network.connect(node, settings.DNS_ADDRESS)
     config = directory / "named.conf"
     if not config.exists():
         for zone in ("svc.lab", "other.lab"):
@@ -88,10 +88,10 @@ def start_client() -> None:
         say("client: starting")
         nodes.start(node, [{"kind": "overlay", "source": str(directory / "overlay-etc"), "target": "/etc"},
                            {"kind": "tmpfs", "target": "/run"}])
-        network.connect(node, settings.CLIENT_ADDRESS)
         files.put(node, "/etc/hosts", "127.0.0.1 localhost\n")
         files.put(node, "/etc/resolv.conf", "nameserver 127.0.0.1\n")
         files.put(node, "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
+    network.connect(node, settings.CLIENT_ADDRESS)
     if not hosts.runs(node, "dnsmasq"):
         # Names that are not there are not cached; those that are, for exactly their TTL.
         nodes.inside(node, [

@@ -1,10 +1,13 @@
 """Running commands, waiting with a deadline, and saying what happens."""
 
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
+
+from . import linux
 
 T = TypeVar("T")
 
@@ -19,12 +22,12 @@ def say(text: str) -> None:
 
 
 def run(argv, *, timeout: float = 60, stdin: str | None = None, check: bool = True,
-        env: dict | None = None, cwd: str | None = None) -> subprocess.CompletedProcess:
+        env: dict | None = None, cwd: str | None = None, die_with_us: bool = False) -> subprocess.CompletedProcess:
     """Run a command, capture its output; a failure becomes a LabError with its text."""
     argv = [str(word) for word in argv]
     try:
         done = subprocess.run(argv, input=stdin, text=True, capture_output=True, errors="replace",
-                              timeout=timeout, env=env, cwd=cwd,
+                              timeout=timeout, env=env, cwd=cwd, preexec_fn=_die_with_parent if die_with_us else None,
                               **({} if stdin is not None else {"stdin": subprocess.DEVNULL}))
     except subprocess.TimeoutExpired:
         raise LabError(f"no end within {timeout:g} s: {' '.join(argv)}") from None
@@ -34,6 +37,10 @@ def run(argv, *, timeout: float = 60, stdin: str | None = None, check: bool = Tr
         text = (done.stderr or done.stdout).strip()
         raise LabError(f"exit code {done.returncode}: {' '.join(argv)}\n{text}")
     return done
+
+
+def _die_with_parent() -> None:
+    linux.set_parent_death_signal(signal.SIGKILL)
 
 
 def wait_for(what: str, look: Callable[[], T], *, timeout: float, every: float = 0.1,

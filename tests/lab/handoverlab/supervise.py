@@ -1,8 +1,8 @@
 """Runs inside a host as handoverd's parent: what systemd would be for a Type=notify service.
 
 Gives the daemon a NOTIFY_SOCKET, keeps its log, and answers status, stop and kill on a socket of its
-own, so that signals only ever go to a child that has not been reaped. Ends when the daemon has ended
-and somebody has read how, or after a while.
+own, so that signals only ever go to a child that has not been reaped. Stays when the daemon has ended,
+to tell how; the next start replaces it.
 """
 
 import json
@@ -13,7 +13,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 NOTIFY = "/run/handoverd-lab/notify"
 DIRECTORIES = {"RUNTIME_DIRECTORY": "/run/handoverd", "STATE_DIRECTORY": "/var/lib/handoverd",
@@ -30,6 +29,8 @@ class Supervisor:
         self.ended: int | None = None
         self.notify = _bound(NOTIFY, socket.SOCK_DGRAM)
         os.chmod(NOTIFY, 0o777)
+        self.quit = False
+        self.wake = _wake_on_child()
         self.child = self._spawn()
         self.control = _bound(spec["socket"], socket.SOCK_STREAM)
         self.control.listen(8)
@@ -49,24 +50,24 @@ class Supervisor:
             environment.update(HOME=account.pw_dir, USER=user)
             argv = ["setpriv", f"--reuid={user}", f"--regid={account.pw_gid}", "--init-groups",
                     "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", *argv]
-        log = open(self.spec["log"], "ab")
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
-                                start_new_session=True)
+        with open(self.spec["log"], "ab") as log:
+            return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, cwd="/",
+                                    start_new_session=True)
 
     def status(self) -> dict:
         return {"running": self.ended is None, "ready": self.ready and self.ended is None, "pid": self.child.pid,
                 "ended": self.ended, "text": self.text}
 
     def loop(self) -> None:
-        linger = None
-        while linger is None or time.monotonic() < linger:
-            readable, _, _ = select.select([self.notify, self.control], [], [], 0.05)
+        """Until somebody says quit: a lab that goes down kills us anyway."""
+        while not self.quit:
+            readable, _, _ = select.select([self.notify, self.control, self.wake], [], [])
+            if self.wake in readable:
+                self.wake.recv(4096)
             if self.notify in readable:
                 self._heard(self.notify.recv(65536).decode(errors="replace"))
             if self.ended is None:
                 self.ended = self.child.poll()
-                if self.ended is not None:
-                    linger = time.monotonic() + 3600
             if self.control in readable:
                 self._answer()
 
@@ -88,9 +89,20 @@ class Supervisor:
                 if word in ("stop", "kill", "reload") and self.child.poll() is None:
                     self.child.send_signal({"stop": signal.SIGTERM, "kill": signal.SIGKILL,
                                             "reload": signal.SIGHUP}[word])
+                self.quit = word == "quit" and self.child.poll() is not None
+                self.ended = self.child.poll()
                 link.sendall(json.dumps(self.status()).encode() + b"\n")
             except OSError:
                 pass
+
+
+def _wake_on_child() -> socket.socket:
+    """Readable whenever a child has ended."""
+    ours, theirs = socket.socketpair()
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.detach())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    return ours
 
 
 def _bound(path: str, kind: int) -> socket.socket:
