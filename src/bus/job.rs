@@ -24,6 +24,16 @@ pub struct JobObject {
     pub authority: Authority,
 }
 
+impl JobObject {
+    /// The job as it is now, which may be newer than what was told last.
+    fn now(&self) -> JobView {
+        self.requests
+            .jobs
+            .view(self.id)
+            .unwrap_or_else(|| self.view.clone())
+    }
+}
+
 #[interface(interface = "org.handoverd1.Job")]
 impl JobObject {
     /// Asks it to unwind.
@@ -81,42 +91,42 @@ impl JobObject {
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn operation(&self) -> String {
-        self.view.record.operation.clone()
+        self.now().record.operation.clone()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn object(&self) -> String {
-        self.view.record.object.clone()
+        self.now().record.object.clone()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn source(&self) -> String {
-        self.view.record.source.clone()
+        self.now().record.source.clone()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn target(&self) -> String {
-        self.view.record.target.clone()
+        self.now().record.target.clone()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn started_by(&self) -> String {
-        self.view.record.started_by.clone()
+        self.now().record.started_by.clone()
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
     fn started(&self) -> u64 {
-        self.view.record.started
+        self.now().record.started
     }
 
     #[zbus(property)]
     fn finished(&self) -> u64 {
-        self.view.record.finished.unwrap_or(0)
+        self.now().record.finished.unwrap_or(0)
     }
 
     #[zbus(property)]
     fn state(&self) -> &'static str {
-        if self.view.record.result.is_some() {
+        if self.now().record.result.is_some() {
             "finished"
         } else {
             "running"
@@ -125,17 +135,17 @@ impl JobObject {
 
     #[zbus(property)]
     fn step(&self) -> String {
-        self.view.step.clone()
+        self.now().step.clone()
     }
 
     #[zbus(property)]
     fn waiting(&self) -> String {
-        self.view.waiting.clone()
+        self.now().waiting.clone()
     }
 
     #[zbus(property)]
     fn progress(&self) -> f64 {
-        self.view.progress
+        self.now().progress
     }
 
     #[zbus(property(emits_changed_signal = "const"))]
@@ -145,21 +155,21 @@ impl JobObject {
 
     #[zbus(property)]
     fn cancelable(&self) -> bool {
-        self.view.cancelable
+        self.now().cancelable
     }
 
     #[zbus(property)]
     fn result(&self) -> String {
-        self.view.record.result.clone().unwrap_or_default()
+        self.now().record.result.clone().unwrap_or_default()
     }
 
     #[zbus(property)]
     fn error_name(&self) -> String {
-        self.view.record.error_name.clone()
+        self.now().record.error_name.clone()
     }
 
     #[zbus(property)]
     fn error_details(&self) -> String {
-        self.view.record.error_details.clone()
+        self.now().record.error_details.clone()
     }
 }

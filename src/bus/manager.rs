@@ -212,9 +212,6 @@ impl Manager {
             None => None,
         };
         let only = text(&filter, "service")?;
-        if let Some(id) = &only {
-            self.requests.service(id).await?;
-        }
         let after = text(&filter, "after")?;
         let limit = if only.is_some() {
             usize::MAX

@@ -215,19 +215,16 @@ impl Client {
         }
     }
 
-    /// The job's journal; `None` if its object is gone.
+    /// The job's journal, which is kept for good.
     ///
     /// # Errors
     /// What the daemon refused, or that it cannot be reached.
-    pub async fn journal(&self, id: u64) -> Result<Option<Vec<JournalEntry>>, Failure> {
-        let proxy = self.job_proxy(id).await?;
-        match in_time(Call::Read, proxy.journal()).await? {
-            Ok(rows) => Ok(Some(
-                rows.into_iter()
-                    .map(|(at, step, text)| JournalEntry { at, step, text })
-                    .collect(),
-            )),
-            Err(error) if is_gone(&error) => Ok(None),
+    pub async fn journal(&self, id: u64) -> Result<Vec<JournalEntry>, Failure> {
+        match in_time(Call::Read, self.manager.job_journal(id)).await? {
+            Ok(rows) => Ok(rows
+                .into_iter()
+                .map(|(at, step, text)| JournalEntry { at, step, text })
+                .collect()),
             Err(error) => Err(error.into()),
         }
     }

@@ -173,24 +173,27 @@ pub struct StepTime {
     pub took_ms: u64,
 }
 
-/// The time at each goal: from the first entry of a run of the same goal to the first of the next; the last
-/// runs to `end` (milliseconds since 1970). A goal that was returned to (going back) stands twice.
-pub fn step_times(journal: &[JournalEntry], end: u64) -> Vec<StepTime> {
-    let mut starts: Vec<(&str, u64)> = Vec::new();
-    for entry in journal.iter().filter(|entry| !entry.step.is_empty()) {
-        if starts.last().is_none_or(|(step, _)| *step != entry.step) {
-            starts.push((&entry.step, entry.at));
+/// The time at each goal. An entry stands at the moment when something was over, so the time since the entry before
+/// (for the first one: since `started`, in milliseconds since 1970) belongs to its goal. A goal that was returned to
+/// (going back) stands twice; what is no goal (the job's end, an operator's doing) is left out.
+pub fn step_times(journal: &[JournalEntry], started: u64) -> Vec<StepTime> {
+    let mut times: Vec<StepTime> = Vec::new();
+    let mut before = started;
+    for entry in journal {
+        let took_ms = entry.at.saturating_sub(before);
+        before = entry.at;
+        if ["", "end", "operator"].contains(&entry.step.as_str()) {
+            continue;
+        }
+        match times.last_mut().filter(|last| last.step == entry.step) {
+            Some(last) => last.took_ms = last.took_ms.saturating_add(took_ms),
+            None => times.push(StepTime {
+                step: entry.step.clone(),
+                took_ms,
+            }),
         }
     }
-    let ends = starts.iter().skip(1).map(|(_, at)| *at).chain([end]);
-    starts
-        .iter()
-        .zip(ends)
-        .map(|((step, at), end)| StepTime {
-            step: (*step).to_owned(),
-            took_ms: end.saturating_sub(*at),
-        })
-        .collect()
+    times
 }
 
 #[cfg(test)]
@@ -269,16 +272,16 @@ mod tests {
             entry(900, ""),
             entry(2500, "stage"),
         ];
-        let times: Vec<_> = step_times(&journal, 2600)
+        let times: Vec<_> = step_times(&journal, 50)
             .into_iter()
             .map(|time| (time.step, time.took_ms))
             .collect();
         assert_eq!(
             times,
             [
-                ("stage".into(), 400),
-                ("confirm".into(), 2000),
-                ("stage".into(), 100)
+                ("stage".into(), 100),
+                ("confirm".into(), 350),
+                ("stage".into(), 1600)
             ]
         );
         assert!(step_times(&[], 5).is_empty());

@@ -393,6 +393,10 @@ impl Manager {
         vec![("ab".repeat(32), dict(pairs))]
     }
 
+    async fn job_journal(&self, _job: u64) -> Vec<(u64, String, String)> {
+        crate::objects::journal()
+    }
+
     async fn list_jobs(&self, filter: Dict) -> Vec<(u64, Dict)> {
         let before = filter
             .get("before")

@@ -30,14 +30,7 @@ impl Job {
     }
 
     async fn journal(&self) -> Vec<(u64, String, String)> {
-        vec![
-            (1_700_000_000_000, "reserve".into(), "begun".into()),
-            (
-                1_700_000_000_400,
-                "stage".into(),
-                "looking -> acting: not there".into(),
-            ),
-        ]
+        journal()
     }
 
     #[zbus(property)]
@@ -133,4 +126,16 @@ impl Service {
     async fn generation(&self) -> u64 {
         self.0.generation.load(SeqCst)
     }
+}
+
+/// The journal of the one job.
+pub fn journal() -> Vec<(u64, String, String)> {
+    vec![
+        (1_700_000_000_000, "reserve".into(), "begun".into()),
+        (
+            1_700_000_000_400,
+            "stage".into(),
+            "looking -> acting: not there".into(),
+        ),
+    ]
 }

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use crate::model::guest::{CopyState, ProbeReport, UnitState};
 use crate::model::life::Enablement;
 use crate::model::placement::{PlacedFile, Placement};
+use crate::model::unit::UnitName;
 
 use super::protocol::printable;
-use super::script::{ATTACHED, Root, SYSTEM, sum};
+use super::script::{Root, sum};
 
 /// Files, folders and links of one service that a guest may name.
 const MAX_PRESENT: usize = 1000;
@@ -40,6 +41,8 @@ pub enum Answer {
     },
     /// Another step of the service held its lock for too long; nothing was touched.
     Busy,
+    /// systemd did not answer; something may have been done.
+    Silent,
     /// A command in the guest failed.
     Failed {
         /// Which path or command, and why.
@@ -54,6 +57,7 @@ impl std::fmt::Display for Answer {
             Self::Superseded { seen } => write!(f, "superseded by attempt {seen}"),
             Self::Foreign { paths } => write!(f, "foreign: {}", paths.join(", ")),
             Self::Busy => f.write_str("busy"),
+            Self::Silent => f.write_str("systemd does not answer"),
             Self::Failed { why } => write!(f, "failed: {why}"),
         }
     }
@@ -75,6 +79,7 @@ pub fn parse_step(text: &str, placement: &Placement, root: &Root) -> Result<Answ
             Ok(Answer::Foreign { paths })
         }
         "busy" => Ok(Answer::Busy),
+        "silent" => Ok(Answer::Silent),
         "failed" => Ok(Answer::Failed {
             why: printable(lines.one("why")?),
         }),
@@ -94,14 +99,15 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
             printable(lines.result)
         )));
     }
-    let blocks = lines.blocks(placement.units.len() + 3)?;
-    let (units, rest) = blocks.split_at(placement.units.len());
-    let (mount, claimers) = rest.split_at(1);
+    let foreign = lines.paths("foreign_unit")?;
+    let units = lines.units()?;
     // Our own copy, when it is up already, is what listens there.
-    let ours_is_up = units
-        .iter()
-        .zip(&placement.units)
-        .any(|(block, unit)| is_up(block) && fragment_is_ours(block, unit.as_str(), &unit.file_name()));
+    let ours_is_up = placement.units.iter().any(|unit| {
+        !is_foreign(unit, &foreign)
+            && units
+                .iter()
+                .any(|seen| seen.unit == unit.as_str() && seen.is_active())
+    });
     let mut ports_in_use = Vec::new();
     for line in lines.all("listen") {
         let port = listening_port(line)?;
@@ -109,12 +115,16 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
             ports_in_use.push(port);
         }
     }
-    let foreign_mount = mount.first().filter(|block| is_up(block)).and_then(|block| {
-        let ours = fragment_is_ours(block, &placement.mount_unit, &placement.mount_unit);
-        let source = lines.all("source").first().copied().unwrap_or_default();
-        (source == "other" || (source == "gone" && !ours))
-            .then(|| printable(block.get("What").unwrap_or(&"")))
-    });
+    let foreign_mount = match lines.one("source")? {
+        "other" => Some(printable(lines.one("mounted")?)),
+        _ => None,
+    };
+    let claimers = ["multipathd", "udisks2"];
+    let claims = |name: &&str| {
+        units
+            .iter()
+            .any(|seen| seen.unit.strip_suffix(".service") == Some(*name) && seen.is_active())
+    };
     Ok(ProbeReport {
         systemd: systemd_version(lines.one("systemd")?)?,
         machine: printable(lines.one("machine")?),
@@ -122,12 +132,12 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
         squashfs: lines.has("squashfs"),
         claimers: claimers
             .iter()
-            .filter(|block| is_up(block))
-            .map(|block| printable(block.get("Id").unwrap_or(&"").trim_end_matches(".service")))
+            .filter(|name| claims(name))
+            .map(|name| (*name).to_owned())
             .collect(),
         ports_in_use,
         uid: lines.uid()?,
-        foreign_units: lines.paths("foreign_unit")?,
+        foreign_units: foreign,
         foreign_mount,
         foreign_folder: lines.has("foreign_folder"),
         foreign_files: lines.paths("foreign_file")?,
@@ -135,16 +145,14 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
     })
 }
 
-/// A unit's properties.
-type Block<'a> = HashMap<&'a str, &'a str>;
-
 fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<CopyState, InvalidAnswer> {
-    let blocks = lines.blocks(placement.units.len() + 1)?;
-    let mut units = Vec::new();
-    for (block, unit) in blocks.iter().zip(&placement.units) {
-        units.push(unit_state(block, unit.as_str(), &unit.file_name())?);
-    }
-    let mounted = blocks.last().is_some_and(is_up) && matches!(lines.one("source")?, "ours" | "gone");
+    let foreign = lines.paths("foreign_unit")?;
+    let seen = lines.units()?;
+    let units = placement
+        .units
+        .iter()
+        .map(|unit| unit_state(unit, &seen, &foreign))
+        .collect();
     let sums = lines.sums(root)?;
     let wanted = |file: &PlacedFile| {
         sums.get(file.path.as_str())
@@ -170,7 +178,7 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
     Ok(CopyState {
         units,
         device: lines.has("device"),
-        mounted,
+        mounted: matches!(lines.one("source")?, "ours" | "gone"),
         installed,
         present: lines.paths("present")?,
         links: u32::try_from(linked).unwrap_or(u32::MAX),
@@ -180,48 +188,30 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
     })
 }
 
-/// One unit. A unit of that name that is defined by somebody else's file is not this copy's: it is told as
-/// `foreign` and down, whatever it does, so that it never counts as a service that is up or still to be stopped.
-fn unit_state(block: &Block<'_>, unit: &str, file: &str) -> Result<UnitState, InvalidAnswer> {
-    let get = |key: &str| word(block.get(key).copied().unwrap_or_default());
-    let state = UnitState {
-        unit: get("Id")?,
-        load: get("LoadState")?,
-        active: get("ActiveState")?,
-        sub: get("SubState")?,
-        result: get("Result")?,
+/// One unit. What systemd does not have in memory is down; it is told as `not-loaded`. A unit of that name that is
+/// defined by somebody else's file is not this copy's: it is told as `foreign` and down, whatever it does, so that it
+/// never counts as a service that is up or still to be stopped.
+fn unit_state(unit: &UnitName, seen: &[UnitState], foreign: &[String]) -> UnitState {
+    let down = |load: &str| UnitState {
+        unit: unit.to_string(),
+        load: load.to_owned(),
+        active: "inactive".to_owned(),
+        sub: "dead".to_owned(),
+        result: String::new(),
     };
-    if state.unit.is_empty() || state.load.is_empty() || state.active.is_empty() {
-        return Err(InvalidAnswer(format!("systemd told no state of {unit}")));
+    match seen.iter().find(|state| state.unit == unit.as_str()) {
+        Some(state) if state.load == "loaded" && is_foreign(unit, foreign) => down("foreign"),
+        Some(state) => state.clone(),
+        None => down("not-loaded"),
     }
-    if state.load == "loaded" && !fragment_is_ours(block, unit, file) {
-        return Ok(UnitState {
-            load: "foreign".to_owned(),
-            active: "inactive".to_owned(),
-            sub: "dead".to_owned(),
-            ..state
-        });
-    }
-    Ok(state)
 }
 
-/// Whether a loaded unit comes from where our files are. A copy that an operator made of ours with
-/// `systemctl edit --full` is in `/etc/systemd/system`.
-fn fragment_is_ours(block: &Block<'_>, unit: &str, file: &str) -> bool {
-    let fragment = block.get("FragmentPath").copied().unwrap_or_default();
-    fragment.is_empty()
-        || [ATTACHED, SYSTEM].iter().any(|folder| {
-            fragment
-                .strip_prefix(folder)
-                .is_some_and(|name| name == unit || name == file)
-        })
-}
-
-fn is_up(block: &Block<'_>) -> bool {
-    matches!(
-        block.get("ActiveState").copied().unwrap_or_default(),
-        "active" | "reloading" | "refreshing" | "deactivating"
-    )
+/// Whether a foreign file defines the unit, by its own name or its template's.
+fn is_foreign(unit: &UnitName, foreign: &[String]) -> bool {
+    foreign
+        .iter()
+        .filter_map(|path| path.rsplit_once('/'))
+        .any(|(_, name)| name == unit.as_str() || name == unit.file_name())
 }
 
 /// A word of systemd's: at most 255 characters without blanks.
@@ -263,13 +253,13 @@ fn listening_port(line: &str) -> Result<u16, InvalidAnswer> {
 /// The lines of an answer, by key, and the section about units.
 struct Lines<'a> {
     keys: HashMap<&'a str, Vec<&'a str>>,
-    units: Vec<Block<'a>>,
+    results: HashMap<&'a str, &'a str>,
     result: &'a str,
 }
 
 impl<'a> Lines<'a> {
     /// The keys that scripts print, and whether they may be there more than once.
-    const KEYS: [(&'static str, bool); 22] = [
+    const KEYS: [(&'static str, bool); 21] = [
         ("device", false),
         ("etc", false),
         ("foreign_file", true),
@@ -280,6 +270,7 @@ impl<'a> Lines<'a> {
         ("machine", false),
         ("mask", true),
         ("missing", true),
+        ("mounted", false),
         ("present", true),
         ("seen", false),
         ("source", false),
@@ -287,11 +278,9 @@ impl<'a> Lines<'a> {
         ("sum", true),
         ("systemd", false),
         ("uid", false),
+        ("unit", true),
         ("units", false),
         ("why", false),
-        ("result", false),
-        ("code", false),
-        ("said", false),
     ];
 
     fn parse(text: &'a str) -> Result<Self, InvalidAnswer> {
@@ -303,7 +292,7 @@ impl<'a> Lines<'a> {
             .strip_prefix("result=")
             .ok_or_else(|| InvalidAnswer("it does not end with a result".to_owned()))?;
         let mut keys: HashMap<&str, Vec<&str>> = HashMap::new();
-        let mut units = None;
+        let mut results = None;
         let mut lines = body.lines();
         while let Some(line) = lines.next() {
             let (key, value) = line
@@ -313,10 +302,10 @@ impl<'a> Lines<'a> {
                 return Err(InvalidAnswer(format!("{:?} is no key of it", printable(key))));
             };
             if key == "units" {
-                if value != "begin" || units.is_some() {
+                if value != "begin" || results.is_some() {
                     return Err(InvalidAnswer("its units are told twice".to_owned()));
                 }
-                units = Some(Self::parse_units(&mut lines)?);
+                results = Some(Self::parse_results(&mut lines)?);
                 continue;
             }
             let values = keys.entry(key).or_default();
@@ -327,32 +316,33 @@ impl<'a> Lines<'a> {
         }
         Ok(Self {
             keys,
-            units: units.unwrap_or_default(),
+            results: results.unwrap_or_default(),
             result,
         })
     }
 
-    /// The output of `systemctl show` up to `units=end`: an empty line between two units.
-    fn parse_units(lines: &mut std::str::Lines<'a>) -> Result<Vec<Block<'a>>, InvalidAnswer> {
-        let mut blocks = vec![Block::new()];
+    /// `Result` by `Id`: the output of `systemctl show` up to `units=end`, an empty line between two units.
+    fn parse_results(lines: &mut std::str::Lines<'a>) -> Result<HashMap<&'a str, &'a str>, InvalidAnswer> {
+        let mut results = HashMap::new();
+        let (mut id, mut result) = ("", "");
         for line in lines.by_ref() {
-            if line == "units=end" {
-                blocks.retain(|block| !block.is_empty());
-                return Ok(blocks);
+            if line.is_empty() || line == "units=end" {
+                results.insert(id, result);
+                (id, result) = ("", "");
+                if line.is_empty() {
+                    continue;
+                }
+                return Ok(results);
             }
-            if line.is_empty() {
-                blocks.push(Block::new());
-                continue;
-            }
-            let (key, value) = line
-                .split_once('=')
-                .ok_or_else(|| InvalidAnswer(format!("{:?} is no property of a unit", printable(line))))?;
-            let again = blocks.last_mut().and_then(|block| block.insert(key, value));
-            if again.is_some() {
-                return Err(InvalidAnswer(format!(
-                    "{} of a unit is told twice",
-                    printable(key)
-                )));
+            match line.split_once('=') {
+                Some(("Id", value)) => id = value,
+                Some(("Result", value)) => result = value,
+                _ => {
+                    return Err(InvalidAnswer(format!(
+                        "{:?} is no property of a unit",
+                        printable(line)
+                    )));
+                }
             }
         }
         Err(InvalidAnswer("its units have no end".to_owned()))
@@ -391,16 +381,26 @@ impl<'a> Lines<'a> {
         self.all("uid").first().map(|uid| number(uid)).transpose()
     }
 
-    /// Exactly `count` units: fewer means that systemd did not answer.
-    fn blocks(&self, count: usize) -> Result<&[Block<'a>], InvalidAnswer> {
-        if self.units.len() == count {
-            Ok(&self.units)
-        } else {
-            Err(InvalidAnswer(format!(
-                "systemd told of {} units where {count} were asked for",
-                self.units.len()
-            )))
+    /// The units that systemd has in memory: `name load active sub`.
+    fn units(&self) -> Result<Vec<UnitState>, InvalidAnswer> {
+        let mut units = Vec::new();
+        for line in self.all("unit") {
+            let words: Vec<&str> = line.split(' ').collect();
+            let [unit, load, active, sub] = words.as_slice() else {
+                return Err(InvalidAnswer(format!(
+                    "{:?} is no state of a unit",
+                    printable(line)
+                )));
+            };
+            units.push(UnitState {
+                unit: word(unit)?,
+                load: word(load)?,
+                active: word(active)?,
+                sub: word(sub)?,
+                result: word(self.results.get(unit).copied().unwrap_or_default())?,
+            });
         }
+        Ok(units)
     }
 
     /// sha256 by path, without the root's prefix. sha256sum puts a backslash before a line whose name it escaped.
@@ -433,4 +433,4 @@ impl<'a> Lines<'a> {
 
 #[cfg(test)]
 #[path = "answer_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -22,9 +22,9 @@ IFS= read -r -n 200 line <&3; printf "%s" "$line"' check "$host" "$port" "$autho
 elif command -v perl >/dev/null 2>&1; then
 said=$(timeout "$limit" perl -e 'use Socket qw(:DEFAULT getaddrinfo); my ($h, $p, $a, $t) = @ARGV;
 my ($e, $i) = getaddrinfo($h, $p, {socktype => SOCK_STREAM}); die "$h: $e\n" if $e;
-socket(my $s, $i->{family}, SOCK_STREAM, 0) && connect($s, $i->{addr}) or die "$h $p: $!\n";
+my $s; socket($s, $i->{family}, SOCK_STREAM, 0) && connect($s, $i->{addr}) or die "$h $p: $!\n";
 syswrite $s, "GET $t HTTP/1.0\r\nHost: $a\r\nUser-Agent: handoverd\r\nConnection: close\r\n\r\n";
-sysread $s, my $l, 200; print $l;' "$host" "$port" "$authority" "$target" 2>&1)
+my $l = q(); while (length($l) < 200 && $l !~ /\n/) { sysread($s, $l, 200, length $l) or last; } print $l;' "$host" "$port" "$authority" "$target" 2>&1)
 elif command -v wget >/dev/null 2>&1; then
 said=$(timeout "$limit" wget -q -S -O /dev/null --max-redirect=0 -t 1 --no-proxy -- "$url" 2>&1)
 else
@@ -40,7 +40,7 @@ said=$(timeout "$limit" bash -c 'exec 3<>"/dev/tcp/$1/$2"' check "$host" "$port"
 elif command -v perl >/dev/null 2>&1; then
 said=$(timeout "$limit" perl -e 'use Socket qw(:DEFAULT getaddrinfo); my ($h, $p) = @ARGV;
 my ($e, $i) = getaddrinfo($h, $p, {socktype => SOCK_STREAM}); die "$h: $e\n" if $e;
-socket(my $s, $i->{family}, SOCK_STREAM, 0) && connect($s, $i->{addr}) or die "$h $p: $!\n";' "$host" "$port" 2>&1)
+my $s; socket($s, $i->{family}, SOCK_STREAM, 0) && connect($s, $i->{addr}) or die "$h $p: $!\n";' "$host" "$port" 2>&1)
 elif command -v curl >/dev/null 2>&1; then
 said=$(curl -q -s -o /dev/null -w '%{time_connect}' --noproxy '*' --max-time "$limit" -- "http://$authority/")
 case $said in *[1-9]*) : ;; *) said='no connection'; false ;; esac
@@ -155,7 +155,7 @@ pub fn parse(text: &str, probe: &CheckProbe) -> Result<Result<(), String>, Inval
         said => said,
     };
     Ok(match probe {
-        CheckProbe::Command(_) if code == 0 => Ok(()),
+        CheckProbe::Command(_) | CheckProbe::Tcp(..) if code == 0 => Ok(()),
         CheckProbe::Command(argv) => {
             let program = printable(argv.first().map_or("", String::as_str));
             let how = match code {
@@ -165,7 +165,6 @@ pub fn parse(text: &str, probe: &CheckProbe) -> Result<Result<(), String>, Inval
             };
             Err(format!("{program} {how}: {complaint}"))
         }
-        CheckProbe::Tcp(..) if code == 0 => Ok(()),
         CheckProbe::Tcp(host, port) => {
             let why = if code == 124 {
                 "no answer in time".to_owned()

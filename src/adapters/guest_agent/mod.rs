@@ -142,6 +142,9 @@ impl<C: AgentChannel> Guest for GuestAgent<C> {
                 "{name} of {service} in guest {guest}: an earlier step still holds the service's lock there; it is \
                  asked again"
             ))),
+            Ok(Answer::Silent) => Err(PortError::unknown(format!(
+                "{name} of {service} in guest {guest}: systemd does not answer there; look again"
+            ))),
             Ok(Answer::Failed { why }) => Err(PortError::refused(format!(
                 "{name} of {service} in guest {guest} failed: {why}; look at that path in the guest"
             ))),

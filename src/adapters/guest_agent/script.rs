@@ -4,7 +4,6 @@
 //! ([`quote`]) after a check that it is of the form it should have. A script is functions only up to its last
 //! line, so one that arrives cut does nothing.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -30,9 +29,9 @@ const PROBE: &str = include_str!("scripts/probe.sh");
 const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
-pub(super) const ATTACHED: &str = "/etc/systemd/system.attached/";
+const ATTACHED: &str = "/etc/systemd/system.attached/";
 /// Where masks and wants links are.
-pub(super) const SYSTEM: &str = "/etc/systemd/system/";
+const SYSTEM: &str = "/etc/systemd/system/";
 
 /// Why no script can be made from a placement.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -132,7 +131,11 @@ pub fn act(
                 set(&mut out, "wanted", enablement.as_str());
                 body(&[LINK]) + &links(placement, enablement)
             }
-            GuestStep::Start => body(&[START]),
+            GuestStep::Start => {
+                // 50 ms each.
+                set(&mut out, "tries", &(patience(deadline) * 20).to_string());
+                body(&[START])
+            }
             GuestStep::Stop => body(&[STOP, STOP_MAIN]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
@@ -170,7 +173,7 @@ fn named(
     })
 }
 
-/// Seconds to wait for the service's lock.
+/// Seconds to wait for the service's lock, and for the disk's link.
 fn patience(deadline: Duration) -> u64 {
     (deadline.as_secs() / 4).clamp(1, 10)
 }
@@ -211,6 +214,8 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
         .map(crate::model::unit::UnitName::as_str)
         .collect();
     let unit_files = unit_files(placement)?;
+    let mut all_names = unit_files.clone();
+    all_names.extend(units.iter().filter(|unit| !unit_files.contains(unit)));
     let mut file_paths = Vec::new();
     for file in &placement.files {
         file_paths.push(path("path", &file.path)?);
@@ -255,6 +260,7 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
     set(&mut out, "wants", &format!("{}{wants}", root.prefix));
     set(&mut out, "unit_names", &units.join("\n"));
     set(&mut out, "unit_files", &unit_files.join("\n"));
+    set(&mut out, "all_names", &all_names.join("\n"));
     set(&mut out, "file_paths", &file_paths.join("\n"));
     set(&mut out, "paths", &all_paths.join("\n"));
     set(
@@ -450,8 +456,7 @@ fn links(placement: &Placement, enablement: Enablement) -> String {
     let mut out = String::from("make_links() {\n:\n");
     if enablement == Enablement::Enabled {
         for link in &placement.links {
-            // Writing to a String cannot fail.
-            let _ = writeln!(out, "link {} {}", quote(&link.path), quote(&link.target));
+            put(&mut out, &["link", &link.path, &link.target]);
         }
     }
     out.push_str("}\n");

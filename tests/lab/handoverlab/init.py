@@ -49,12 +49,9 @@ def _set_up(spec: dict) -> None:
     linux.mount("none", "/", None, linux.MS_REC | linux.MS_PRIVATE)
     for entry in spec["mounts"]:
         kind, target = entry["kind"], entry["target"]
-        if kind != "file":
-            os.makedirs(target, exist_ok=True)
+        os.makedirs(target, exist_ok=True)
         if kind == "bind":
             os.makedirs(entry["source"], exist_ok=True)
-            linux.mount(entry["source"], target, None, linux.MS_BIND)
-        elif kind == "file":
             linux.mount(entry["source"], target, None, linux.MS_BIND)
         elif kind == "overlay":
             _overlay(entry["source"], target)

@@ -10,7 +10,10 @@ write() {
 $2
 END
       ;;
-  esac || fail "${3#"$root"} cannot be written"
+  esac || {
+    rm -f -- "$3"
+    fail "${3#"$root"} cannot be written"
+  }
 }
 
 # unit NAME SUM MODE FORM CONTENT: a unit file. SUM is the line that sha256sum prints for it.
@@ -87,12 +90,9 @@ main() {
   place_files
   survey
   drop_links
-  show
-  # systemd reads a unit file that it never loaded by itself; the slow reload is for one that it has in memory
-  # with an older text, or looked for in vain.
-  case $out in
-    *NeedDaemonReload=yes* | *LoadState=not-found*) reload ;;
-  esac
+  list
+  # Not found although it is there: systemd looked for it in vain before.
+  reload_stale LoadState=not-found
   look
   finish done
 }

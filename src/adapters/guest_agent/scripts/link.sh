@@ -17,15 +17,10 @@ main() {
   else
     drop_links
   fi
-  show
+  list
   case $wanted in
-    masked)
-      # The mount is never masked: one unit more that is loaded has not been masked in memory.
-      case $out in *LoadState=loaded*LoadState=loaded*) reload ;; esac
-      ;;
-    *)
-      case $out in *LoadState=masked* | *NeedDaemonReload=yes*) reload ;; esac
-      ;;
+    masked) any_load not-masked && runs_any && reload ;;
+    *) any_load masked && reload ;;
   esac
   look
   finish done
@@ -38,4 +33,10 @@ link() {
   [ -L "$path" ] && [ "$path" -ef "$root$2" ] && return 0
   [ -d "$wants" ] || mkdir -p -- "$wants" || fail "${wants#"$root"} cannot be made"
   ln -sfn -- "$2" "$path" || fail "$1 cannot be linked"
+}
+
+# Whether a unit of ours has been masked here: only then does a reload change what systemd thinks of it.
+runs_any() {
+  find_masks
+  [ -n "$masks" ]
 }

@@ -10,7 +10,7 @@ att=$root/etc/systemd/system.attached
 sys=$root/etc/systemd/system
 run=$root/run/handoverd
 record=$att/handoverd-$service.placed
-out=
+out= listed= failed=
 
 say() { printf '%s\n' "$1"; }
 
@@ -129,15 +129,41 @@ drop_links() {
   return 0
 }
 
-# Sets `out` to what systemd says of the units and, last, of the mount.
-show() {
-  out=$(systemctl show -p Id,LoadState,ActiveState,SubState,Result,FragmentPath,UnitFileState,NeedDaemonReload,What \
-    -- $unit_names "$mount_unit" $claimers 2>/dev/null)
+# Sets `out` to what systemd has in memory of the units and the mount: "name load active sub" and a description.
+# list-units, for `show` makes systemd compute hundreds of properties for each unit: half a second when emulated.
+list() {
+  out=$(systemctl list-units --all --plain --no-legend --full -- $unit_names "$mount_unit" $claimers 2>/dev/null) ||
+    finish silent
+  listed=yes
+}
+
+# Reloads if something of ours is in memory with a text that is not on disk any more. systemd reads by itself a unit
+# file that it has not in memory, and the reload is the slowest thing of all.
+reload_stale() {
+  [ -n "$out" ] || return 0
+  case $(systemctl show -p NeedDaemonReload,LoadState -- $unit_names "$mount_unit" 2>/dev/null) in
+    *NeedDaemonReload=yes* | *"$1"*) reload ;;
+  esac
 }
 
 reload() {
   systemctl daemon-reload
-  show
+  list
+}
+
+# Whether a unit that systemd has in memory is in load state $1 (yes) or in another ("not", $1); the mount aside.
+any_load() {
+  for line in $out; do
+    IFS=' '
+    set -- "$1" $line
+    IFS=$nl
+    [ "$2" != "$mount_unit" ] || continue
+    case $1 in
+      not-*) [ "$3" = "${1#not-}" ] || return 0 ;;
+      *) [ "$3" != "$1" ] || return 0 ;;
+    esac
+  done
+  return 1
 }
 
 # Sets `sums` to the sha256 of the placement's files that are there.
@@ -169,21 +195,64 @@ begin() {
   printf '%s\n' "$attempt" 1<>"$run/$service.attempt" || fail "$run/$service.attempt cannot be written"
 }
 
-# Sets `source` to whose the mounted device is: that of this bundle, of an earlier one, nobody's any more (it was
-# pulled), or another.
+# Sets `source` to whose device is mounted at the mount point: that of this bundle, of an earlier one, nobody's any
+# more (it was pulled), or another.
 mounted_source() {
+  source=none what=
+  while IFS=' ' read -r id parent device_number tree point rest; do
+    [ "$point" != "$mount_point" ] || what=$rest
+  done <"$root/proc/self/mountinfo"
+  [ -n "$what" ] || return 0
+  # ro,nosuid shared:1 - squashfs /dev/sdb ro
+  what=${what#*- }
+  type=${what%% *}
+  what=${what#* }
+  what=${what%% *}
+  say "mounted=$what"
   if [ "$what" -ef "$device" ]; then
     source=ours
-  elif [ -e "$what" ]; then
+  elif [ "$type" = squashfs ] && [ ! -e "$what" ]; then
+    source=gone
+  else
     source=other
     set +f
     for path in "${device%/*}"/*QEMU_HARDDISK_ho*; do
       [ "$what" -ef "$path" ] && source=earlier
     done
     set -f
-  else
-    source=gone
   fi
+}
+
+# Prints the user's uid. From /etc/passwd where it stands there: `id` is one process more.
+find_uid() {
+  while IFS=: read -r name password uid rest; do
+    if [ "$name" = "$user" ]; then
+      say "uid=$uid"
+      return 0
+    fi
+  done <"$root/etc/passwd"
+  ! uid=$(id -u "$user" 2>/dev/null) || say "uid=$uid"
+}
+
+# Prints unit files of this placement's names that handoverd did not put there; sets `foreign`. The folders are
+# systemd's, in any rank: a unit file of another owner must neither be hidden nor hide ours.
+foreign_units() {
+  foreign=
+  for name in $all_names; do
+    for dir in /etc/systemd/system /etc/systemd/system.attached /etc/systemd/system.control \
+      /run/systemd/system /run/systemd/system.attached /run/systemd/system.control /run/systemd/transient \
+      /run/systemd/generator /run/systemd/generator.early /run/systemd/generator.late \
+      /usr/local/lib/systemd/system /usr/lib/systemd/system /lib/systemd/system; do
+      path=$root$dir/$name
+      exists "$path" || continue
+      marked "$path" && continue
+      [ "$dir" = /etc/systemd/system ] && nulled "$path" && continue
+      [ "$dir" = /etc/systemd/system.attached ] && has "$own" "$name" && continue
+      foreign=yes
+      say "foreign_unit=$dir/$name"
+      break
+    done
+  done
 }
 
 # Prints what is here: the answer of every step. Uses `out` if it is fresh.
@@ -215,20 +284,21 @@ look() {
   for line in $sums; do
     say "sum=$line"
   done
-  if [ -n "$user" ] && uid=$(id -u "$user" 2>/dev/null); then
-    say "uid=$uid"
-  fi
-  [ -n "$out" ] || show
-  source=none
-  case $out in
-    *What=?*)
-      what=${out##*What=}
-      what=${what%%"$nl"*}
-      mounted_source
-      ;;
-  esac
+  [ -z "$user" ] || find_uid
+  foreign_units
+  mounted_source
   say "source=$source"
-  say units=begin
-  say "$out"
-  say units=end
+  [ -n "$listed" ] || list
+  for line in $out; do
+    IFS=' '
+    set -- $line
+    IFS=$nl
+    say "unit=$1 $2 $3 $4"
+    [ "$3" != failed ] || failed=yes
+  done
+  if [ -n "$failed" ]; then
+    say units=begin
+    systemctl show -p Id,Result -- $unit_names 2>/dev/null
+    say units=end
+  fi
 }

@@ -1,6 +1,4 @@
 main() {
-  survey
-  find_masks
   version=$(systemctl --version 2>/dev/null)
   say "systemd=${version%%"$nl"*}"
   say "machine=$(uname -m)"
@@ -10,7 +8,6 @@ main() {
   done
   say "etc=$etc"
   probe_squashfs
-  check_foreign
   [ -z "$ports" ] || probe_ports
   for tool in $tools; do
     command -v "$tool" >/dev/null 2>&1 || say "missing=$tool"
@@ -18,6 +15,7 @@ main() {
   probe_check
   claimers=multipathd.service${nl}udisks2.service
   look
+  check_foreign
   finish done
 }
 

@@ -8,21 +8,19 @@ main() {
   if [ -n "$startable" ]; then
     wait_device
     if ! timeout "$limit" systemctl start -- $startable; then
-      show
+      why=$(systemctl show -p LoadState,Result -- $startable "$mount_unit" 2>/dev/null)
       again=
-      case $out in *Result=start-limit-hit*) systemctl reset-failed -- $startable "$mount_unit" && again=yes ;; esac
-      case $out in *LoadState=not-found*) systemctl daemon-reload && again=yes ;; esac
+      case $why in *Result=start-limit-hit*) systemctl reset-failed -- $startable "$mount_unit" && again=yes ;; esac
+      case $why in *LoadState=not-found*) systemctl daemon-reload && again=yes ;; esac
       [ -z "$again" ] || timeout "$limit" systemctl start -- $startable
-      out=
     fi
   fi
   look
   finish done
 }
 
-# udev needs a moment after a hot-plug: up to 10 seconds.
+# udev needs a moment after a hot-plug: up to 10 seconds, or a quarter of the deadline.
 wait_device() {
-  tries=200
   while [ ! -e "$device" ] && [ "$tries" -gt 0 ]; do
     tries=$((tries - 1))
     sleep 0.05 2>/dev/null || sleep 1

@@ -5,8 +5,7 @@ find_stoppable() {
     [ "$unit" != "$mount_unit" ] || continue
     runs_ours "$unit" || continue
     case $unit in
-      # Instances that a socket made of a template of ours. A backslash would be an escape in the pattern.
-      *\\*@.*) continue ;;
+      # Instances that a socket made of a template of ours (systemd takes a backslash in a pattern as it is).
       *@.*) unit=${unit%%@.*}@*.${unit##*.} ;;
     esac
     case $unit in
@@ -18,9 +17,24 @@ find_stoppable() {
   ! runs_ours "$mount_unit" || stoppable=$stoppable$mount_unit$nl
 }
 
-stop() {
-  survey
-  drop_links
-  find_stoppable
+stop_all() {
   [ -z "$stoppable" ] || timeout "$limit" systemctl stop -- $stoppable
+}
+
+# Sets `up` if anything of it is up or on its way, and `failed`.
+find_up() {
+  up= failed=
+  [ -n "$stoppable" ] || return 0
+  states=$(systemctl list-units --all --plain --no-legend --full -- $stoppable 2>/dev/null) ||
+    finish silent
+  for line in $states; do
+    IFS=' '
+    set -- $line
+    IFS=$nl
+    case $3 in
+      inactive) ;;
+      failed) failed=yes ;;
+      *) up=yes ;;
+    esac
+  done
 }

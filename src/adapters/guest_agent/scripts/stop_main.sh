@@ -1,6 +1,9 @@
 main() {
   begin
-  stop
+  survey
+  drop_links
+  find_stoppable
+  stop_all
   look
   finish done
 }

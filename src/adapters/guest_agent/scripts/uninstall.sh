@@ -1,22 +1,28 @@
 # Ends with what could not be removed still recorded, so that a repeat goes on where this one ended.
 main() {
   begin
-  stop
-  if [ -n "$stoppable" ]; then
-    states=$(systemctl show -p ActiveState -- $stoppable 2>/dev/null)
-    case $states in
-      *=activ* | *=deactivating* | *=reloading* | *=refreshing* | *=maintenance*)
-        # Still up: its files stay, or nothing could stop it any more.
-        look
-        finish done
-        ;;
-      *=failed*) systemctl reset-failed -- $stoppable 2>/dev/null ;;
-    esac
+  survey
+  drop_links
+  find_stoppable
+  find_up
+  if [ -n "$up" ]; then
+    stop_all
+    find_up
   fi
+  if [ -n "$up" ]; then
+    # Still up: its files stay, or nothing could stop it any more.
+    look
+    finish done
+  fi
+  # A failed unit stays in memory.
+  [ -z "$failed" ] || systemctl reset-failed -- $stoppable 2>/dev/null
+  failed=
   find_masks
   doomed=$masks
   for path in $recorded_files; do
     ! exists "$root$path" || doomed=$doomed$root$path$nl
+    # A script was killed before it gave the file its name.
+    ! exists "$root$path.handoverd-new" || doomed=$doomed$root$path.handoverd-new$nl
   done
   [ -z "$doomed" ] || rm -f -- $doomed || fail "a file cannot be removed"
   doomed=
@@ -29,14 +35,23 @@ main() {
   for name in $own; do
     [ "$name" = "$mount_unit" ] || doomed=$doomed$att/$name$nl
     ! marked "$sys/$name" || doomed=$doomed$sys/$name$nl
+    ! exists "$att/$name.handoverd-new" || doomed=$doomed$att/$name.handoverd-new$nl
   done
   # The mount unit and the record are what makes the rest ours: last.
   ! has "$own" "$mount_unit" || doomed=$doomed$att/$mount_unit$nl
   ! exists "$record" || doomed=$doomed$record$nl
   if [ -n "$doomed" ]; then
     rm -f -- $doomed || fail "a unit file cannot be removed"
-    show
-    case $out in *NeedDaemonReload=yes*) reload ;; esac
+    # systemd does not ship the folder, and nothing else is in it.
+    set +f
+    set -- "$att"/*
+    set -f
+    exists "$1" || rmdir -- "$att" 2>/dev/null
+    # While the disk is there its device unit keeps ours in memory; they go with it, so that no reload is needed.
+    if [ ! -e "$device" ]; then
+      list
+      reload_stale NeedDaemonReload=yes
+    fi
   fi
   look
   finish done

@@ -1,0 +1,221 @@
+//! Probe, check and quoting.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::Duration;
+
+use handoverd::adapters::guest_agent::answer::parse_probe;
+use handoverd::adapters::guest_agent::check;
+use handoverd::adapters::guest_agent::script::{self, Root};
+use handoverd::model::manifest::{Check, CheckProbe};
+use handoverd::ports::GuestStep;
+
+use crate::fake::{DEADLINE, Fake, in_each_shell, shells, web};
+
+#[test]
+fn a_probe_tells_what_is_there() {
+    in_each_shell(|fake| {
+        let mut placement = web();
+        placement.user = Some("root".to_owned());
+        placement.ports = vec![8080, 80, 443];
+        let socket = |port: &str, state: &str| {
+            format!(
+                "   0: 00000000:{port} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000     0        0 1 1\n"
+            )
+        };
+        fs::write(
+            fake.at("/proc/net/tcp"),
+            format!(
+                "  sl  local_address rem_address st\n{}{}{}",
+                socket("1F90", "0A"),
+                socket("0050", "01"),
+                socket("0016", "0A")
+            ),
+        )
+        .unwrap();
+        let six =
+            "   0: 00000000000000000000000001000000:01BB 00000000000000000000000000000000:0000 0A 0 0\n";
+        fs::write(fake.at("/proc/net/tcp6"), six).unwrap();
+        fs::write(fake.state("active.udisks2.service"), "").unwrap();
+        placement.check = Some(Check {
+            probe: CheckProbe::Command(vec!["/usr/bin/no such".to_owned()]),
+            interval: Duration::ZERO,
+            timeout: DEADLINE,
+            successes: 1,
+        });
+        let probe = || {
+            parse_probe(
+                &fake.run(&script::probe(&fake.root(), &placement).unwrap()),
+                &placement,
+            )
+            .unwrap()
+        };
+        let report = probe();
+        assert_eq!(report.systemd, 252);
+        assert!(report.squashfs && report.etc_writable && !report.machine.is_empty());
+        assert_eq!(report.uid, Some(0));
+        assert_eq!(report.ports_in_use, [8080, 443]);
+        assert_eq!(report.claimers, ["udisks2"]);
+        assert_eq!(report.missing_tools, ["/usr/bin/no such"]);
+        assert!(report.foreign_units.is_empty() && !report.foreign_folder && report.foreign_mount.is_none());
+        // Ports that our own copy holds are not in the way.
+        fake.act(&placement, GuestStep::Install, 1);
+        fs::write(fake.state("active.web.service"), "").unwrap();
+        assert!(probe().ports_in_use.is_empty());
+    });
+}
+
+#[test]
+fn a_check_says_why_it_did_not_pass() {
+    in_each_shell(|fake| {
+        let command =
+            |words: &[&str]| CheckProbe::Command(words.iter().map(|word| (*word).to_owned()).collect());
+        let ask = |probe: &CheckProbe| {
+            let text = fake.run(&check::render(&fake.root(), probe, Duration::from_secs(3)).unwrap());
+            check::parse(&text, probe).unwrap_or_else(|error| panic!("{error}\n{text}"))
+        };
+        assert_eq!(ask(&command(&["true"])), Ok(()));
+        assert_eq!(
+            ask(&command(&["test", "it's $HOME `id`", "=", "it's $HOME `id`"])),
+            Ok(())
+        );
+        assert_eq!(
+            ask(&command(&[
+                "sh",
+                "-c",
+                "echo said=x; echo result=done >&2; exit 3"
+            ])),
+            Err("sh exited with 3: said=x result=done".to_owned())
+        );
+        assert_eq!(
+            ask(&command(&["sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x"])),
+            Ok(()),
+            "much output is no failure"
+        );
+        let long = ask(&command(&[
+            "sh",
+            "-c",
+            "head -c 1000000 /dev/zero | tr '\\0' x; exit 1",
+        ]))
+        .unwrap_err();
+        assert!(long.len() < 300, "{}", long.len());
+        assert!(ask(&command(&["sleep", "30"])).unwrap_err().contains("in time"));
+        assert!(ask(&command(&["/no/such"])).unwrap_err().contains("is not there"));
+        assert!(ask(&command(&["cat"])).is_ok(), "it reads nothing of the script");
+    });
+}
+
+#[test]
+fn tcp_and_http_are_checked_with_whatever_program_is_there() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut chunk = [0; 1024];
+                match stream.read(&mut chunk) {
+                    Ok(read) if read > 0 => request.extend_from_slice(&chunk[..read]),
+                    _ => break,
+                }
+            }
+            let request = String::from_utf8_lossy(&request).into_owned();
+            let status = if request.starts_with("GET /a?b=1 ") {
+                "204 No Content"
+            } else if request.contains("/moved") {
+                "302 Found\r\nLocation: /bad"
+            } else {
+                "503 Busy"
+            };
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            .ok();
+        }
+    });
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    for tool in ["curl", "bash", "perl", "wget"] {
+        let Some(program) = ["/usr/bin", "/bin"]
+            .iter()
+            .map(|dir| Path::new(dir).join(tool))
+            .find(|path| path.exists())
+        else {
+            continue;
+        };
+        let fake = Fake::new(&["dash"]);
+        for needed in ["timeout", "dash"] {
+            symlink(
+                Path::new("/usr/bin").join(needed),
+                fake.dir.path().join("bin").join(needed),
+            )
+            .unwrap();
+        }
+        symlink(program, fake.dir.path().join("bin").join(tool)).unwrap();
+        let root = Root {
+            prefix: String::new(),
+            path: fake.dir.path().join("bin").display().to_string(),
+        };
+        let ask = |probe: &CheckProbe| {
+            check::parse(&fake.run(&check::render(&root, probe, DEADLINE).unwrap()), probe).unwrap()
+        };
+        let http = |path: &str| CheckProbe::Http(format!("http://127.0.0.1:{port}{path}"));
+        assert_eq!(ask(&http("/a?b=1")), Ok(()), "{tool}");
+        assert_eq!(ask(&http("/moved")), Ok(()), "{tool}");
+        assert!(ask(&http("")).unwrap_err().contains("status 503"), "{tool}");
+        assert!(
+            ask(&CheckProbe::Http(format!("http://127.0.0.1:{free}/"))).is_err(),
+            "{tool}"
+        );
+        if tool != "wget" {
+            assert_eq!(
+                ask(&CheckProbe::Tcp("127.0.0.1".to_owned(), port)),
+                Ok(()),
+                "{tool}"
+            );
+            assert!(
+                ask(&CheckProbe::Tcp("127.0.0.1".to_owned(), free)).is_err(),
+                "{tool}"
+            );
+        }
+    }
+}
+
+#[test]
+fn quoted_text_reaches_a_program_as_it_is() {
+    for shell in shells() {
+        let fake = Fake::new(&shell);
+        for text in [
+            "",
+            "'",
+            "''",
+            "a'b\"c",
+            "\\",
+            "\\n",
+            "$HOME",
+            "`id`",
+            "$(id)",
+            "a\nb",
+            "*",
+            "~",
+            "é\u{81}\u{88}",
+            "\u{1f600}",
+            "-n",
+            "!!",
+            ";|&<>(){}",
+        ] {
+            assert_eq!(
+                fake.run(&format!("printf %s {}", script::quote(text))),
+                text,
+                "{shell:?}"
+            );
+        }
+    }
+}
