@@ -122,8 +122,9 @@ pub enum GuestStep {
     Install,
     /// Makes the wants links (`Enabled`), removes them (`Disabled`), or masks the units.
     Link(crate::model::life::Enablement),
-    /// Starts the units (and with them the mount). Waits until systemd has answered.
-    Start,
+    /// Makes the wants links (`Enabled`) or removes them (else), waits for the disk, starts the units (and with them
+    /// the mount), and waits until systemd has answered. A masked unit is unmasked first.
+    Start(crate::model::life::Enablement),
     /// Removes the wants links, stops the units, then the mount.
     Stop,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use zbus::fdo::{ObjectManager, Properties};
-use zbus::names::InterfaceName;
 use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, ObjectServer, OwnedObjectPath, connection};
 
@@ -250,11 +249,5 @@ async fn changed<I: Interface>(
             values.insert(*name, value.into());
         }
     }
-    Properties::properties_changed(
-        &emitter,
-        InterfaceName::from(I::name()),
-        values,
-        Default::default(),
-    )
-    .await
+    Properties::properties_changed(&emitter, I::name(), values, Default::default()).await
 }

@@ -203,7 +203,6 @@ impl Run<'_> {
         }
         if halves != (true, true) {
             self.give_disk(&domain, halves).await?;
-            self.forget_fresh();
         }
         Ok(())
     }
@@ -319,7 +318,7 @@ impl Run<'_> {
         self.link_and_start(goal, &place, &placement).await
     }
 
-    /// A masked unit cannot be started: it is started first and masked again afterwards.
+    /// A masked unit cannot be started: it is masked again afterwards.
     async fn link_and_start(
         &mut self,
         goal: Goal,
@@ -327,13 +326,8 @@ impl Run<'_> {
         placement: &crate::model::placement::Placement,
     ) -> Act {
         let enablement = self.handover.facts.enablement;
-        let before = if enablement == Enablement::Masked {
-            Enablement::Disabled
-        } else {
-            enablement
-        };
-        self.step(goal, place, placement, GuestStep::Link(before)).await?;
-        self.step(goal, place, placement, GuestStep::Start).await?;
+        self.step(goal, place, placement, GuestStep::Start(enablement))
+            .await?;
         if enablement == Enablement::Masked {
             self.step(goal, place, placement, GuestStep::Link(Enablement::Masked))
                 .await?;
@@ -457,7 +451,7 @@ impl Run<'_> {
 
     async fn record(&mut self) -> Act {
         let before = self.world.table.service(&self.handover.service).await?;
-        let row = self.service_row(before);
+        let row = self.service_row(before.as_ref());
         if matches!(
             self.handover.kind,
             super::goals::Kind::Start | super::goals::Kind::Stop
@@ -516,7 +510,7 @@ impl Run<'_> {
     }
 
     /// The service's row as it is once this handover is recorded.
-    fn service_row(&self, before: Option<ServiceRecord>) -> ServiceRecord {
+    fn service_row(&self, before: Option<&ServiceRecord>) -> ServiceRecord {
         let h = &self.handover;
         let life = match (h.facts.life.wants_running(), &h.facts.name) {
             (true, Some(_)) => LifeState::Accessible,
@@ -529,14 +523,14 @@ impl Run<'_> {
             guest: h.target.guest,
             guest_name: h.target.guest_name.clone(),
             host: h.target.host.clone(),
-            address: h.facts.target_address.or(before.as_ref().and_then(|b| b.address)),
+            address: h.facts.target_address.or(before.and_then(|b| b.address)),
             wanted: life,
             observed: life,
             observed_at: self.world.clock.now(),
             enablement: h.facts.enablement,
             dns: self.manifest.dns.clone(),
             generation: h.generation,
-            uid: h.facts.uid.or(before.as_ref().and_then(|b| b.uid)),
+            uid: h.facts.uid.or(before.and_then(|b| b.uid)),
             frozen: None,
             files: h.target.files.clone(),
         }

@@ -136,9 +136,8 @@ pub fn applies(goal: Goal, kind: Kind, facts: &Facts) -> bool {
 pub fn commit_goal(kind: Kind, facts: &Facts) -> Goal {
     match kind {
         Kind::Remove => Goal::Unpublish,
-        Kind::Start | Kind::Stop => Goal::Record,
         Kind::Deploy | Kind::Move | Kind::Replace if facts.name.is_some() => Goal::Publish,
-        Kind::Deploy | Kind::Move | Kind::Replace => Goal::Record,
+        Kind::Deploy | Kind::Move | Kind::Replace | Kind::Start | Kind::Stop => Goal::Record,
     }
 }
 

@@ -184,6 +184,10 @@ impl Run<'_> {
                 ),
             )));
         }
+        let halves = verdict::disk_halves(&domain, &placement.serial);
+        if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
+            return Ok(seen);
+        }
         let image = self
             .world
             .hypervisor
@@ -196,7 +200,7 @@ impl Run<'_> {
             &place.guest_name,
             placement.user.as_deref(),
             image,
-            verdict::disk_halves(&domain, &placement.serial),
+            halves,
             &copy,
             self.in_place(),
         ))

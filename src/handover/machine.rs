@@ -246,6 +246,10 @@ pub fn transition(state: State, event: &Event, terms: Terms<'_>) -> Result<State
     }
 }
 
+#[expect(
+    clippy::match_same_arms,
+    reason = "the table has a row for each phase and event"
+)]
 fn forward(goal: Goal, phase: Phase, tries: u32, event: &Event, terms: Terms<'_>) -> Option<State> {
     let to = |phase, tries| {
         Some(State::At {
@@ -290,6 +294,10 @@ fn give_up(goal: Goal, terms: Terms<'_>) -> State {
     }
 }
 
+#[expect(
+    clippy::match_same_arms,
+    reason = "the table has a row for each phase and event"
+)]
 fn back(goal: Goal, phase: Phase, tries: u32, event: &Event, terms: Terms<'_>) -> Option<State> {
     let to = |phase, tries| {
         Some(State::At {
@@ -319,3 +327,7 @@ fn back(goal: Goal, phase: Phase, tries: u32, event: &Event, terms: Terms<'_>) -
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "machine_tests.rs"]
+mod tests;

@@ -168,3 +168,36 @@ pub struct Duty {
     /// Config and secret files that are to go with it.
     pub files: Vec<PlacedFile>,
 }
+
+#[cfg(test)]
+pub mod tests {
+    //! Records for tests.
+
+    use super::*;
+
+    /// Facts of a service in this life state, with or without a name, that was seen so.
+    pub fn facts(life: LifeState, named: bool) -> Facts {
+        Facts {
+            name: named.then(|| "web.svc.lab".parse().unwrap()),
+            ttl: 5,
+            overlap: true,
+            life,
+            observed_at: Some(1),
+            observed: Some(life),
+            enablement: Enablement::Enabled,
+            uid: None,
+            target_address: Some(IpAddr::from([10, 77, 0, 102])),
+            old_addresses: vec![IpAddr::from([10, 77, 0, 101])],
+            old_ttl: 5,
+            old_owner: None,
+            claim_sent: false,
+            take_over: false,
+            sent: false,
+            published_at: None,
+            drain: None,
+            disk: None,
+            displaced: None,
+            retire_owed: false,
+        }
+    }
+}

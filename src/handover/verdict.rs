@@ -49,6 +49,11 @@ pub fn disk_halves(domain: &GuestDomain, serial: &DiskSerial) -> (bool, bool) {
     (has(domain.live.as_ref()), has(domain.config.as_ref()))
 }
 
+/// Stage, when libvirt alone tells that it does not hold: no guest needs to be asked.
+pub fn stage_lacks_disk(guest_name: &str, halves: (bool, bool)) -> Option<Seen> {
+    (halves == (false, false)).then(|| Seen::missing(format!("{guest_name} lacks the disk")))
+}
+
 /// Stage: what the target still lacks, in the order in which it is given.
 pub fn stage(
     facts: &Facts,
@@ -86,7 +91,8 @@ pub fn stage(
     if !halves.1 {
         lacks.push("the disk in the persistent definition");
     }
-    if lacks.is_empty() && !copy.device {
+    // Where the service is started next, that step waits for the device: one look less.
+    if lacks.is_empty() && !copy.device && (in_place || !facts.wants_running()) {
         return Seen::Pending {
             why: format!("{guest_name} has not seen the disk yet"),
             again_in: Duration::from_millis(60),
@@ -422,3 +428,7 @@ fn list(addresses: &[IpAddr]) -> String {
         .collect::<Vec<_>>()
         .join(" ")
 }
+
+#[cfg(test)]
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -164,10 +164,10 @@ impl FromStr for Ownership {
             match word.split_once('=').ok_or_else(err)? {
                 ("claim", v) if claim.is_none() => claim = Some(v.parse::<HandoverId>().map_err(|_| err())?),
                 ("aborted", v) if abort.is_none() => {
-                    abort = Some(v.parse::<HandoverId>().map_err(|_| err())?)
+                    abort = Some(v.parse::<HandoverId>().map_err(|_| err())?);
                 }
                 ("g", v) if generation.is_none() => {
-                    generation = Some(Generation(v.parse().map_err(|_| err())?))
+                    generation = Some(Generation(v.parse().map_err(|_| err())?));
                 }
                 ("host", v) if host.is_none() => host = Some(v.parse::<HostId>().map_err(|_| err())?),
                 ("guest", v) if guest.is_none() => guest = Some(v.parse::<GuestId>().map_err(|_| err())?),

@@ -53,7 +53,7 @@ fn a_copy_is_installed_linked_started_stopped_and_removed_without_a_trace() {
             assert_eq!(state.enablement, Enablement::Enabled);
 
             fake.attach(&placement);
-            let state = fake.act(&placement, GuestStep::Start, 1);
+            let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
             assert!(state.is_up() && state.mounted && state.device, "{state:?}");
             assert_eq!(fake.look(&placement), state, "a step's answer is a look");
 
@@ -83,7 +83,7 @@ fn a_step_that_is_repeated_changes_nothing() {
             GuestStep::Link(Enablement::Disabled),
             GuestStep::Link(Enablement::Masked),
             GuestStep::Link(Enablement::Enabled),
-            GuestStep::Start,
+            GuestStep::Start(Enablement::Enabled),
             GuestStep::Stop,
             GuestStep::Uninstall,
         ];
@@ -107,7 +107,7 @@ fn a_late_attempt_touches_nothing() {
             GuestStep::Install,
             GuestStep::Link(Enablement::Enabled),
             GuestStep::Link(Enablement::Masked),
-            GuestStep::Start,
+            GuestStep::Start(Enablement::Enabled),
             GuestStep::Stop,
             GuestStep::Uninstall,
         ] {
@@ -192,7 +192,7 @@ fn what_is_foreign_is_neither_overwritten_nor_removed_nor_stopped() {
             );
             // The undo of a stage that was refused.
             for step in [
-                GuestStep::Start,
+                GuestStep::Start(Enablement::Enabled),
                 GuestStep::Stop,
                 GuestStep::Link(Enablement::Masked),
                 GuestStep::Uninstall,
@@ -307,7 +307,7 @@ fn a_unit_that_does_not_stop_keeps_its_files() {
         let placement = web();
         fake.act(&placement, GuestStep::Install, 1);
         fake.attach(&placement);
-        fake.act(&placement, GuestStep::Start, 1);
+        fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
         fs::write(fake.state("clings"), "web.service").unwrap();
         let state = fake.act(&placement, GuestStep::Uninstall, 2);
         assert!(
@@ -325,7 +325,7 @@ fn sockets_and_timers_are_stopped_before_what_they_start_and_the_mount_last() {
     let placement = odd();
     fake.act(&placement, GuestStep::Install, 1);
     fake.attach(&placement);
-    fake.act(&placement, GuestStep::Start, 1);
+    fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
     assert_eq!(
         fake.calls(),
         [
@@ -348,7 +348,7 @@ fn a_unit_that_does_not_start_is_told_as_it_is() {
         fake.act(&placement, GuestStep::Install, 1);
         fake.attach(&placement);
         fs::write(fake.state("refuses"), "web.service").unwrap();
-        let state = fake.act(&placement, GuestStep::Start, 1);
+        let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
         assert!(!state.is_up() && !state.mounted, "{state:?}");
     });
 }

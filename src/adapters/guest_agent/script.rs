@@ -21,6 +21,7 @@ const PRELUDE: &str = include_str!("scripts/prelude.sh");
 const FOREIGN: &str = include_str!("scripts/foreign.sh");
 const INSTALL: &str = include_str!("scripts/install.sh");
 const LINK: &str = include_str!("scripts/link.sh");
+const MAKE_LINK: &str = include_str!("scripts/make_link.sh");
 const START: &str = include_str!("scripts/start.sh");
 const STOP: &str = include_str!("scripts/stop.sh");
 const STOP_MAIN: &str = include_str!("scripts/stop_main.sh");
@@ -97,7 +98,7 @@ pub fn step_name(step: GuestStep) -> &'static str {
     match step {
         GuestStep::Install => "install",
         GuestStep::Link(_) => "link",
-        GuestStep::Start => "start",
+        GuestStep::Start(_) => "start",
         GuestStep::Stop => "stop",
         GuestStep::Uninstall => "uninstall",
     }
@@ -129,12 +130,19 @@ pub fn act(
             GuestStep::Install => body(&[FOREIGN, INSTALL]) + &places(root, placement)?,
             GuestStep::Link(enablement) => {
                 set(&mut out, "wanted", enablement.as_str());
-                body(&[LINK]) + &links(placement, enablement)
+                body(&[MAKE_LINK, LINK]) + &links(placement, enablement)
             }
-            GuestStep::Start => {
+            GuestStep::Start(enablement) => {
+                // A masked unit cannot be started: it is masked again by a step of its own.
+                let linked = if enablement == Enablement::Enabled {
+                    enablement
+                } else {
+                    Enablement::Disabled
+                };
+                set(&mut out, "wanted", linked.as_str());
                 // 50 ms each.
                 set(&mut out, "tries", &(patience(deadline) * 20).to_string());
-                body(&[START])
+                body(&[MAKE_LINK, START]) + &links(placement, linked)
             }
             GuestStep::Stop => body(&[STOP, STOP_MAIN]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),

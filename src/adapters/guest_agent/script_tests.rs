@@ -9,7 +9,7 @@ const STEPS: [GuestStep; 7] = [
     GuestStep::Link(Enablement::Enabled),
     GuestStep::Link(Enablement::Disabled),
     GuestStep::Link(Enablement::Masked),
-    GuestStep::Start,
+    GuestStep::Start(Enablement::Enabled),
     GuestStep::Stop,
     GuestStep::Uninstall,
 ];

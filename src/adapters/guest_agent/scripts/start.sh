@@ -1,6 +1,19 @@
 main() {
   begin
   survey
+  umask 022
+  find_masks
+  if [ -n "$masks" ]; then
+    rm -f -- $masks || fail "a mask cannot be removed"
+    list
+    any_load masked && reload
+    listed= out=
+  fi
+  if [ "$wanted" = enabled ]; then
+    make_links
+  else
+    drop_links
+  fi
   startable=
   for unit in $unit_names; do
     runs_ours "$unit" && startable=$startable$unit$nl

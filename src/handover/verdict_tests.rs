@@ -1,0 +1,310 @@
+use super::*;
+use crate::handover::goals::Kind;
+use crate::handover::machine::State;
+use crate::handover::record::Place;
+use crate::handover::record::tests::facts;
+use crate::model::guest::UnitState;
+use crate::model::ids::{Generation, GuestId, HandoverId, JobId};
+
+const ONE: &str = "6f1d5a2e-0000-4000-8000-000000000001";
+const TWO: &str = "6f1d5a2e-0000-4000-8000-000000000002";
+
+fn guest(text: &str) -> GuestId {
+    text.parse().unwrap()
+}
+
+fn handover(id: &str) -> Handover {
+    Handover {
+        id: HandoverId(id.parse().unwrap()),
+        job: JobId(1),
+        kind: Kind::Move,
+        service: "web".parse().unwrap(),
+        source: None,
+        target: Place {
+            guest: guest(TWO),
+            guest_name: "g2".into(),
+            host: "hv1".parse().unwrap(),
+            digest: "0".repeat(64).parse().unwrap(),
+            files: vec![],
+        },
+        generation: Generation(2),
+        state: State::first(Kind::Move),
+        committed: false,
+        reason: None,
+        facts: facts(LifeState::Accessible, true),
+    }
+}
+
+fn service() -> ServiceRecord {
+    ServiceRecord {
+        id: "web".parse().unwrap(),
+        bundle: "0".repeat(64).parse().unwrap(),
+        guest: guest(ONE),
+        guest_name: "g1".into(),
+        host: "hv1".parse().unwrap(),
+        address: Some(IpAddr::from([10, 77, 0, 101])),
+        wanted: LifeState::Accessible,
+        observed: LifeState::Accessible,
+        observed_at: 0,
+        enablement: Enablement::Enabled,
+        dns: None,
+        generation: Generation(1),
+        uid: None,
+        frozen: None,
+        files: vec![],
+    }
+}
+
+fn owner(generation: u64, guest_id: &str) -> Owner {
+    Owner {
+        generation: Generation(generation),
+        host: "hv1".parse().unwrap(),
+        guest: guest(guest_id),
+    }
+}
+
+fn zone(last: u8, ownership: &[&Ownership]) -> NameRecords {
+    NameRecords {
+        addresses: vec![IpAddr::from([10, 77, 0, last])],
+        ttl: 5,
+        cname: None,
+        ownership: ownership.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn unit(active: &str) -> UnitState {
+    UnitState {
+        unit: "web.service".into(),
+        load: "loaded".into(),
+        active: active.into(),
+        sub: "x".into(),
+        result: "success".into(),
+    }
+}
+
+#[test]
+fn a_name_is_claimed_only_from_the_owner_and_address_that_the_table_knows() {
+    let (h, s) = (handover(ONE), service());
+    let free = Ownership::Free(owner(1, ONE));
+    let mine = Ownership::Claimed(h.id, Some(owner(1, ONE)));
+    let other = Ownership::Claimed(HandoverId(TWO.parse().unwrap()), Some(owner(1, ONE)));
+    assert_eq!(claimable(&h, Some(&s), &zone(101, &[&mine])), Claimable::Ours);
+    assert!(matches!(
+        claimable(&h, Some(&s), &zone(101, &[&free])),
+        Claimable::From { .. }
+    ));
+    let refused = [
+        ("another address", zone(9, &[&free])),
+        (
+            "another generation",
+            zone(101, &[&Ownership::Free(owner(7, ONE))]),
+        ),
+        ("another guest", zone(101, &[&Ownership::Free(owner(1, TWO))])),
+        ("another handover's claim", zone(101, &[&other])),
+        ("no owner", zone(101, &[])),
+        ("two owners", zone(101, &[&free, &mine])),
+    ];
+    for (what, records) in refused {
+        assert!(
+            matches!(claimable(&h, Some(&s), &records), Claimable::No(_)),
+            "{what}"
+        );
+    }
+    let alias = NameRecords {
+        cname: Some("x.svc.lab.".into()),
+        ..NameRecords::default()
+    };
+    assert!(matches!(claimable(&h, None, &alias), Claimable::No(r) if r.name == "NameIsAlias"));
+}
+
+#[test]
+fn a_name_that_is_there_is_taken_at_a_deploy_only_when_told_to() {
+    let mut h = handover(ONE);
+    let there = zone(9, &[]);
+    assert!(matches!(claimable(&h, None, &there), Claimable::No(r) if r.name == "NameTaken"));
+    assert!(matches!(
+        claimable(&h, None, &NameRecords::default()),
+        Claimable::From { .. }
+    ));
+    h.facts.take_over = true;
+    assert_eq!(
+        claimable(&h, None, &there),
+        Claimable::From {
+            owner: None,
+            expect: None
+        }
+    );
+}
+
+#[test]
+fn only_the_zone_says_whether_a_sent_update_arrived() {
+    let h = handover(ONE);
+    let new = Ownership::Free(h.new_owner());
+    assert_eq!(published(&h, &zone(102, &[&new])), Seen::Holds);
+    assert!(matches!(
+        published(&h, &zone(101, &[&h.claim()])),
+        Seen::Missing(_)
+    ));
+    assert!(matches!(published(&h, &zone(9, &[&new])), Seen::Never(_)));
+    assert!(matches!(published(&h, &zone(101, &[])), Seen::Never(_)));
+    assert_eq!(withdrawn(&h, &zone(102, &[&new])), Seen::Committed);
+    assert!(matches!(
+        withdrawn(&h, &zone(101, &[&h.claim()])),
+        Seen::Missing(_)
+    ));
+    assert_eq!(withdrawn(&h, &zone(101, &[&h.withdrawal()])), Seen::Holds);
+    assert!(matches!(
+        released(&h, &zone(101, &[&h.withdrawal()])),
+        Seen::Missing(_)
+    ));
+    assert_eq!(
+        released(&h, &zone(101, &[&Ownership::Free(owner(1, ONE))])),
+        Seen::Holds
+    );
+}
+
+#[test]
+fn what_an_operator_did_in_the_guest_is_adopted() {
+    let s = service();
+    let at_home = zone(101, &[&Ownership::Free(owner(1, ONE))]);
+    let copy = |active: &str, enablement| CopyState {
+        units: vec![unit(active)],
+        enablement,
+        ..CopyState::default()
+    };
+    let cases = [
+        (
+            "active",
+            Enablement::Enabled,
+            LifeState::Accessible,
+            Enablement::Enabled,
+        ),
+        (
+            "active",
+            Enablement::Disabled,
+            LifeState::Accessible,
+            Enablement::Disabled,
+        ),
+        (
+            "inactive",
+            Enablement::Disabled,
+            LifeState::Stopped,
+            Enablement::Enabled,
+        ),
+        (
+            "inactive",
+            Enablement::Masked,
+            LifeState::Stopped,
+            Enablement::Masked,
+        ),
+        (
+            "failed",
+            Enablement::Disabled,
+            LifeState::Failed,
+            Enablement::Enabled,
+        ),
+    ];
+    for (active, enablement, life, kept) in cases {
+        assert_eq!(
+            observed(&s, &copy(active, enablement), Some(&at_home)),
+            (life, kept),
+            "{active}"
+        );
+    }
+    let elsewhere = zone(9, &[&Ownership::Free(owner(1, ONE))]);
+    let up = copy("active", Enablement::Enabled);
+    assert_eq!(observed(&s, &up, Some(&elsewhere)).0, LifeState::Running);
+    assert_eq!(observed(&s, &up, None).0, LifeState::Running);
+}
+
+#[test]
+fn a_stage_holds_only_with_image_units_files_and_both_halves_of_the_disk() {
+    let f = facts(LifeState::Accessible, true);
+    let full = CopyState {
+        installed: true,
+        device: true,
+        ..CopyState::default()
+    };
+    let judge = |image, halves, copy: &CopyState| stage(&f, "g2", None, image, halves, copy, false);
+    assert_eq!(judge(true, (true, true), &full), Seen::Holds);
+    assert!(matches!(judge(false, (true, true), &full), Seen::Missing(_)));
+    assert!(matches!(judge(true, (false, true), &full), Seen::Missing(_)));
+    assert!(matches!(judge(true, (true, false), &full), Seen::Missing(_)));
+    let unseen = CopyState {
+        device: false,
+        ..full.clone()
+    };
+    assert_eq!(
+        judge(true, (true, true), &unseen),
+        Seen::Holds,
+        "the start waits for the device"
+    );
+    let stopped = facts(LifeState::Stopped, true);
+    let judged = stage(&stopped, "g2", None, true, (true, true), &unseen, false);
+    assert!(
+        matches!(judged, Seen::Pending { .. }),
+        "nothing else waits for it"
+    );
+    let bare = CopyState {
+        installed: false,
+        ..full.clone()
+    };
+    assert!(matches!(judge(true, (true, true), &bare), Seen::Missing(_)));
+    let stale = CopyState {
+        files_differ: true,
+        ..full
+    };
+    assert!(matches!(judge(true, (true, true), &stale), Seen::Missing(_)));
+}
+
+#[test]
+fn a_stopped_service_is_not_staged_while_a_link_would_start_it() {
+    let f = facts(LifeState::Stopped, true);
+    let linked = CopyState {
+        installed: true,
+        device: true,
+        links: 1,
+        ..CopyState::default()
+    };
+    assert!(matches!(
+        stage(&f, "g2", None, true, (true, true), &linked, false),
+        Seen::Missing(_)
+    ));
+}
+
+#[test]
+fn another_uid_on_the_target_is_refused() {
+    let mut f = facts(LifeState::Accessible, true);
+    f.uid = Some(1000);
+    let copy = |uid| CopyState {
+        installed: true,
+        device: true,
+        uid,
+        ..CopyState::default()
+    };
+    let judge = |uid| stage(&f, "g2", Some("www"), true, (true, true), &copy(uid), false);
+    assert_eq!(judge(Some(1000)), Seen::Holds);
+    assert!(matches!(judge(Some(1001)), Seen::Never(r) if r.text.contains("uid 1001 there and 1000")));
+    assert!(matches!(judge(None), Seen::Never(_)));
+}
+
+#[test]
+fn a_guest_has_no_trace_only_without_disk_units_and_files() {
+    let clean = CopyState {
+        units: vec![unit("inactive")],
+        ..CopyState::default()
+    };
+    assert_eq!(gone((false, false), Some(&clean)), Seen::Holds);
+    assert!(matches!(gone((true, false), Some(&clean)), Seen::Missing(_)));
+    assert!(matches!(gone((false, true), None), Seen::Missing(_)));
+    let left = CopyState {
+        present: vec!["/opt/web".into()],
+        ..clean.clone()
+    };
+    assert!(matches!(gone((false, false), Some(&left)), Seen::Missing(w) if w.contains("/opt/web")));
+    let up = CopyState {
+        units: vec![unit("active")],
+        ..clean
+    };
+    assert!(matches!(gone((false, false), Some(&up)), Seen::Missing(_)));
+}
