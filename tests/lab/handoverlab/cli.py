@@ -38,6 +38,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--guests", type=int, help="how many guests, dealt to the hosts by turns (default 2)")
     made.add_argument("--suite", default="bookworm", choices=settings.SUITES)
     command("down", lambda _: lifecycle.down(), "end every process of the lab, remove its files")
+    made = command("image", _image, "build the guests' system image if it is not there yet")
+    made.add_argument("--suite", default="bookworm", choices=settings.SUITES)
     made = command("status", _status, "what is there")
     made.add_argument("--json", action="store_true")
     made = command("exec", _exec, "run a command inside a host, dns, client or switch")
@@ -87,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _up(options) -> None:
     lifecycle.up(options.hosts, options.guests, options.suite)
+
+
+def _image(options) -> None:
+    image.ensure(options.suite)
 
 
 def _status(options) -> None:

@@ -60,7 +60,7 @@ def start(host: str, all_hosts: list[str]) -> None:
     _ensure_pool(host)
 
 
-def virsh(host: str, *words, timeout: float = 60, check: bool = True) -> subprocess.CompletedProcess:
+def virsh(host: str, *words, timeout: float = 180, check: bool = True) -> subprocess.CompletedProcess:
     """virsh on the host's own libvirtd."""
     return nodes.inside(host, ["virsh", "-q", "-c", "qemu:///system", *words], timeout=timeout, check=check)
 

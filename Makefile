@@ -1,0 +1,62 @@
+# handoverd: `make help` tells what there is. Works as root on a fresh Debian 12 with Rust and make.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# What the Rust code needs to be built (the lab's packages are named in tests/lab/install-deps).
+BUILD_PACKAGES := gcc libc6-dev pkg-config libvirt-dev
+
+.PHONY: help deps build demo test check bench install clean
+
+help:
+	@echo "make demo    move a service between two real guests under load, and report (root; KEEP=1 keeps the lab)"
+	@echo "make test    everything: formatting, lints, unit, bus, DNS and lab tests (root)"
+	@echo "make check   the part of it that needs neither root nor a lab"
+	@echo "make bench   measure staging, moving and idling in the lab (root)"
+	@echo "make build   the two programs, in target/debug"
+	@echo "make deps    install the Debian packages that building, lab and tests need (root)"
+	@echo "make install install the release build and its files (after cargo build --release; DESTDIR=)"
+	@echo "make clean   remove what was built here (the lab's image cache stays)"
+
+deps:
+	@tests/lab/install-deps $(BUILD_PACKAGES)
+
+build:
+	$(CARGO) build --locked --bins
+
+# The guest image is mostly downloads, the build mostly computing: both at once.
+demo: deps
+	@tests/lab/lab image & image=$$!; \
+	$(CARGO) build --locked --bins; built=$$?; \
+	wait $$image && [ $$built -eq 0 ] && exec tests/lab/demo
+
+test: deps
+	@CARGO="$(CARGO)" tests/everything
+
+check:
+	@CARGO="$(CARGO)" tests/everything check
+
+bench: deps
+	@tests/bench/run
+
+# Nothing is built, enabled or started here, and a configuration that is there stays.
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+INSTALL := install -D -m 644
+install:
+	install -D -m 755 $(RELEASE)/handoverd $(DESTDIR)/usr/bin/handoverd
+	install -D -m 755 $(RELEASE)/handoverctl $(DESTDIR)/usr/bin/handoverctl
+	$(INSTALL) systemd/handoverd.service $(DESTDIR)/usr/lib/systemd/system/handoverd.service
+	$(INSTALL) systemd/handoverd.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/handoverd.conf
+	$(INSTALL) systemd/handoverd.tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/handoverd.conf
+	$(INSTALL) packaging/dbus/org.handoverd1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.handoverd1.conf
+	$(INSTALL) packaging/dbus/org.handoverd1.service $(DESTDIR)/usr/share/dbus-1/system-services/org.handoverd1.service
+	$(INSTALL) packaging/dbus/org.handoverd1.xml $(DESTDIR)/usr/share/dbus-1/interfaces/org.handoverd1.xml
+	$(INSTALL) packaging/polkit/org.handoverd1.policy $(DESTDIR)/usr/share/polkit-1/actions/org.handoverd1.policy
+	$(INSTALL) packaging/polkit/50-handoverd.rules $(DESTDIR)/usr/share/polkit-1/rules.d/50-handoverd.rules
+	test -e $(DESTDIR)/etc/handoverd/handoverd.toml || $(INSTALL) config/handoverd.toml $(DESTDIR)/etc/handoverd/handoverd.toml
+	install -d $(DESTDIR)/usr/share/man/man1
+	$(RELEASE)/handoverctl man --dir $(DESTDIR)/usr/share/man/man1
+
+clean:
+	$(CARGO) clean
