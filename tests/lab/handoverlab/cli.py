@@ -51,6 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("guest")
     made.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     made = command("daemon", _daemon, "handoverd on a host")
+    made.add_argument("--control", action="append", metavar="HOST",
+                      help="configure: another host that this daemon controls; can be given again")
     made.add_argument("host")
     made.add_argument("verb", choices=("start", "stop", "restart", "kill", "status", "install", "configure"))
     made.add_argument("words", nargs=argparse.REMAINDER, metavar="-- ARGUMENT")
@@ -82,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--on-crash", default="destroy", choices=("destroy", "restart", "preserve"))
     made.add_argument("--cmdline", default="", help="more kernel command line")
     made.add_argument("--no-start", action="store_true", help="only define it")
+    command("cache-clean", lambda _: image.clean_unused(), "remove guest images that no lab's guest uses")
     made = command("guest-undefine", _guest_undefine, "end a guest, remove its domain and disk")
     made.add_argument("name")
     return parser
@@ -138,7 +141,7 @@ def _daemon(options) -> int:
     if verb == "install":
         daemon.install(host)
     elif verb == "configure":
-        daemon.configure(host, force=True)
+        daemon.configure(host, force=True, control=options.control)
     elif verb in ("stop", "kill"):
         daemon.stop(host, verb)
     else:

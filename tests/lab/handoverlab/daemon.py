@@ -27,9 +27,15 @@ def binary() -> Path:
     return max(builds, key=lambda path: path.stat().st_mtime)
 
 
-def configure(host: str, *, force: bool = False) -> None:
-    """handoverd.toml from the template, and the TSIG key; an edited configuration stays."""
+def configure(host: str, *, force: bool = False, control: list[str] | None = None) -> None:
+    """handoverd.toml from the template, and the TSIG key; an edited configuration stays.
+
+    With control, a drop-in lets the host's daemon control those hosts too, over libvirt's TLS.
+    """
     nameserver.install_key(host)
+    if control is not None:
+        tables = [f'[[libvirt.host]]\nname = "{name}"\nuri = "qemu+tls://{name}/system"\n' for name in control]
+        files.put(host, "/etc/handoverd/handoverd.d/hosts.toml", "\n".join(tables))
     if force or not files.exists(host, "/etc/handoverd/handoverd.toml"):
         template = (settings.LAB_DIR / "handoverd.toml.in").read_text()
         values = {"HOST": host, "NETWORK": settings.NETWORK, "DNS": settings.DNS_ADDRESS}

@@ -7,6 +7,7 @@ recipe, so that a change of what goes into the image builds a new one.
 import fcntl
 import hashlib
 import inspect
+import json
 import os
 import re
 import shutil
@@ -203,6 +204,19 @@ def clean_half_built() -> None:
             return
         for left in settings.CACHE.glob(".build-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def clean_unused() -> None:
+    """Remove images of old recipes that back no guest of any lab."""
+    clean_half_built()
+    used = {directory(suite).name for suite in settings.SUITES}
+    for disk in settings.STATE_PARENT.glob("*/guests/*.qcow2"):
+        backing = json.loads(run(["qemu-img", "info", "-U", "--output=json", disk]).stdout).get("backing-filename", "")
+        used.add(Path(backing).parent.name)
+    for found in settings.CACHE.glob("*-*"):
+        if found.name not in used:
+            say(f"removing {found}")
+            shutil.rmtree(found)
 
 
 def _keyring() -> list[str]:

@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 NOTIFY = "/run/handoverd-lab/notify"
+CLIENT_KEY = "/etc/pki/libvirt/private/clientkey.pem"  # for libvirt on other hosts
 DIRECTORIES = {"RUNTIME_DIRECTORY": "/run/handoverd", "STATE_DIRECTORY": "/var/lib/handoverd",
                "CONFIGURATION_DIRECTORY": "/etc/handoverd"}
 
@@ -47,6 +48,9 @@ class Supervisor:
             for path in ("/run/handoverd", "/var/lib/handoverd"):
                 _give(path, account.pw_uid, account.pw_gid)
             _give("/etc/handoverd/tsig", account.pw_uid, account.pw_gid)
+            if os.path.exists(CLIENT_KEY):
+                os.chown(CLIENT_KEY, -1, account.pw_gid)
+                os.chmod(CLIENT_KEY, 0o640)
             environment.update(HOME=account.pw_dir, USER=user)
             argv = ["setpriv", f"--reuid={user}", f"--regid={account.pw_gid}", "--init-groups",
                     "--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--", *argv]
