@@ -7,5 +7,14 @@
     reason = "a failing test is to say where"
 )]
 
+mod booting;
+mod bundles;
+mod cancelling;
+mod daemon;
+mod environment;
+mod jobs;
 mod lab;
 mod moving;
+mod names;
+mod states;
+mod upgrading;
