@@ -1,7 +1,7 @@
 //! The lab as a test sees it: one lab for all tests, one test at a time, each begins with no service.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ pub struct Ran {
 }
 
 impl Ran {
-    fn of(output: &Output) -> Self {
+    /// What a process that has ended left behind.
+    pub fn of(output: &Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -55,12 +56,20 @@ fn tool(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
 }
 
+/// The lab's name: `LAB_NAME`, else one that is not an operator's.
 fn lab_name() -> String {
     std::env::var("LAB_NAME").unwrap_or_else(|_| "test".to_owned())
 }
 
 fn lab_command() -> Command {
-    let mut command = Command::new(tool("lab"));
+    // Hundreds of calls: the system's interpreter begins in half the time of a version manager's.
+    let system = Path::new("/usr/bin/python3");
+    let mut command = Command::new(if system.exists() {
+        system
+    } else {
+        Path::new("python3")
+    });
+    command.arg(tool("lab"));
     command
         .env("HANDOVERD_BIN", env!("CARGO_BIN_EXE_handoverd"))
         .env("LAB_NAME", lab_name());
@@ -256,10 +265,15 @@ impl Lab {
         )
     }
 
-    /// Starts the load generator in the client.
+    /// Starts the load generator in the client; its first request has ended when this returns.
+    #[track_caller]
     pub fn load(&self, url: &str, rate: u32) -> Load {
-        let summary = self.scratch.path().join("load.json");
-        let child = lab_command()
+        let (file, summary) = tempfile::NamedTempFile::new_in(self.scratch.path())
+            .unwrap()
+            .keep()
+            .unwrap();
+        drop(file);
+        let mut child = lab_command()
             .args(["exec", "client", "--"])
             .arg(tool("load"))
             .args([
@@ -269,14 +283,20 @@ impl Lab {
                 &rate.to_string(),
                 "--duration",
                 "300",
+                "--log",
                 "--json",
             ])
             .arg(&summary)
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut log = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        log.read_line(&mut first).unwrap();
+        assert!(!first.is_empty(), "the load generator ended at once");
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         Load { child, summary }
     }
 
@@ -293,9 +313,24 @@ impl Lab {
         }
     }
 
-    /// Removes all services; what a stuck job froze is abandoned first.
+    /// Removes all services. A failed test may have left a job under way or stuck: that one is ended first.
     #[track_caller]
     fn clean(&self) {
+        let services = self.services();
+        if services.is_empty() {
+            return;
+        }
+        for guest in ["g1", "g2"] {
+            self.guest(guest, "rm -f /run/hold-*").ok();
+        }
+        self.wait_for("the end of what an earlier test left under way", 180, || {
+            let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
+            let running = jobs.iter().any(|job| job["result"] == "");
+            for job in jobs.iter().filter(|job| job["result"] == "stuck") {
+                self.ctl(&["abandon", &job["id"].to_string()]);
+            }
+            (!running).then_some(())
+        });
         for service in self.services() {
             let id = service["id"].as_str().unwrap();
             let removed = self.ctl(&["remove", id]);
@@ -318,15 +353,27 @@ impl Load {
     /// Ends it and reads its summary.
     #[track_caller]
     pub fn stop(mut self) -> Value {
-        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        let status = self.child.wait().unwrap();
+        let status = self.end();
         let mut said = String::new();
         if let Some(mut err) = self.child.stderr.take() {
             err.read_to_string(&mut said).unwrap();
         }
         let text = std::fs::read_to_string(&self.summary)
-            .unwrap_or_else(|error| panic!("no summary ({error}), {status}: {said}"));
+            .unwrap_or_else(|error| panic!("no summary ({error}), {status:?}: {said}"));
         serde_json::from_str(&text).unwrap()
+    }
+
+    fn end(&mut self) -> std::io::Result<std::process::ExitStatus> {
+        if let (None, Ok(pid)) = (self.child.try_wait()?, i32::try_from(self.child.id())) {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)?;
+        }
+        self.child.wait()
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // A failed test must not load the guests of the next one.
+        self.end().ok();
     }
 }

@@ -7,8 +7,17 @@
     reason = "a failing test is to say where"
 )]
 
+mod booting;
+mod bundles;
+mod cancelling;
+mod daemon;
+mod environment;
+mod jobs;
 mod lab;
 mod moving;
+mod names;
 mod preflight;
 mod refusals;
+mod states;
+mod upgrading;
 mod witness;
