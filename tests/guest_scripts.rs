@@ -783,6 +783,19 @@ fn a_probe_tells_what_is_there() {
         assert_eq!(report.claimers, ["udisks2"]);
         assert_eq!(report.missing_tools, ["/usr/bin/no such"]);
         assert!(report.foreign_units.is_empty() && !report.foreign_folder && report.foreign_mount.is_none());
+        // Somebody's mount: of a device, or of what is none; not the leftover of a disk of ours that was pulled.
+        fs::write(fake.state("active.opt-web.mount"), "").unwrap();
+        for (what, foreign) in [
+            ("/dev/null", true),
+            ("tmpfs", true),
+            ("server:/export", true),
+            ("/dev/sdzz", false),
+        ] {
+            fs::write(fake.state("what"), what).unwrap();
+            assert_eq!(probe().foreign_mount, foreign.then(|| what.to_owned()));
+        }
+        fs::remove_file(fake.state("what")).unwrap();
+        fs::remove_file(fake.state("active.opt-web.mount")).unwrap();
         // Ports that our own copy holds are not in the way.
         fake.act(&placement, GuestStep::Install, 1);
         fs::write(fake.state("active.web.service"), "").unwrap();

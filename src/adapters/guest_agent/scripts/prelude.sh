@@ -182,7 +182,11 @@ mounted_source() {
     done
     set -f
   else
-    source=gone
+    # What has no device (a tmpfs, NFS) was never ours.
+    case $what in
+      "$root"/dev/* | /dev/*) source=gone ;;
+      *) source=other ;;
+    esac
   fi
 }
 
