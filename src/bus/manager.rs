@@ -10,8 +10,8 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
 
 use super::authority::{Authority, Caller};
 use super::error::BusError;
-use super::job_path;
 use super::values::{self, Options, Row, files, known_only, text};
+use super::{job_path, server};
 use crate::model::ids::JobId;
 use crate::requests::refusal::Refusal;
 use crate::requests::{DeployOptions, MoveOptions, Requests};
@@ -50,6 +50,14 @@ impl Manager {
             }
         }
         Ok(asked?)
+    }
+
+    /// The path of a job whose object is there when the caller reads it.
+    async fn shown(&self, connection: &Connection, id: JobId) -> OwnedObjectPath {
+        if let Err(error) = server::offer(connection, &self.requests, self.authority, id).await {
+            tracing::warn!(%error, %id, "the job is not shown on the bus yet");
+        }
+        job_path(id)
     }
 }
 
@@ -105,9 +113,8 @@ impl Manager {
             take_over,
             files: files(&options)?,
         };
-        Ok(job_path(
-            self.requests.deploy(bundle, target, options, &who).await?,
-        ))
+        let id = self.requests.deploy(bundle, target, options, &who).await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Removes a service.
@@ -121,7 +128,8 @@ impl Manager {
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "remove").await?;
         known_only(&options, &[])?;
-        Ok(job_path(self.requests.remove(service, &who).await?))
+        let id = self.requests.remove(service, &who).await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Starts a service where it is.
@@ -135,7 +143,8 @@ impl Manager {
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "start").await?;
         known_only(&options, &[])?;
-        Ok(job_path(self.requests.start(service, &who).await?))
+        let id = self.requests.start(service, &who).await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Stops a service where it is.
@@ -149,7 +158,8 @@ impl Manager {
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "stop").await?;
         known_only(&options, &[])?;
-        Ok(job_path(self.requests.stop(service, &who).await?))
+        let id = self.requests.stop(service, &who).await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Moves a service to a guest.
@@ -168,9 +178,8 @@ impl Manager {
             drain: values::drain(&options)?,
             files: Vec::new(),
         };
-        Ok(job_path(
-            self.requests.move_(object, target, options, &who).await?,
-        ))
+        let id = self.requests.move_(object, target, options, &who).await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Gives a service a new bundle.
@@ -190,11 +199,11 @@ impl Manager {
             drain: values::drain(&options)?,
             files: files(&options)?,
         };
-        Ok(job_path(
-            self.requests
-                .upgrade(service, bundle, target.as_deref(), options, &who)
-                .await?,
-        ))
+        let id = self
+            .requests
+            .upgrade(service, bundle, target.as_deref(), options, &who)
+            .await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Services by id.

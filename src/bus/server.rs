@@ -57,31 +57,67 @@ pub async fn serve(bus: &Bus, requests: Arc<Requests>) -> zbus::Result<Connectio
         .name(NAME)
         .build()
         .await?;
-    let shown = Shown {
+    let jobs = ShownJobs {
         connection: connection.clone(),
-        requests,
+        requests: requests.clone(),
         authority,
         services: HashMap::new(),
+    };
+    tokio::spawn(jobs.keep_in_step());
+    let guests = ShownGuests {
+        connection: connection.clone(),
+        requests,
         guests: HashMap::new(),
     };
-    tokio::spawn(shown.keep_in_step());
+    tokio::spawn(guests.keep_in_step());
     Ok(connection)
 }
 
-/// The objects that are served, and what they told last.
-struct Shown {
+/// Puts a job's object onto the bus, unless it is there: its path is only answered when it can be read.
+///
+/// # Errors
+/// The connection is gone.
+pub async fn offer(
+    connection: &Connection,
+    requests: &Arc<Requests>,
+    authority: Authority,
+    id: JobId,
+) -> zbus::Result<()> {
+    let Some(view) = requests.jobs.view(id) else {
+        return Ok(());
+    };
+    let object = JobObject {
+        id,
+        view,
+        requests: requests.clone(),
+        authority,
+    };
+    connection
+        .object_server()
+        .at(job_path(id), object)
+        .await
+        .map(|_| ())
+}
+
+/// A timer for reading again what nobody tells of.
+fn refresh_timer() -> tokio::time::Interval {
+    let mut timer = tokio::time::interval(REFRESH);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    timer
+}
+
+/// The jobs and services that are served, and what they told last. Only the table is read for them.
+struct ShownJobs {
     connection: Connection,
     requests: Arc<Requests>,
     authority: Authority,
     services: HashMap<OwnedObjectPath, ServiceRecord>,
-    guests: HashMap<OwnedObjectPath, GuestRow>,
 }
 
-impl Shown {
+impl ShownJobs {
     async fn keep_in_step(mut self) {
         let mut events = self.requests.jobs.subscribe();
-        let mut timer = tokio::time::interval(REFRESH);
-        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut timer = refresh_timer();
         loop {
             let told = tokio::select! {
                 event = events.recv() => match event {
@@ -159,16 +195,10 @@ impl Shown {
             r(before.record.result != view.record.result, "Result", &mut names);
             return changed::<JobObject>(&self.connection, server, &path, &names).await;
         }
-        let object = JobObject {
-            id,
-            view,
-            requests: self.requests.clone(),
-            authority: self.authority,
-        };
-        server.at(path, object).await.map(|_| ())
+        offer(&self.connection, &self.requests, self.authority, id).await
     }
 
-    /// Reads services and guests again, and tells what is new, changed or gone.
+    /// Reads the services again, and tells what is new, changed or gone.
     async fn refresh(&mut self) -> zbus::Result<()> {
         let server = self.connection.object_server();
         if let Ok(rows) = self.requests.service_rows(None, None, usize::MAX).await {
@@ -204,6 +234,40 @@ impl Shown {
             }
             self.services = now;
         }
+        Ok(())
+    }
+}
+
+/// The guests that are served, and what they told last. A task of their own: their agents may take seconds to
+/// answer, and no job is to wait for that.
+struct ShownGuests {
+    connection: Connection,
+    requests: Arc<Requests>,
+    guests: HashMap<OwnedObjectPath, GuestRow>,
+}
+
+impl ShownGuests {
+    async fn keep_in_step(mut self) {
+        let mut events = self.requests.jobs.subscribe();
+        let mut timer = refresh_timer();
+        loop {
+            let now = tokio::select! {
+                event = events.recv() => match event {
+                    Ok(JobEvent::Ended(..)) | Err(RecvError::Lagged(_)) => true,
+                    Ok(_) => false,
+                    Err(RecvError::Closed) => return,
+                },
+                _ = timer.tick() => true,
+            };
+            if now && let Err(error) = self.refresh().await {
+                tracing::warn!(%error, "the bus was not told of a change");
+            }
+        }
+    }
+
+    /// Reads the guests again, and tells what is new, changed or gone.
+    async fn refresh(&mut self) -> zbus::Result<()> {
+        let server = self.connection.object_server();
         if let Ok(rows) = self.requests.guest_rows(None, false).await {
             let now: HashMap<_, _> = rows.into_iter().map(|g| (guest_path(g.summary.id), g)).collect();
             for path in self.guests.keys().filter(|path| !now.contains_key(*path)) {
