@@ -214,7 +214,8 @@ def clean_unused() -> None:
         backing = json.loads(run(["qemu-img", "info", "-U", "--output=json", disk]).stdout).get("backing-filename", "")
         used.add(Path(backing).parent.name)
     for found in settings.CACHE.glob("*-*"):
-        if found.name not in used:
+        recent = time.time() - found.stat().st_mtime < 1800  # perhaps of a lab that is being made
+        if found.name not in used and not recent:
             say(f"removing {found}")
             shutil.rmtree(found)
 
