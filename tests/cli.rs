@@ -309,10 +309,10 @@ async fn a_job_is_shown_with_its_journal_and_the_time_of_each_step() {
         (&shown["steps"][0]["took_ms"], &shown["steps"][1]["took_ms"]),
         (&400.into(), &1900.into())
     );
-    assert_eq!(shown["journal"][1]["text"], "looking -> acting: not there");
+    assert_eq!(shown["journal"][1]["text"], "reserve -> stage: holds");
     let text = run(&fake.bus.address, "jobs show 7").await;
     assert!(
-        out(&text).contains("+0.4 s  stage    looking -> acting: not there\n"),
+        out(&text).contains("+2.3 s  stage    stage -> done: holds\n"),
         "{text:?}"
     );
     let list = json(&run(&fake.bus.address, "jobs --json").await);

@@ -128,14 +128,11 @@ impl Service {
     }
 }
 
-/// The journal of the one job.
+/// The journal of the one job: an entry of a step stands at its end.
 pub fn journal() -> Vec<(u64, String, String)> {
     vec![
         (1_700_000_000_000, "reserve".into(), "begun".into()),
-        (
-            1_700_000_000_400,
-            "stage".into(),
-            "looking -> acting: not there".into(),
-        ),
+        (1_700_000_000_400, "reserve".into(), "reserve -> stage: holds".into()),
+        (1_700_000_002_300, "stage".into(), "stage -> done: holds".into()),
     ]
 }
