@@ -90,7 +90,7 @@ fn what_is_stopped_failed_disabled_or_masked_moves_as_it_is() {
     }
 
     let moves = CASES.map(|case| ["move", case.id, "g2"]);
-    lab.at_once(&moves.each_ref().map(|command| &command[..]));
+    lab.at_once(&moves.each_ref().map(<[&str; 3]>::as_slice));
     for case in &CASES {
         let id = case.id;
         let service = lab.service(id);
