@@ -11,4 +11,5 @@ mod lab;
 mod moving;
 mod preflight;
 mod refusals;
+mod undoing;
 mod witness;
