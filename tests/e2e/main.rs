@@ -19,5 +19,7 @@ mod names;
 mod preflight;
 mod refusals;
 mod states;
+mod undoing;
 mod upgrading;
+
 mod witness;
