@@ -132,7 +132,11 @@ impl Service {
 pub fn journal() -> Vec<(u64, String, String)> {
     vec![
         (1_700_000_000_000, "reserve".into(), "begun".into()),
-        (1_700_000_000_400, "reserve".into(), "reserve -> stage: holds".into()),
+        (
+            1_700_000_000_400,
+            "reserve".into(),
+            "reserve -> stage: holds".into(),
+        ),
         (1_700_000_002_300, "stage".into(), "stage -> done: holds".into()),
     ]
 }
