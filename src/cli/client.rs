@@ -215,13 +215,17 @@ impl Client {
         }
     }
 
-    /// The job's journal; `None` if its object is gone.
+    /// The job's journal: from its object, or from the table once that is gone; `None` if neither has it.
     ///
     /// # Errors
     /// What the daemon refused, or that it cannot be reached.
     pub async fn journal(&self, id: u64) -> Result<Option<Vec<JournalEntry>>, Failure> {
         let proxy = self.job_proxy(id).await?;
-        match in_time(Call::Read, proxy.journal()).await? {
+        let mut answer = in_time(Call::Read, proxy.journal()).await?;
+        if answer.as_ref().is_err_and(is_gone) {
+            answer = in_time(Call::Read, self.manager.job_journal(id)).await?;
+        }
+        match answer {
             Ok(rows) => Ok(Some(
                 rows.into_iter()
                     .map(|(at, step, text)| JournalEntry { at, step, text })

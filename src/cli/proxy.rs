@@ -71,6 +71,8 @@ pub trait Manager {
     async fn list_bundles(&self, filter: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
 
     async fn list_jobs(&self, filter: Options<'_>) -> zbus::Result<Vec<(u64, Properties)>>;
+
+    async fn job_journal(&self, job: u64) -> zbus::Result<Vec<(u64, String, String)>>;
 }
 
 /// One job.
