@@ -266,6 +266,9 @@ impl Lab {
     }
 
     /// Starts the load generator in the client; its first request has ended when this returns.
+    ///
+    /// A request has 10 s: an emulated guest on a busy machine is slow at times, and what is lost is refused, reset
+    /// or never answered.
     #[track_caller]
     pub fn load(&self, url: &str, rate: u32) -> Load {
         let (file, summary) = tempfile::NamedTempFile::new_in(self.scratch.path())
@@ -283,6 +286,8 @@ impl Lab {
                 &rate.to_string(),
                 "--duration",
                 "300",
+                "--timeout",
+                "10",
                 "--log",
                 "--json",
             ])
