@@ -110,6 +110,15 @@ pub trait Hypervisor: Send + Sync {
         size: u64,
     ) -> Result<String, PortError>;
 
+    /// Puts the image that host `from` has into the pool of host `to`, verified as by [`Hypervisor::store_image`].
+    async fn copy_image(
+        &self,
+        from: &HostId,
+        to: &HostId,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<String, PortError>;
+
     /// Deletes a bundle image that nothing uses; absent is fine.
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError>;
 }

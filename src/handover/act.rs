@@ -3,19 +3,16 @@
 use super::goals::Goal;
 use super::record::Reason;
 use super::run::Run;
-use super::verdict::{self, Claimable};
+use super::verdict;
 use super::world::StepError;
 use crate::model::guest::GuestDomain;
+use crate::model::ids::HostId;
 use crate::model::life::{Enablement, LifeState};
-use crate::model::name::{NameChange, Ownership};
 use crate::model::service::ServiceRecord;
 use crate::plan::disk_slot;
-use crate::ports::{Commit, GuestStep, Half, JournalEntry, Swapped};
+use crate::ports::{Commit, GuestStep, Half, JournalEntry};
 
 type Act = Result<(), StepError>;
-
-/// A confirmation older than this is repeated before the commit (design section 4, model rule `reconfirm`).
-const CONFIRMATION_IS_FRESH_MS: u64 = 2_000;
 
 impl Run<'_> {
     /// Does what a goal needs.
@@ -80,54 +77,6 @@ impl Run<'_> {
             | Goal::Retire
             | Goal::Forget => Ok(()),
         }
-    }
-
-    async fn claim(&mut self) -> Act {
-        let Some(name) = self.handover.facts.name.clone() else {
-            return Ok(());
-        };
-        let records = self.world.names.read(&name).await?;
-        let service = self.world.table.service(&self.handover.service).await?;
-        let (owner, expect) = match verdict::claimable(&self.handover, service.as_ref(), &records) {
-            Claimable::Ours => return Ok(()),
-            Claimable::No(reason) => return Err(StepError::Refused(reason)),
-            Claimable::From { owner, expect } => (owner, expect),
-        };
-        self.handover.facts.old_owner = owner;
-        self.handover.facts.old_addresses = records.addresses.clone();
-        self.handover.facts.old_ttl = records.ttl;
-        self.handover.facts.claim_sent = true;
-        self.journal(
-            Goal::Reserve,
-            format!("claims {name}: the zone says {}", verdict::describe(&records)),
-        )
-        .await?;
-        let change = NameChange {
-            name,
-            expect_ownership: expect,
-            expect_addresses: Some(records.addresses),
-            ownership: Some(self.handover.claim()),
-            addresses: None,
-        };
-        self.swap(change, "NameChanged").await
-    }
-
-    async fn release(&mut self) -> Act {
-        let Some(name) = self.handover.facts.name.clone() else {
-            return Ok(());
-        };
-        let records = self.world.names.read(&name).await?;
-        let Some(standing) = verdict::owner_text(&records) else {
-            return Ok(());
-        };
-        let change = NameChange {
-            name,
-            expect_ownership: Some(standing),
-            expect_addresses: None,
-            ownership: self.handover.facts.old_owner.clone().map(Ownership::Free),
-            addresses: None,
-        };
-        self.swap(change, "NameChanged").await
     }
 
     async fn observe(&mut self) -> Act {
@@ -207,24 +156,34 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The path of the target bundle's image on a host; brought there from the daemon's own host if need be.
+    async fn image(&self, host: &HostId) -> Result<String, StepError> {
+        let digest = &self.handover.target.digest;
+        let hypervisor = &self.world.hypervisor;
+        match hypervisor.image(host, digest).await? {
+            Some((path, size)) if size >= self.image_size => Ok(path),
+            _ if *host == self.world.host => Err(StepError::Refused(Reason::new(
+                "NoSuchBundle",
+                format!(
+                    "the image of bundle {} is not in the pool of host {host}; register it again",
+                    digest.short()
+                ),
+            ))),
+            _ => {
+                self.journal(Goal::Stage, format!("brings the image to host {host}"))
+                    .await?;
+                Ok(hypervisor
+                    .copy_image(&self.world.host, host, digest, self.image_size)
+                    .await?)
+            }
+        }
+    }
+
     /// Gives the bundle disk: live, then config; each only where it is missing.
     async fn give_disk(&mut self, domain: &GuestDomain, halves: (bool, bool)) -> Act {
         let place = self.handover.target.clone();
         let host = &domain.summary.host;
-        let (source, _) = self
-            .world
-            .hypervisor
-            .image(host, &place.digest)
-            .await?
-            .ok_or_else(|| {
-                StepError::Refused(Reason::new(
-                    "NoSuchBundle",
-                    format!(
-                        "the image of bundle {} is not in the pool of host {host}; register it there",
-                        place.digest.short()
-                    ),
-                ))
-            })?;
+        let source = self.image(host).await?;
         let _guard = self.world.guest_lock(place.guest).await;
         let domain = self.inspect(&place).await?;
         let slot = disk_slot::choose(&domain, &self.target.serial).map_err(|obstacle| {
@@ -333,120 +292,6 @@ impl Run<'_> {
                 .await?;
         }
         Ok(())
-    }
-
-    async fn publish(&mut self) -> Act {
-        let Some(name) = self.handover.facts.name.clone() else {
-            return Ok(());
-        };
-        let stale = self
-            .confirmed_at
-            .is_none_or(|at| self.world.clock.now().saturating_sub(at) > CONFIRMATION_IS_FRESH_MS);
-        if self.handover.facts.wants_running() && stale {
-            self.reconfirm().await?;
-        }
-        self.handover.facts.sent = true;
-        let target = self.handover.target.guest_name.clone();
-        self.journal(
-            Goal::Publish,
-            format!("asks the zone to point {name} at {target}"),
-        )
-        .await?;
-        let change = NameChange {
-            name,
-            expect_ownership: Some(self.handover.claim()),
-            expect_addresses: Some(self.handover.facts.old_addresses.clone()),
-            ownership: Some(Ownership::Free(self.handover.new_owner())),
-            addresses: Some((
-                self.handover.facts.target_address.into_iter().collect(),
-                self.handover.facts.ttl,
-            )),
-        };
-        self.swap(change, "NameChanged").await?;
-        if self.handover.facts.published_at.is_none() {
-            self.handover.facts.published_at = Some(self.world.clock.now());
-        }
-        Ok(())
-    }
-
-    /// Time has passed since the check passed: the commit is not made on an old answer.
-    async fn reconfirm(&mut self) -> Act {
-        let guest = self.handover.target.guest;
-        let name = self.handover.target.guest_name.clone();
-        let copy = self.world.guest.look(guest, &self.target).await?;
-        if !copy.is_up() {
-            return Err(StepError::Refused(Reason::new(
-                "CheckFailed",
-                format!("{} went down on {name} before the commit", self.handover.service),
-            )));
-        }
-        if self.manifest.check.is_some() {
-            let limit = std::time::Duration::from_secs(30);
-            if let Err(why) = self.world.guest.check(guest, &self.target, limit).await? {
-                return Err(StepError::Refused(Reason::new(
-                    "CheckFailed",
-                    format!(
-                        "the check of {} on {name} fails just before the commit: {why}",
-                        self.handover.service
-                    ),
-                )));
-            }
-        }
-        self.confirmed_at = Some(self.world.clock.now());
-        Ok(())
-    }
-
-    /// Withdraws a message that may have been sent: after this swap it fails its prerequisite.
-    async fn withdraw(&mut self) -> Act {
-        let Some(name) = self.handover.facts.name.clone() else {
-            return Ok(());
-        };
-        let change = NameChange {
-            name,
-            expect_ownership: Some(self.handover.claim()),
-            expect_addresses: None,
-            ownership: Some(self.handover.withdrawal()),
-            addresses: None,
-        };
-        self.swap(change, "NameChanged").await
-    }
-
-    async fn unpublish(&mut self) -> Act {
-        let Some(name) = self.handover.facts.name.clone() else {
-            return Ok(());
-        };
-        let Some(service) = self.world.table.service(&self.handover.service).await? else {
-            return Ok(());
-        };
-        let owner = crate::model::name::Owner {
-            generation: service.generation,
-            host: service.host.clone(),
-            guest: service.guest,
-        };
-        let records = self.world.names.read(&name).await?;
-        let standing = verdict::owner_text(&records).unwrap_or(Ownership::Free(owner));
-        let change = NameChange {
-            name,
-            expect_ownership: Some(standing),
-            expect_addresses: Some(records.addresses),
-            ownership: None,
-            addresses: Some((Vec::new(), self.handover.facts.ttl)),
-        };
-        self.swap(change, "NameChanged").await
-    }
-
-    async fn swap(&self, change: NameChange, error: &str) -> Act {
-        let name = change.name.clone();
-        match self.world.names.swap(&change).await? {
-            Swapped::Yes => Ok(()),
-            Swapped::No(standing) => Err(StepError::Refused(Reason::new(
-                error,
-                format!(
-                    "{name} was changed by somebody else: the zone says {}; nothing is overwritten",
-                    verdict::describe(&standing)
-                ),
-            ))),
-        }
     }
 
     async fn record(&mut self) -> Act {

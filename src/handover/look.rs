@@ -188,12 +188,13 @@ impl Run<'_> {
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
-        let image = self
+        let stored = self
             .world
             .hypervisor
             .image(&domain.summary.host, &place.digest)
-            .await?
-            .is_some();
+            .await?;
+        // A cut-off upload is shorter.
+        let image = stored.is_some_and(|(_, size)| size >= self.image_size);
         let copy = self.copy(&place, &placement).await?;
         Ok(verdict::stage(
             &self.handover.facts,

@@ -6,7 +6,7 @@
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
 //! - [`world`], [`run`]: the ports and limits; one handover under way
-//! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does
+//! - [`mod@look`], [`mod@act`], [`naming`]: what each goal reads, and what it does; to the name, in a file of its own
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
@@ -14,6 +14,7 @@ pub mod driver;
 pub mod goals;
 pub mod look;
 pub mod machine;
+pub mod naming;
 pub mod record;
 pub mod run;
 pub mod verdict;

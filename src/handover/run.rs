@@ -21,6 +21,8 @@ pub struct Run<'w> {
     pub target: Placement,
     /// The target bundle's manifest.
     pub manifest: Manifest,
+    /// The size of the target bundle's image, in bytes.
+    pub image_size: u64,
     /// When the check passed last.
     pub confirmed_at: Option<u64>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows.
@@ -33,7 +35,7 @@ impl<'w> Run<'w> {
     /// # Errors
     /// A bundle of it is not in the table.
     pub async fn take_up(world: &'w World, handover: Handover) -> Result<Self, StepError> {
-        let (target, manifest) = world.placement(&handover.target).await?;
+        let (target, bundle) = world.placement(&handover.target).await?;
         let source = match &handover.source {
             Some(place) => Some(world.placement(place).await?.0),
             None => None,
@@ -43,7 +45,8 @@ impl<'w> Run<'w> {
             handover,
             source,
             target,
-            manifest,
+            manifest: bundle.manifest,
+            image_size: bundle.size,
             confirmed_at: None,
             fresh: None,
         })

@@ -13,6 +13,7 @@ use super::record::{Facts, Place, Reason};
 use crate::model::ids::{GuestId, HostId, ServiceId};
 use crate::model::manifest::Manifest;
 use crate::model::placement::Placement;
+use crate::model::service::BundleRecord;
 use crate::ports::{Clock, Fault, Guest, Hypervisor, NameServer, PortError, Table, TableError};
 
 /// How long things may take.
@@ -115,18 +116,18 @@ impl World {
         self.guests.lock(&guest).await
     }
 
-    /// The placement of the copy at `place`.
+    /// The placement of the copy at `place`, and its bundle.
     ///
     /// # Errors
     /// The bundle is not in the table, or the table cannot be read.
-    pub async fn placement(&self, place: &Place) -> Result<(Placement, Manifest), StepError> {
+    pub async fn placement(&self, place: &Place) -> Result<(Placement, BundleRecord), StepError> {
         let bundle = self.table.bundle(&place.digest).await?.ok_or_else(|| {
             StepError::Refused(Reason::new(
                 "NoSuchBundle",
                 format!("bundle {} is not in the table; register it again", place.digest),
             ))
         })?;
-        Ok((Placement::of(&bundle, &place.files), bundle.manifest))
+        Ok((Placement::of(&bundle, &place.files), bundle))
     }
 }
 

@@ -8,25 +8,22 @@ pub mod find;
 pub mod jobs;
 pub mod listing;
 pub mod refusal;
+pub mod suitability;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
-use futures_util::future::{join, try_join};
+use futures_util::future::join;
 use uuid::Uuid;
 
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
-use crate::handover::verdict;
 use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Generation, HandoverId, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
-use crate::model::obstacle::Obstacle;
-use crate::model::placement::{PlacedFile, Placement};
+use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
-use crate::plan::preflight;
 use crate::ports::{JobRecord, TableError};
 
 use jobs::Jobs;
@@ -53,27 +50,6 @@ pub struct MoveOptions {
     pub drain: Option<u64>,
     /// Config and secrets that replace those of the service.
     pub files: GivenFiles,
-}
-
-/// A guest that will do.
-struct Fit {
-    place: Place,
-    address: Option<IpAddr>,
-    uid: Option<u32>,
-}
-
-/// What a guest was asked before it becomes a target.
-struct Asked {
-    obstacles: Vec<Obstacle>,
-    address: Option<IpAddr>,
-    uid: Option<u32>,
-}
-
-/// What a service is seen to be.
-struct Seen {
-    life: LifeState,
-    enablement: Enablement,
-    uid: Option<u32>,
 }
 
 /// Turns requests into jobs.
@@ -320,124 +296,6 @@ impl Requests {
             who,
         )
         .await
-    }
-
-    /// What a service is seen to be where it is, asked while its target is looked at; `None` where it cannot be told
-    /// now: the observe goal asks again.
-    async fn seen(&self, service: &ServiceRecord, bundle: &BundleRecord) -> Option<Seen> {
-        let placement = Placement::of(bundle, &service.files);
-        let copy = self.world.guest.look(service.guest, &placement);
-        let records = async {
-            match &service.dns {
-                Some(dns) => self.world.names.read(&dns.name).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let (copy, records) = try_join(copy, records).await.ok()?;
-        let (life, enablement) = verdict::observed(service, &copy, records.as_ref());
-        Some(Seen {
-            life,
-            enablement,
-            uid: copy.uid,
-        })
-    }
-
-    /// Enters what was seen a moment ago, if all of it is known.
-    fn enter(&self, facts: &mut Facts, seen: Option<Seen>, address: Option<IpAddr>) {
-        facts.target_address = address;
-        if let Some(seen) = seen
-            && (facts.name.is_none() || address.is_some())
-        {
-            facts.observed_at = Some(self.world.clock.now());
-            facts.observed = Some(seen.life);
-            facts.life = seen.life;
-            facts.enablement = seen.enablement;
-            facts.uid = seen.uid;
-        }
-    }
-
-    /// Whether a guest will do for a bundle. `uid`: what the service's user has where it is; `own`: what listens on the
-    /// target may be the service itself.
-    async fn preflight(
-        &self,
-        target: &GuestSummary,
-        bundle: &BundleRecord,
-        files: Vec<PlacedFile>,
-        uid: Option<u32>,
-        own: bool,
-    ) -> Result<Fit, Refusal> {
-        let placement = Placement::of(bundle, &files);
-        let asked = self.ask(target, &placement, uid, own).await?;
-        if !asked.obstacles.is_empty() {
-            return Err(Refusal::unsuitable(&target.name, &asked.obstacles));
-        }
-        let place = Place {
-            guest: target.id,
-            guest_name: target.name.clone(),
-            host: target.host.clone(),
-            digest: bundle.digest.clone(),
-            files,
-        };
-        Ok(Fit {
-            place,
-            address: asked.address,
-            uid: asked.uid,
-        })
-    }
-
-    /// Everything that is in the way of a placement on a guest, and what it tells of itself.
-    async fn ask(
-        &self,
-        target: &GuestSummary,
-        placement: &Placement,
-        uid: Option<u32>,
-        own: bool,
-    ) -> Result<Asked, Refusal> {
-        let Some(domain) = self.world.hypervisor.inspect(target.id).await? else {
-            return Err(Refusal::NoSuchGuest(target.id.to_string()));
-        };
-        let obstacles = preflight::domain_obstacles(&domain, Some(&placement.serial));
-        let mut asked = Asked {
-            obstacles,
-            address: None,
-            uid: None,
-        };
-        if !domain.summary.is_running() {
-            return Ok(asked);
-        }
-        let info = match self.world.guest.agent(target.id).await {
-            Ok(info) => info,
-            Err(error) => {
-                asked.obstacles.push(Obstacle::NoAgent(error.message));
-                return Ok(asked);
-            }
-        };
-        let disabled = preflight::agent_obstacles(&info);
-        if !disabled.is_empty() {
-            asked.obstacles.extend(disabled);
-            return Ok(asked);
-        }
-        let guest = &self.world.guest;
-        let (probe, addresses) = join(guest.probe(target.id, placement), guest.addresses(target.id)).await;
-        match probe {
-            Ok(probe) => {
-                let inside = preflight::probe_obstacles(&probe, placement, uid);
-                asked.obstacles.extend(
-                    inside
-                        .into_iter()
-                        .filter(|o| !(own && matches!(o, Obstacle::PortInUse(_)))),
-                );
-                asked.uid = probe.uid;
-            }
-            Err(error) => asked.obstacles.push(Obstacle::NoAgent(error.message)),
-        }
-        if let Ok(addresses) = addresses {
-            asked.address = (self.world.address_rule)(&addresses);
-            if asked.address.is_none() {
-                asked.obstacles.push(Obstacle::NoAddress);
-            }
-        }
-        Ok(asked)
     }
 
     /// A name must lie in a configured zone and belong to no other service.

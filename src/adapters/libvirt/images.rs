@@ -6,7 +6,7 @@
 //! not read back. libvirt cannot rename volumes, so there is no temporary name.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, Read, Seek as _, Write as _};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -66,6 +66,29 @@ impl Host {
         self.transfer
             .call(call, move |connection, ticket| {
                 upload.run(connection, image, ticket)
+            })
+            .await
+    }
+
+    /// Reads an image out of the pool into a file; its sha256 is checked on the way.
+    pub(super) async fn fetch_image(
+        &self,
+        digest: &Digest,
+        mut into: File,
+        size: u64,
+    ) -> Result<File, PortError> {
+        let source = Upload {
+            place: self.place(),
+            name: volume_name(digest),
+            digest: digest.clone(),
+            size,
+        };
+        let deadline = self.timeouts.transfer + Duration::from_secs(size >> 20);
+        let call = Call::reads(format!("read image {}", source.name), deadline);
+        self.transfer
+            .call(call, move |connection, ticket| {
+                source.fetch(connection, &mut into, ticket)?;
+                Ok(into)
             })
             .await
     }
@@ -210,7 +233,7 @@ fn user_of(connection: &Connect, path: &str) -> Result<Option<String>, Failure> 
     Ok(None)
 }
 
-/// An image on its way into a pool.
+/// An image on its way into or out of a pool.
 struct Upload {
     place: Place,
     name: String,
@@ -350,12 +373,45 @@ impl Upload {
         if volume.info()?.capacity < self.size {
             return Ok(false);
         }
+        Ok(self.read(connection, volume, ticket, |_| Ok(()))? == self.digest)
+    }
+
+    /// Reads the image into a file.
+    fn fetch(&self, connection: &Connect, into: &mut File, ticket: &Ticket) -> Result<(), Failure> {
+        let Place { host, pool, .. } = &self.place;
+        let volume = find(&self.place.pool(connection)?, &self.name)?.ok_or_else(|| {
+            PortError::refused(format!(
+                "pool {pool} on {host} has no image {}; register the bundle again",
+                self.name
+            ))
+        })?;
+        let found = self.read(connection, &volume, ticket, |bytes| into.write_all(bytes))?;
+        if found != self.digest {
+            return Err(Failure::Port(PortError::refused(format!(
+                "image {} in pool {pool} on {host} is not what was registered (sha256 {}); register it again",
+                self.name,
+                found.short()
+            ))));
+        }
+        into.rewind()
+            .map_err(|error| PortError::unavailable(format!("a temporary file cannot be read: {error}")))?;
+        Ok(())
+    }
+
+    /// Reads the volume, gives every piece to `keep`, and tells the sha256 of all.
+    fn read(
+        &self,
+        connection: &Connect,
+        volume: &StorageVol,
+        ticket: &Ticket,
+        keep: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<Digest, Failure> {
         let stream = Stream::new(connection, 0)?;
         volume.download(&stream, 0, self.size, 0)?;
-        match self.digest_of(&stream, ticket) {
+        match self.receive(&stream, ticket, keep) {
             Ok(found) => {
                 stream.finish()?;
-                Ok(found == self.digest)
+                Ok(found)
             }
             Err(failure) => {
                 if let Err(error) = stream.abort() {
@@ -366,7 +422,12 @@ impl Upload {
         }
     }
 
-    fn digest_of(&self, stream: &Stream, ticket: &Ticket) -> Result<Digest, Failure> {
+    fn receive(
+        &self,
+        stream: &Stream,
+        ticket: &Ticket,
+        mut keep: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<Digest, Failure> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; CHUNK];
         loop {
@@ -383,6 +444,9 @@ impl Upload {
                 ))));
             };
             hash.update(got);
+            keep(got).map_err(|error| {
+                PortError::refused(format!("image {} cannot be kept on its way: {error}", self.name))
+            })?;
         }
     }
 

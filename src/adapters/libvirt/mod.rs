@@ -171,6 +171,20 @@ impl Hypervisor for LibvirtHosts {
         self.host(host)?.store_image(digest, image, size).await
     }
 
+    async fn copy_image(
+        &self,
+        from: &HostId,
+        to: &HostId,
+        digest: &Digest,
+        size: u64,
+    ) -> Result<String, PortError> {
+        let between = tempfile::tempfile().map_err(|error| {
+            PortError::unavailable(format!("a temporary file for an image cannot be made: {error}"))
+        })?;
+        let image = self.host(from)?.fetch_image(digest, between, size).await?;
+        self.host(to)?.store_image(digest, image, size).await
+    }
+
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError> {
         self.host(host)?.delete_image(digest).await
     }

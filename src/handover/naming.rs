@@ -1,0 +1,179 @@
+//! What a handover does to its service's name: claim, commit, withdraw, release; each a compare-and-swap of the zone
+//! (design section 4, "Commit and its shadow").
+
+use super::goals::Goal;
+use super::record::Reason;
+use super::run::Run;
+use super::verdict::{self, Claimable};
+use super::world::StepError;
+use crate::model::name::{NameChange, Ownership};
+use crate::ports::Swapped;
+
+type Act = Result<(), StepError>;
+
+/// A confirmation older than this is repeated before the commit (design section 4, model rule `reconfirm`).
+const CONFIRMATION_IS_FRESH_MS: u64 = 2_000;
+
+impl Run<'_> {
+    pub(super) async fn claim(&mut self) -> Act {
+        let Some(name) = self.handover.facts.name.clone() else {
+            return Ok(());
+        };
+        let records = self.world.names.read(&name).await?;
+        let service = self.world.table.service(&self.handover.service).await?;
+        let (owner, expect) = match verdict::claimable(&self.handover, service.as_ref(), &records) {
+            Claimable::Ours => return Ok(()),
+            Claimable::No(reason) => return Err(StepError::Refused(reason)),
+            Claimable::From { owner, expect } => (owner, expect),
+        };
+        self.handover.facts.old_owner = owner;
+        self.handover.facts.old_addresses = records.addresses.clone();
+        self.handover.facts.old_ttl = records.ttl;
+        self.handover.facts.claim_sent = true;
+        self.journal(
+            Goal::Reserve,
+            format!("claims {name}: the zone says {}", verdict::describe(&records)),
+        )
+        .await?;
+        let change = NameChange {
+            name,
+            expect_ownership: expect,
+            expect_addresses: Some(records.addresses),
+            ownership: Some(self.handover.claim()),
+            addresses: None,
+        };
+        self.swap(change, "NameChanged").await
+    }
+
+    pub(super) async fn release(&mut self) -> Act {
+        let Some(name) = self.handover.facts.name.clone() else {
+            return Ok(());
+        };
+        let records = self.world.names.read(&name).await?;
+        let Some(standing) = verdict::owner_text(&records) else {
+            return Ok(());
+        };
+        let change = NameChange {
+            name,
+            expect_ownership: Some(standing),
+            expect_addresses: None,
+            ownership: self.handover.facts.old_owner.clone().map(Ownership::Free),
+            addresses: None,
+        };
+        self.swap(change, "NameChanged").await
+    }
+
+    pub(super) async fn publish(&mut self) -> Act {
+        let Some(name) = self.handover.facts.name.clone() else {
+            return Ok(());
+        };
+        let stale = self
+            .confirmed_at
+            .is_none_or(|at| self.world.clock.now().saturating_sub(at) > CONFIRMATION_IS_FRESH_MS);
+        if self.handover.facts.wants_running() && stale {
+            self.reconfirm().await?;
+        }
+        self.handover.facts.sent = true;
+        let target = self.handover.target.guest_name.clone();
+        self.journal(
+            Goal::Publish,
+            format!("asks the zone to point {name} at {target}"),
+        )
+        .await?;
+        let change = NameChange {
+            name,
+            expect_ownership: Some(self.handover.claim()),
+            expect_addresses: Some(self.handover.facts.old_addresses.clone()),
+            ownership: Some(Ownership::Free(self.handover.new_owner())),
+            addresses: Some((
+                self.handover.facts.target_address.into_iter().collect(),
+                self.handover.facts.ttl,
+            )),
+        };
+        self.swap(change, "NameChanged").await?;
+        if self.handover.facts.published_at.is_none() {
+            self.handover.facts.published_at = Some(self.world.clock.now());
+        }
+        Ok(())
+    }
+
+    /// Time has passed since the check passed: the commit is not made on an old answer.
+    async fn reconfirm(&mut self) -> Act {
+        let guest = self.handover.target.guest;
+        let name = self.handover.target.guest_name.clone();
+        let copy = self.world.guest.look(guest, &self.target).await?;
+        if !copy.is_up() {
+            return Err(StepError::Refused(Reason::new(
+                "CheckFailed",
+                format!("{} went down on {name} before the commit", self.handover.service),
+            )));
+        }
+        if self.manifest.check.is_some() {
+            let limit = std::time::Duration::from_secs(30);
+            if let Err(why) = self.world.guest.check(guest, &self.target, limit).await? {
+                return Err(StepError::Refused(Reason::new(
+                    "CheckFailed",
+                    format!(
+                        "the check of {} on {name} fails just before the commit: {why}",
+                        self.handover.service
+                    ),
+                )));
+            }
+        }
+        self.confirmed_at = Some(self.world.clock.now());
+        Ok(())
+    }
+
+    /// Withdraws a message that may have been sent: after this swap it fails its prerequisite.
+    pub(super) async fn withdraw(&mut self) -> Act {
+        let Some(name) = self.handover.facts.name.clone() else {
+            return Ok(());
+        };
+        let change = NameChange {
+            name,
+            expect_ownership: Some(self.handover.claim()),
+            expect_addresses: None,
+            ownership: Some(self.handover.withdrawal()),
+            addresses: None,
+        };
+        self.swap(change, "NameChanged").await
+    }
+
+    pub(super) async fn unpublish(&mut self) -> Act {
+        let Some(name) = self.handover.facts.name.clone() else {
+            return Ok(());
+        };
+        let Some(service) = self.world.table.service(&self.handover.service).await? else {
+            return Ok(());
+        };
+        let owner = crate::model::name::Owner {
+            generation: service.generation,
+            host: service.host.clone(),
+            guest: service.guest,
+        };
+        let records = self.world.names.read(&name).await?;
+        let standing = verdict::owner_text(&records).unwrap_or(Ownership::Free(owner));
+        let change = NameChange {
+            name,
+            expect_ownership: Some(standing),
+            expect_addresses: Some(records.addresses),
+            ownership: None,
+            addresses: Some((Vec::new(), self.handover.facts.ttl)),
+        };
+        self.swap(change, "NameChanged").await
+    }
+
+    async fn swap(&self, change: NameChange, error: &str) -> Act {
+        let name = change.name.clone();
+        match self.world.names.swap(&change).await? {
+            Swapped::Yes => Ok(()),
+            Swapped::No(standing) => Err(StepError::Refused(Reason::new(
+                error,
+                format!(
+                    "{name} was changed by somebody else: the zone says {}; nothing is overwritten",
+                    verdict::describe(&standing)
+                ),
+            ))),
+        }
+    }
+}
