@@ -267,7 +267,7 @@ impl Lab {
 
     /// Starts the load generator in the client; its first request has ended when this returns.
     ///
-    /// A request has 10 s: an emulated guest on a busy machine is slow at times, and what is lost is refused, reset
+    /// A request has 5 s: an emulated guest on a busy machine is slow at times, and what is lost is refused, reset
     /// or never answered.
     #[track_caller]
     pub fn load(&self, url: &str, rate: u32) -> Load {
@@ -287,7 +287,7 @@ impl Lab {
                 "--duration",
                 "300",
                 "--timeout",
-                "10",
+                "5",
                 "--log",
                 "--json",
             ])
