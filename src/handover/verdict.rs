@@ -265,10 +265,7 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
             None => {
                 return no(
                     "NameTaken",
-                    format!(
-                        "{} holds a text that is not ours: {found}; remove it first",
-                        name.ownership()
-                    ),
+                    format!("_handover.{name} holds a text that is not ours: {found}; remove it first"),
                 );
             }
         };

@@ -253,7 +253,7 @@ impl Lab {
     /// A minimal service: one unit that sleeps, no name, no check.
     #[track_caller]
     pub fn sleeper(&self, id: &str) -> String {
-        let unit = id.replace(['.', '-'], "_");
+        let unit = id;
         let manifest = format!("service = \"{id}\"\nversion = \"1\"\nunits = [\"{unit}.service\"]\n");
         let text = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
         self.bundle(
