@@ -11,8 +11,12 @@ use super::verdict::{self, Seen};
 use super::world::StepError;
 use crate::model::guest::CopyState;
 use crate::model::ids::GuestId;
+use crate::model::placement::Placement;
 
 type Look = Result<Seen, StepError>;
+
+/// How long one run of a check may take.
+pub(super) const LONGEST_CHECK: Duration = Duration::from_secs(30);
 
 impl Run<'_> {
     /// Whether a goal holds.
@@ -106,12 +110,14 @@ impl Run<'_> {
                     .facts
                     .observed
                     .is_some_and(crate::model::life::LifeState::wants_running);
+                if !was_up {
+                    return Ok(Seen::Holds);
+                }
                 let copy = self.copy(&place, &placement).await?;
-                Ok(if was_up {
-                    verdict::started(&self.handover.facts, &copy, placement.links.len())
-                } else {
-                    Seen::Holds
-                })
+                match verdict::started(&self.handover.facts, &copy, placement.links.len()) {
+                    Seen::Holds => self.look_serving_again(place.guest, &placement).await,
+                    other => Ok(other),
+                }
             }
             Goal::Switch => {
                 let (place, placement) = self.source()?;
@@ -225,6 +231,35 @@ impl Run<'_> {
         Ok(verdict::gone(halves, copy.as_ref()))
     }
 
+    /// Whether the source answers its check again after an undo started it. It may not have passed before either, so it
+    /// is waited for no longer than the check's own timeout.
+    async fn look_serving_again(&mut self, guest: GuestId, placement: &Placement) -> Look {
+        let Some(check) = &placement.check else {
+            return Ok(Seen::Holds);
+        };
+        let now = self.world.clock.now();
+        let since = *self.restored_at.get_or_insert(now);
+        let limit = u64::try_from(check.timeout.as_millis()).unwrap_or(u64::MAX);
+        if now.saturating_sub(since) > limit {
+            return Ok(Seen::Holds);
+        }
+        match self
+            .world
+            .guest
+            .check(guest, placement, LONGEST_CHECK.min(check.timeout))
+            .await?
+        {
+            Ok(()) => Ok(Seen::Holds),
+            Err(why) => Ok(Seen::Pending {
+                why: format!(
+                    "{} is started again and does not answer yet: {why}",
+                    placement.service
+                ),
+                again_in: check.interval,
+            }),
+        }
+    }
+
     async fn look_confirm(&mut self) -> Look {
         let Some(check) = self.manifest.check.clone() else {
             return Ok(Seen::Holds);
@@ -234,7 +269,7 @@ impl Run<'_> {
             if passed > 0 {
                 self.world.clock.sleep(check.interval).await;
             }
-            let deadline = check.timeout.min(Duration::from_secs(30));
+            let deadline = check.timeout.min(LONGEST_CHECK);
             if let Err(why) = self.world.guest.check(guest, &self.target, deadline).await? {
                 return Ok(Seen::Pending {
                     why: format!(
@@ -335,7 +370,7 @@ impl Run<'_> {
     async fn copy_if_it_runs(
         &mut self,
         guest: GuestId,
-        placement: &crate::model::placement::Placement,
+        placement: &Placement,
     ) -> Result<Option<CopyState>, StepError> {
         let place = self.handover.target.clone();
         debug_assert_eq!(guest, place.guest);

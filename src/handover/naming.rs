@@ -109,7 +109,7 @@ impl Run<'_> {
             )));
         }
         if self.manifest.check.is_some() {
-            let limit = std::time::Duration::from_secs(30);
+            let limit = super::look::LONGEST_CHECK;
             if let Err(why) = self.world.guest.check(guest, &self.target, limit).await? {
                 return Err(StepError::Refused(Reason::new(
                     "CheckFailed",

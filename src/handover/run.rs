@@ -23,6 +23,8 @@ pub struct Run<'w> {
     pub manifest: Manifest,
     /// The size of the target bundle's image, in bytes.
     pub image_size: u64,
+    /// When an undo was first seen to have started the source again.
+    pub restored_at: Option<u64>,
     /// When the check passed last.
     pub confirmed_at: Option<u64>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows.
@@ -47,6 +49,7 @@ impl<'w> Run<'w> {
             target,
             manifest: bundle.manifest,
             image_size: bundle.size,
+            restored_at: None,
             confirmed_at: None,
             fresh: None,
         })

@@ -156,20 +156,20 @@ fn a_pool_without_room_keeps_no_half_image() {
     std::io::Read::read_exact(&mut File::open("/dev/urandom").unwrap(), &mut noise).unwrap();
     let big = folder(
         &lab,
-        "big",
+        "roomless",
         &[
             (
                 "handover.toml",
-                "service = \"big\"\nversion = \"1\"\nunits = [\"big.service\"]\n",
+                "service = \"roomless\"\nversion = \"1\"\nunits = [\"roomless.service\"]\n",
             ),
             (
-                "units/big.service",
+                "units/roomless.service",
                 "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n",
             ),
         ],
     );
     std::fs::write(big.join("noise"), noise).unwrap();
-    let big = lab.build(&big, "big");
+    let big = lab.build(&big, "roomless");
     let (before, jobs) = (lab.witness("sleeper"), lab.job_ids());
     {
         let back = format!("umount {pool}; virsh pool-refresh handoverd");
@@ -179,7 +179,7 @@ fn a_pool_without_room_keeps_no_half_image() {
         let told = lab.ctl(&["deploy", &big, "--to", "g1", "--json"]).refusal();
         told.is("PoolRefused", &["pool handoverd"]);
         let look = format!(
-            "ls -A {pool}; virsh vol-list handoverd | grep -c / ; handoverctl bundle list | grep -c big"
+            "ls -A {pool}; virsh vol-list handoverd | grep -c / ; handoverctl bundle list | grep -c roomless"
         );
         assert_eq!(
             lab.exec("hv1", &["sh", "-c", &format!("{look}; true")]).ok(),
