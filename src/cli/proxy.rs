@@ -86,6 +86,4 @@ pub trait Job {
 
     #[zbus(allow_interactive_auth)]
     async fn abandon(&self) -> zbus::Result<()>;
-
-    async fn journal(&self) -> zbus::Result<Vec<(u64, String, String)>>;
 }

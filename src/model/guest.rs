@@ -1,7 +1,5 @@
 //! What is known about a guest: its domain as libvirt tells it, its agent, a copy of a service in it.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use super::disk::{DiskSerial, ScsiAddress};
@@ -235,6 +233,3 @@ pub struct ProbeReport {
     /// Programs that the check needs and the guest lacks.
     pub missing_tools: Vec<String>,
 }
-
-/// Addresses that a guest's agent reports for its interfaces, loopback left out.
-pub type GuestAddresses = Vec<IpAddr>;
