@@ -168,8 +168,11 @@ fn limits(settings: &Settings) -> Limits {
     let deadlines = HashMap::from([
         (Goal::Reserve, d.reserve),
         (Goal::Observe, d.observe),
+        (Goal::Fence, d.fence),
         (Goal::Stage, d.stage),
-        (Goal::Quiesce, d.stop),
+        // A source that does not answer is waited for, loses its licence, and has its time to stop.
+        (Goal::Quiesce, d.stop + d.silence + d.revoke),
+        (Goal::Adopt, d.adopt),
         (Goal::Switch, d.stage),
         (Goal::Start, d.start),
         (Goal::Publish, d.publish),
@@ -182,6 +185,8 @@ fn limits(settings: &Settings) -> Limits {
         deadlines,
         confirm: d.confirm,
         undo: UNDO,
+        silence: d.silence,
+        stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,
     }
 }

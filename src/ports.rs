@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::handover::record::{Duty, Handover};
-use crate::model::disk::{BundleDisk, DiskSerial};
+use crate::model::disk::{DiskSerial, GuestDisk};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
 use crate::model::name::{DnsName, NameChange, NameRecords};
@@ -87,10 +87,14 @@ pub trait Hypervisor: Send + Sync {
     /// If two hosts define it, the one where it is active is told.
     async fn inspect(&self, guest: GuestId) -> Result<Option<GuestDomain>, PortError>;
 
-    /// Gives `disk` (readonly, shareable) to one half. Refused by libvirt where it is there already: look first.
-    async fn give(&self, guest: GuestId, half: Half, disk: &BundleDisk) -> Result<(), PortError>;
+    /// A fresh look at one guest on every host that knows its UUID: an error if a host does not answer, for that proves
+    /// nothing. Empty: no host knows it.
+    async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;
 
-    /// Takes the disk with this serial from one half. `Live` waits for DEVICE_REMOVED within a deadline; a guest
+    /// Gives `disk` as its role asks (a bundle readonly and shareable, a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
+    async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError>;
+
+    /// Takes the disk with this serial from one half. `Config` is every host's definition of the guest. `Live` waits for DEVICE_REMOVED within a deadline; a guest
     /// that does not let go is `Unknown`.
     async fn take(&self, guest: GuestId, half: Half, serial: &DiskSerial) -> Result<(), PortError>;
 
@@ -121,6 +125,16 @@ pub trait Hypervisor: Send + Sync {
 
     /// Deletes a bundle image that nothing uses; absent is fine.
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError>;
+
+    /// The data volume of a service in a host's pool: its path and its size in bytes; `None` if it is not there.
+    async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError>;
+
+    /// Makes a blank data volume of `size` bytes and tells its path; one that is there already stays as it is. A pool
+    /// without room for all of it is `Refused` and says so.
+    async fn make_volume(&self, host: &HostId, service: &ServiceId, size: u64) -> Result<String, PortError>;
+
+    /// Deletes the data volume of a service, which no definition may have any more (`Refused`); absent is fine.
+    async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError>;
 }
 
 /// Whether and how a step changes the life of the units it places.
@@ -131,11 +145,15 @@ pub enum GuestStep {
     Install,
     /// Makes the wants links (`Enabled`), removes them (`Disabled`), or masks the units.
     Link(crate::model::life::Enablement),
-    /// Makes the wants links (`Enabled`) or removes them (else), waits for the disk, starts the units (and with them
+    /// Makes the wants links (`Enabled`) or removes them (else), waits for the disks, starts the units (and with them
     /// the mount), and waits until systemd has answered. A masked unit is unmasked first.
     Start(crate::model::life::Enablement),
-    /// Removes the wants links, stops the units, then the mount.
+    /// Removes the wants links, stops the units, then the mounts.
     Stop,
+    /// Stops the units, then the mounts; the wants links stay, so that the service comes back with its disks.
+    Pause,
+    /// Waits for the data disk and makes its file system if the disk is blank. Refused where another one is on it.
+    Format,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.
     Uninstall,
 }

@@ -184,6 +184,7 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
             .as_ref()
             .map(|user| source.text("user", user, values::account))
             .transpose()?,
+        data: None,
         overlap: raw.overlap.unwrap_or(true),
         movable: raw.movable.unwrap_or(true),
         service,

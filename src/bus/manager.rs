@@ -127,8 +127,9 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "remove").await?;
-        known_only(&options, &[])?;
-        let id = self.requests.remove(service, &who).await?;
+        known_only(&options, &["delete_data"])?;
+        let delete_data = values::yes(&options, "delete_data")?;
+        let id = self.requests.remove(service, delete_data, &who).await?;
         Ok(self.shown(connection, id).await)
     }
 

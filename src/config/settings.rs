@@ -101,12 +101,20 @@ pub struct Deadlines {
     pub reserve: Duration,
     /// Looking at the source.
     pub observe: Duration,
+    /// Taking the disks from the definition of a guest that is off, and proving it off.
+    pub fence: Duration,
     /// Image into the pool (an upload, where it is another host), disk and units onto the target.
     pub stage: Duration,
     /// Starting the units.
     pub start: Duration,
     /// Stopping the units.
     pub stop: Duration,
+    /// How long a guest agent may be silent before its guest is treated as one that cannot be asked.
+    pub silence: Duration,
+    /// How long a guest that lost its licence without an answer has to stop the service: its systemd's stop timeout.
+    pub revoke: Duration,
+    /// The data volume onto the target.
+    pub adopt: Duration,
     /// Waiting for the units of a service whose manifest has no check of its own.
     pub confirm: Duration,
     /// The update, its read-back, and the wait for the zone's other servers.
@@ -121,9 +129,13 @@ impl Default for Deadlines {
         Self {
             reserve: seconds(30),
             observe: seconds(30),
+            fence: seconds(60),
             stage: seconds(60),
             start: seconds(90),
             stop: seconds(90),
+            silence: seconds(10),
+            revoke: seconds(90),
+            adopt: seconds(60),
             confirm: seconds(60),
             publish: seconds(60),
             retire: seconds(120),
@@ -133,13 +145,17 @@ impl Default for Deadlines {
 
 impl Deadlines {
     /// Each with its key, in the order of a handover.
-    pub fn named(&self) -> [(&'static str, Duration); 8] {
+    pub fn named(&self) -> [(&'static str, Duration); 12] {
         [
             ("reserve", self.reserve),
             ("observe", self.observe),
+            ("fence", self.fence),
             ("stage", self.stage),
             ("start", self.start),
             ("stop", self.stop),
+            ("silence", self.silence),
+            ("revoke", self.revoke),
+            ("adopt", self.adopt),
             ("confirm", self.confirm),
             ("publish", self.publish),
             ("retire", self.retire),
@@ -398,9 +414,13 @@ fn deadlines(mut section: Section<'_>) -> Deadlines {
     let deadlines = Deadlines {
         reserve: read("reserve", default.reserve),
         observe: read("observe", default.observe),
+        fence: read("fence", default.fence),
         stage: read("stage", default.stage),
         start: read("start", default.start),
         stop: read("stop", default.stop),
+        silence: read("silence", default.silence),
+        revoke: read("revoke", default.revoke),
+        adopt: read("adopt", default.adopt),
         confirm: read("confirm", default.confirm),
         publish: read("publish", default.publish),
         retire: read("retire", default.retire),

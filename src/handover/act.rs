@@ -1,15 +1,17 @@
 //! Acts: what is done for a goal that does not hold, and for an undo that does not. Each is safe to repeat.
 
-use super::goals::Goal;
-use super::record::Reason;
+use super::goals::{Goal, Kind};
+use super::licence::Licence;
+use super::observe::Source;
+use super::record::{Duty, Place, Reason};
 use super::run::Run;
 use super::verdict;
 use super::world::StepError;
-use crate::model::guest::GuestDomain;
-use crate::model::ids::HostId;
+use crate::model::disk::DiskRole;
+use crate::model::ids::{Digest, HostId};
 use crate::model::life::{Enablement, LifeState};
+use crate::model::placement::Placement;
 use crate::model::service::ServiceRecord;
-use crate::plan::disk_slot;
 use crate::ports::{Commit, GuestStep, Half, JournalEntry};
 
 type Act = Result<(), StepError>;
@@ -23,7 +25,10 @@ impl Run<'_> {
         match goal {
             Goal::Reserve => self.claim().await,
             Goal::Observe => self.observe().await,
+            Goal::Fence => self.fence().await,
             Goal::Stage => self.stage().await,
+            Goal::Adopt => self.adopt().await,
+            Goal::Quiesce if self.handover.kind == Kind::Move => self.quiesce().await,
             Goal::Quiesce => {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
@@ -52,7 +57,12 @@ impl Run<'_> {
     pub async fn undo(&mut self, goal: Goal) -> Act {
         match goal {
             Goal::Reserve => self.release().await,
+            Goal::Fence => self.return_licence(goal, Licence::Whole).await,
             Goal::Stage => self.unstage().await,
+            Goal::Adopt => self.unadopt().await,
+            Goal::Quiesce if self.handover.kind == Kind::Move => {
+                self.return_licence(goal, Licence::Sole).await
+            }
             Goal::Quiesce => {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
@@ -64,10 +74,7 @@ impl Run<'_> {
                 self.step(goal, &place, &new, GuestStep::Uninstall).await?;
                 self.step(goal, &place, &old, GuestStep::Install).await
             }
-            Goal::Start => {
-                let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                self.step(goal, &place, &placement, GuestStep::Stop).await
-            }
+            Goal::Start => self.unstart().await,
             Goal::Publish => self.withdraw().await,
             Goal::Observe
             | Goal::Confirm
@@ -80,11 +87,14 @@ impl Run<'_> {
     }
 
     async fn observe(&mut self) -> Act {
-        let (copy, records, addresses) = self.observe_all().await?;
+        let seen = self.observe_all().await?;
         let service = self.world.table.service(&self.handover.service).await?;
         let target_name = self.handover.target.guest_name.clone();
-        self.handover.facts.target_address = (self.world.address_rule)(&addresses);
-        if self.handover.facts.name.is_some() && self.handover.facts.target_address.is_none() {
+        self.handover.facts.target_address = (self.world.address_rule)(&seen.addresses);
+        if self.needs_target()
+            && self.handover.facts.name.is_some()
+            && self.handover.facts.target_address.is_none()
+        {
             return Err(StepError::Refused(Reason::new(
                 "Unsuitable",
                 format!(
@@ -93,15 +103,19 @@ impl Run<'_> {
                 ),
             )));
         }
-        if let (Some(copy), Some(service)) = (&copy, &service) {
-            let (life, enablement) = verdict::observed(service, copy, records.as_ref());
+        if let Some(service) = &service {
+            let (life, enablement) = match &seen.source {
+                Source::Copy(copy) => verdict::observed(service, copy, seen.records.as_ref()),
+                // What the table knows is the latest that anybody knows.
+                Source::Off | Source::Silent | Source::None => (service.wanted, service.enablement),
+            };
             self.handover.facts.observed = Some(life);
             self.handover.facts.enablement = enablement;
-            self.handover.facts.uid = copy.uid;
-            if !matches!(
-                self.handover.kind,
-                super::goals::Kind::Start | super::goals::Kind::Stop
-            ) {
+            self.handover.facts.source_dead = matches!(seen.source, Source::Off);
+            if let Source::Copy(copy) = &seen.source {
+                self.handover.facts.uid = copy.uid;
+            }
+            if !matches!(self.handover.kind, Kind::Start | Kind::Stop) {
                 self.handover.facts.life = life;
             }
         }
@@ -136,7 +150,7 @@ impl Run<'_> {
             return Ok(());
         }
         if self.in_place() {
-            return self.give_disk(&domain, halves).await;
+            return self.give_bundle(&place).await;
         }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
@@ -151,17 +165,33 @@ impl Run<'_> {
             .await?;
         }
         if halves != (true, true) {
-            self.give_disk(&domain, halves).await?;
+            self.give_bundle(&place).await?;
         }
         Ok(())
     }
 
-    /// The path of the target bundle's image on a host; brought there from the daemon's own host if need be.
-    async fn image(&self, host: &HostId) -> Result<String, StepError> {
-        let digest = &self.handover.target.digest;
+    async fn give_bundle(&mut self, place: &Place) -> Act {
+        let host = self.inspect(place).await?.summary.host;
+        let source = self.image_of(&host, &place.digest).await?;
+        let serial = self.target.serial.clone();
+        self.give_disk(Goal::Stage, place, DiskRole::Bundle, &serial, source)
+            .await
+    }
+
+    /// The path of a bundle's image on a host; brought there from the daemon's own host if need be.
+    pub(super) async fn image_of(&self, host: &HostId, digest: &Digest) -> Result<String, StepError> {
         let hypervisor = &self.world.hypervisor;
+        let size = if *digest == self.handover.target.digest {
+            self.image_size
+        } else {
+            self.world
+                .table
+                .bundle(digest)
+                .await?
+                .map_or(0, |bundle| bundle.size)
+        };
         match hypervisor.image(host, digest).await? {
-            Some((path, size)) if size >= self.image_size => Ok(path),
+            Some((path, found)) if found >= size => Ok(path),
             _ if *host == self.world.host => Err(StepError::Refused(Reason::new(
                 "NoSuchBundle",
                 format!(
@@ -173,55 +203,10 @@ impl Run<'_> {
                 self.journal(Goal::Stage, format!("brings the image to host {host}"))
                     .await?;
                 Ok(hypervisor
-                    .copy_image(&self.world.host, host, digest, self.image_size)
+                    .copy_image(&self.world.host, host, digest, size)
                     .await?)
             }
         }
-    }
-
-    /// Gives the bundle disk: live, then config; each only where it is missing.
-    async fn give_disk(&mut self, domain: &GuestDomain, halves: (bool, bool)) -> Act {
-        let place = self.handover.target.clone();
-        let host = &domain.summary.host;
-        let source = self.image(host).await?;
-        let _guard = self.world.guest_lock(place.guest).await;
-        let domain = self.inspect(&place).await?;
-        let slot = disk_slot::choose(&domain, &self.target.serial).map_err(|obstacle| {
-            StepError::Refused(Reason::new(
-                "Unsuitable",
-                format!("guest {} will not do: {obstacle}", place.guest_name),
-            ))
-        })?;
-        let disk = slot.disk(self.target.serial.clone(), source);
-        if self.handover.facts.disk.as_ref() != Some(&disk) {
-            self.handover.facts.disk = Some(disk.clone());
-            self.journal(
-                Goal::Stage,
-                format!(
-                    "gives {} disk {} at unit {}",
-                    place.guest_name, disk.target, disk.address.unit
-                ),
-            )
-            .await?;
-        }
-        let hypervisor = &self.world.hypervisor;
-        if slot.add_live_controller {
-            hypervisor
-                .add_scsi_controller(place.guest, Half::Live, slot.address.controller)
-                .await?;
-        }
-        if slot.add_config_controller {
-            hypervisor
-                .add_scsi_controller(place.guest, Half::Config, slot.address.controller)
-                .await?;
-        }
-        if !halves.0 {
-            hypervisor.give(place.guest, Half::Live, &disk).await?;
-        }
-        if !halves.1 {
-            hypervisor.give(place.guest, Half::Config, &disk).await?;
-        }
-        Ok(())
     }
 
     /// Takes everything from the target: config first, units, then live.
@@ -240,22 +225,22 @@ impl Run<'_> {
 
     /// Config first, then the units by the agent, then live: a guest whose agent is silent loses its licence all the
     /// same (design section 3), and its leftovers stay owed.
-    async fn take_away(
-        &mut self,
-        goal: Goal,
-        place: &super::record::Place,
-        placement: &crate::model::placement::Placement,
-        uninstall: bool,
-    ) -> Act {
+    async fn take_away(&mut self, goal: Goal, place: &Place, placement: &Placement, uninstall: bool) -> Act {
         let domain = self.inspect(place).await?;
-        let (live, config) = verdict::disk_halves(&domain, &placement.serial);
-        if config {
+        // In place the data volume stays: both bundles' copies have it.
+        let serials: Vec<_> = if uninstall {
+            placement.serials().collect()
+        } else {
+            vec![&placement.serial]
+        };
+        let halves = |serial| verdict::disk_halves(&domain, serial);
+        for serial in serials.iter().filter(|serial| halves(serial).1) {
             self.world
                 .hypervisor
-                .take(place.guest, Half::Config, &placement.serial)
+                .take(place.guest, Half::Config, serial)
                 .await?;
         }
-        if !domain.summary.is_running() {
+        if !domain.is_active() {
             return Ok(());
         }
         let units = if uninstall {
@@ -263,13 +248,34 @@ impl Run<'_> {
         } else {
             Ok(())
         };
-        if live {
+        for serial in serials.iter().filter(|serial| halves(serial).0) {
             self.world
                 .hypervisor
-                .take(place.guest, Half::Live, &placement.serial)
+                .take(place.guest, Half::Live, serial)
                 .await?;
         }
         units
+    }
+
+    /// What a silent target keeps of the units goes when its agent speaks: as a duty that the handover's end makes.
+    pub(super) async fn leave_to_a_duty(&mut self, goal: Goal) -> Act {
+        let place = &self.handover.target;
+        self.handover.facts.displaced = Some(Duty {
+            service: self.handover.service.clone(),
+            guest: place.guest,
+            digest: place.digest.clone(),
+            generation: self.handover.generation,
+            serve_until: self.world.clock.now(),
+            files: place.files.clone(),
+        });
+        self.journal(
+            goal,
+            format!(
+                "the rest on {} is left to a duty",
+                self.handover.target.guest_name
+            ),
+        )
+        .await
     }
 
     async fn start(&mut self, goal: Goal) -> Act {
@@ -278,12 +284,7 @@ impl Run<'_> {
     }
 
     /// A masked unit cannot be started: it is masked again afterwards.
-    async fn link_and_start(
-        &mut self,
-        goal: Goal,
-        place: &super::record::Place,
-        placement: &crate::model::placement::Placement,
-    ) -> Act {
+    pub(super) async fn link_and_start(&mut self, goal: Goal, place: &Place, placement: &Placement) -> Act {
         let enablement = self.handover.facts.enablement;
         self.step(goal, place, placement, GuestStep::Start(enablement))
             .await?;
@@ -297,10 +298,7 @@ impl Run<'_> {
     async fn record(&mut self) -> Act {
         let before = self.world.table.service(&self.handover.service).await?;
         let row = self.service_row(before.as_ref());
-        if matches!(
-            self.handover.kind,
-            super::goals::Kind::Start | super::goals::Kind::Stop
-        ) {
+        if matches!(self.handover.kind, Kind::Start | Kind::Stop) {
             return Ok(self.world.table.observe(&row).await?);
         }
         let entry = self.entry(
@@ -331,6 +329,7 @@ impl Run<'_> {
         let Some(row) = self.world.table.service(&self.handover.service).await? else {
             return Ok(());
         };
+        self.discard_volume().await?;
         let duty = if self.handover.facts.retire_owed {
             self.duty()
         } else {
@@ -377,6 +376,7 @@ impl Run<'_> {
             generation: h.generation,
             uid: h.facts.uid.or(before.and_then(|b| b.uid)),
             frozen: None,
+            volume: h.facts.volume.clone().or(before.and_then(|b| b.volume.clone())),
             files: h.target.files.clone(),
         }
     }

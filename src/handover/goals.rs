@@ -1,16 +1,17 @@
 //! The table of the protocol: every kind of handover as an ordered list of goals.
 //!
 //! ```text
-//! kind     goals, in order                                                                  commit
-//! deploy   reserve observe stage                start confirm publish record                publish|record
-//! move     reserve observe stage quiesce*       start confirm publish record drain retire   publish|record
-//! replace  reserve observe stage quiesce switch start confirm publish record       retire   publish|record
-//! start    reserve observe                      start confirm         record                record
-//! stop     reserve observe       quiesce                              record                record
-//! remove   reserve observe                            unpublish              retire forget  unpublish
+//! kind     goals, in order                                                                               commit
+//! deploy   reserve observe        stage         adopt        start confirm publish record                publish|record
+//! move     reserve observe fence* stage quiesce adopt        start confirm publish record drain retire   publish|record
+//! replace  reserve observe        stage quiesce       switch start confirm publish record       retire   publish|record
+//! start    reserve observe                                   start confirm         record                record
+//! stop     reserve observe              quiesce                                    record                record
+//! remove   reserve observe                                         unpublish              retire forget  unpublish
 //! ```
-//! `*` only where two copies must never run at once (`overlap = false`). A goal that does not apply to a
-//! service (starting a stopped one, publishing one without a name) is passed over: [`applies`].
+//! `fence` only where the source seems dead. `quiesce` of a move and `adopt` only where two copies must never run at once:
+//! with a data volume, or `overlap = false`. A goal that does not apply to a service (starting a stopped one, publishing
+//! one without a name) is passed over: [`applies`].
 
 use serde::{Deserialize, Serialize};
 
@@ -42,10 +43,14 @@ pub enum Goal {
     Reserve,
     /// True life state, enablement, addresses and TTL are known and journalled.
     Observe,
+    /// The source's licence is taken from every definition of it, and then it is proved dead.
+    Fence,
     /// The target has the disk (live and config) and the units; nothing is started.
     Stage,
-    /// The source is stopped.
+    /// The source is stopped, and its licence to run taken where the target needs it alone.
     Quiesce,
+    /// The target has the data volume (live and config).
+    Adopt,
     /// The guest's units are those of the new bundle (upgrade in place).
     Switch,
     /// The target's units are up, and linked if enabled.
@@ -72,8 +77,10 @@ impl Goal {
         match self {
             Self::Reserve => "reserve",
             Self::Observe => "observe",
+            Self::Fence => "fence",
             Self::Stage => "stage",
             Self::Quiesce => "quiesce",
+            Self::Adopt => "adopt",
             Self::Switch => "switch",
             Self::Start => "start",
             Self::Confirm => "confirm",
@@ -96,9 +103,9 @@ impl Goal {
 pub fn goals(kind: Kind) -> &'static [Goal] {
     use Goal::*;
     match kind {
-        Kind::Deploy => &[Reserve, Observe, Stage, Start, Confirm, Publish, Record],
+        Kind::Deploy => &[Reserve, Observe, Stage, Adopt, Start, Confirm, Publish, Record],
         Kind::Move => &[
-            Reserve, Observe, Stage, Quiesce, Start, Confirm, Publish, Record, Drain, Retire,
+            Reserve, Observe, Fence, Stage, Quiesce, Adopt, Start, Confirm, Publish, Record, Drain, Retire,
         ],
         Kind::Replace => &[
             Reserve, Observe, Stage, Quiesce, Switch, Start, Confirm, Publish, Record, Retire,
@@ -115,12 +122,16 @@ pub fn applies(goal: Goal, kind: Kind, facts: &Facts) -> bool {
     let up = facts.wants_running();
     match goal {
         Goal::Start | Goal::Confirm => up,
+        Goal::Fence => facts.source_dead,
         Goal::Quiesce => match kind {
-            Kind::Move => up && !facts.overlap,
+            Kind::Move => !facts.source_dead && (facts.volume.is_some() || (up && !facts.overlap)),
             _ => true,
         },
+        Goal::Adopt => facts.volume.is_some(),
         Goal::Publish => facts.name.is_some(),
-        Goal::Drain => up && facts.overlap && facts.name.is_some() && facts.was_accessible(),
+        Goal::Drain => {
+            up && facts.may_overlap() && !facts.source_dead && facts.name.is_some() && facts.was_accessible()
+        }
         Goal::Reserve
         | Goal::Observe
         | Goal::Stage

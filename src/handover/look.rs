@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use futures_util::future::try_join3;
-
 use super::goals::{Goal, Kind};
+use super::licence::Licence;
 use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::guest::CopyState;
 use crate::model::ids::GuestId;
 use crate::model::placement::Placement;
 
@@ -30,13 +28,16 @@ impl Run<'_> {
                 self.handover.facts.observed_at.is_some(),
                 "the service's true state is not known yet",
             )),
+            Goal::Fence => self.look_fenced().await,
             Goal::Stage => self.look_stage().await,
+            Goal::Adopt => self.look_adopted().await,
+            Goal::Quiesce if self.handover.kind == Kind::Move => self.look_quiesced().await,
             Goal::Quiesce => {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
                 let copy = self.copy(&place, &placement).await?;
                 Ok(Seen::holds_if(
-                    copy.is_down() && !copy.mounted && copy.links == 0,
+                    copy.is_down() && !copy.mounted && !copy.data_mounted() && copy.links == 0,
                     "the source's units are up",
                 ))
             }
@@ -101,16 +102,16 @@ impl Run<'_> {
                 let records = self.world.names.read(&name).await?;
                 Ok(verdict::released(&self.handover, &records))
             }
+            Goal::Fence => self.look_licence_returned(Licence::Whole).await,
             Goal::Stage => self.look_unstaged().await,
+            Goal::Adopt => self.look_unadopted().await,
+            Goal::Quiesce if self.handover.kind == Kind::Move => {
+                self.look_licence_returned(Licence::Sole).await
+            }
             Goal::Quiesce => {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
-                let was_up = self
-                    .handover
-                    .facts
-                    .observed
-                    .is_some_and(crate::model::life::LifeState::wants_running);
-                if !was_up {
+                if !self.was_up() {
                     return Ok(Seen::Holds);
                 }
                 let copy = self.copy(&place, &placement).await?;
@@ -128,19 +129,7 @@ impl Run<'_> {
                     "the units are those of the new bundle",
                 ))
             }
-            Goal::Start => {
-                if self.handover.facts.displaced.is_some() {
-                    return Ok(Seen::Holds);
-                }
-                let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                match self.copy_if_it_runs(place.guest, &placement).await? {
-                    Some(copy) => Ok(Seen::holds_if(
-                        copy.is_down() && copy.links == 0,
-                        "the target's units are up",
-                    )),
-                    None => Ok(Seen::Holds),
-                }
-            }
+            Goal::Start => self.look_unstarted().await,
             Goal::Publish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
@@ -213,27 +202,33 @@ impl Run<'_> {
         ))
     }
 
+    /// Whether nothing is left on the target. What a silent guest keeps of the units is left to a duty, once it has lost
+    /// the disk.
     async fn look_unstaged(&mut self) -> Look {
-        if self.handover.facts.displaced.is_some() {
+        if self.old_copy_serves() {
             return Ok(Seen::Holds);
         }
-        let (place, placement) = (self.handover.target.clone(), self.target.clone());
+        let (place, placement) = self.target_copy();
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
-        if self.in_place() {
+        if self.in_place() || !domain.is_active() {
             return Ok(verdict::gone(halves, None));
         }
-        let copy = if domain.summary.is_running() {
-            Some(self.copy(&place, &placement).await?)
-        } else {
-            None
-        };
-        Ok(verdict::gone(halves, copy.as_ref()))
+        match self.copy(&place, &placement).await {
+            Ok(copy) => Ok(verdict::gone(halves, Some(&copy))),
+            Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
+            Err(StepError::Failed(why)) => {
+                self.wait_for_silence(Goal::Stage, &place, &why).await?;
+                self.leave_to_a_duty(Goal::Stage).await?;
+                Ok(Seen::Holds)
+            }
+            Err(refused) => Err(refused),
+        }
     }
 
     /// Whether the source answers its check again after an undo started it. It may not have passed before either, so it
     /// is waited for no longer than the check's own timeout.
-    async fn look_serving_again(&mut self, guest: GuestId, placement: &Placement) -> Look {
+    pub(super) async fn look_serving_again(&mut self, guest: GuestId, placement: &Placement) -> Look {
         let Some(check) = &placement.check else {
             return Ok(Seen::Holds);
         };
@@ -326,14 +321,14 @@ impl Run<'_> {
         if self.handover.kind == Kind::Move && self.own_duty().await?.is_none() {
             return Ok(Seen::Holds);
         }
-        let (place, placement) = self.source()?;
-        let (place, placement) = (place.clone(), placement.clone());
+        let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
-        let halves = verdict::disk_halves(&domain, &placement.serial);
         if self.in_place() {
+            let halves = verdict::disk_halves(&domain, &placement.serial);
             return Ok(verdict::gone(halves, None));
         }
-        if !domain.summary.is_running() {
+        let halves = verdict::any_halves(&domain, placement.serials());
+        if !domain.is_active() {
             return Ok(if halves == (false, false) {
                 Seen::Never(Reason::new(
                     "GuestOff",
@@ -364,57 +359,5 @@ impl Run<'_> {
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
         }))
-    }
-
-    /// A copy's state, or `None` when its guest is not running: then only its definition counts.
-    async fn copy_if_it_runs(
-        &mut self,
-        guest: GuestId,
-        placement: &Placement,
-    ) -> Result<Option<CopyState>, StepError> {
-        let place = self.handover.target.clone();
-        debug_assert_eq!(guest, place.guest);
-        let domain = self.inspect(&place).await?;
-        if domain.summary.is_running() {
-            Ok(Some(self.copy(&place, placement).await?))
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// Source, target and zone, asked at the same time: what the observe goal journals.
-    ///
-    /// # Errors
-    /// One of them does not answer.
-    pub async fn observe_all(
-        &mut self,
-    ) -> Result<
-        (
-            Option<CopyState>,
-            Option<crate::model::name::NameRecords>,
-            Vec<std::net::IpAddr>,
-        ),
-        StepError,
-    > {
-        let world = self.world;
-        let source = self
-            .source()
-            .ok()
-            .map(|(place, placement)| (place.guest, placement.clone()));
-        let name = self.handover.facts.name.clone();
-        let target = self.handover.target.guest;
-        let copy = async {
-            match &source {
-                Some((guest, placement)) => world.guest.look(*guest, placement).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        let records = async {
-            match &name {
-                Some(name) => world.names.read(name).await.map(Some),
-                None => Ok(None),
-            }
-        };
-        Ok(try_join3(copy, records, world.guest.addresses(target)).await?)
     }
 }

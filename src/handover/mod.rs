@@ -6,16 +6,20 @@
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
 //! - [`world`], [`run`]: the ports and limits; one handover under way
-//! - [`mod@look`], [`mod@act`], [`naming`]: what each goal reads, and what it does; to the name, in a file of its own
+//! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does; with files of their own for [`naming`] (the
+//!   name), [`licence`] (taking and giving back what a copy runs by) and [`volume`] (the data)
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
 pub mod driver;
 pub mod goals;
+mod licence;
 pub mod look;
 pub mod machine;
 pub mod naming;
+mod observe;
 pub mod record;
 pub mod run;
 pub mod verdict;
+mod volume;
 pub mod world;

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::goals::Kind;
 use super::machine::State;
-use crate::model::disk::BundleDisk;
 use crate::model::ids::{Digest, Generation, GuestId, HandoverId, HostId, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{DnsName, Owner, Ownership};
 use crate::model::placement::PlacedFile;
 use crate::model::service::Millis;
+use crate::model::volume::Volume;
 
 /// A copy of a service somewhere: which guest, which bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,12 +65,34 @@ pub struct Facts {
     pub published_at: Option<Millis>,
     /// How long the source keeps serving after the commit, in milliseconds; `None`: old TTL and margin.
     pub drain: Option<Millis>,
-    /// Where the bundle disk sits on the target.
-    pub disk: Option<BundleDisk>,
     /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
     pub displaced: Option<Duty>,
     /// A removal could not take away everything: the rest is owed as a duty.
     pub retire_owed: bool,
+    /// The source's guest was seen off: it is fenced, and its state is the one that the table knows.
+    #[serde(default)]
+    pub source_dead: bool,
+    /// The service's data volume.
+    #[serde(default)]
+    pub volume: Option<Volume>,
+    /// This handover makes the volume, and takes it away again if it is undone.
+    #[serde(default)]
+    pub volume_made: bool,
+    /// A removal deletes the data volume too.
+    #[serde(default)]
+    pub delete_data: bool,
+    /// Whose guest agent does not answer, and since when.
+    #[serde(default)]
+    pub silent: Option<Since>,
+    /// Which guest lost its licence without having answered, and when.
+    #[serde(default)]
+    pub revoked: Option<Since>,
+    /// When the source was first told to stop: the gap in service begins.
+    #[serde(default)]
+    pub gap_began: Option<Millis>,
+    /// How long nobody served, in milliseconds: from the source's stop until the target's units were up.
+    #[serde(default)]
+    pub gap: Option<Millis>,
 }
 
 impl Facts {
@@ -79,10 +101,24 @@ impl Facts {
         self.life.wants_running()
     }
 
+    /// Whether two copies may run at once: never with a data volume.
+    pub fn may_overlap(&self) -> bool {
+        self.overlap && self.volume.is_none()
+    }
+
     /// Whether the name led clients to the source.
     pub fn was_accessible(&self) -> bool {
         self.observed == Some(LifeState::Accessible)
     }
+}
+
+/// Since when something holds of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// The guest.
+    pub guest: GuestId,
+    /// Since when.
+    pub at: Millis,
 }
 
 /// A handover as the journal keeps it.
@@ -195,9 +231,16 @@ pub mod tests {
             sent: false,
             published_at: None,
             drain: None,
-            disk: None,
             displaced: None,
             retire_owed: false,
+            source_dead: false,
+            volume: None,
+            volume_made: false,
+            delete_data: false,
+            silent: None,
+            revoked: None,
+            gap_began: None,
+            gap: None,
         }
     }
 }

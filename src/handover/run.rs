@@ -74,6 +74,25 @@ impl<'w> Run<'w> {
         }
     }
 
+    /// The source's place and copy, to be kept while the run is changed.
+    ///
+    /// # Errors
+    /// As [`Run::source`].
+    pub fn source_copy(&self) -> Result<(Place, Placement), StepError> {
+        self.source()
+            .map(|(place, placement)| (place.clone(), placement.clone()))
+    }
+
+    /// The target's place and copy, to be kept while the run is changed.
+    pub fn target_copy(&self) -> (Place, Placement) {
+        (self.handover.target.clone(), self.target.clone())
+    }
+
+    /// Whether an old copy on the target still serves, so that an undo leaves it alone.
+    pub fn old_copy_serves(&self) -> bool {
+        self.handover.facts.displaced.is_some() && self.handover.facts.may_overlap()
+    }
+
     /// A fresh look at a guest by its UUID, wherever it is now.
     ///
     /// # Errors

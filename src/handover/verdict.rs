@@ -9,6 +9,7 @@ use crate::model::guest::{CopyState, GuestDomain};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{NameRecords, Owner, Ownership};
 use crate::model::obstacle::Obstacle;
+use crate::model::placement::Placement;
 use crate::model::service::ServiceRecord;
 
 /// What a look says of a goal (or of its undo).
@@ -122,6 +123,13 @@ fn uid_mismatch(facts: &Facts, guest_name: &str, user: Option<&str>, copy: &Copy
     ))
 }
 
+/// Which of its halves have any of these disks: (live, config).
+pub fn any_halves<'a>(domain: &GuestDomain, serials: impl Iterator<Item = &'a DiskSerial>) -> (bool, bool) {
+    serials
+        .map(|serial| disk_halves(domain, serial))
+        .fold((false, false), |all, one| (all.0 || one.0, all.1 || one.1))
+}
+
 /// Whether a guest has no trace of a copy: neither disk nor units.
 pub fn gone(halves: (bool, bool), copy: Option<&CopyState>) -> Seen {
     let mut left = Vec::new();
@@ -135,7 +143,7 @@ pub fn gone(halves: (bool, bool), copy: Option<&CopyState>) -> Seen {
         if !copy.is_down() {
             left.push("running units".to_owned());
         }
-        if copy.mounted {
+        if copy.mounted || copy.data_mounted() {
             left.push("the mount".to_owned());
         }
         left.extend(copy.present.iter().cloned());
@@ -144,6 +152,60 @@ pub fn gone(halves: (bool, bool), copy: Option<&CopyState>) -> Seen {
         Seen::Holds
     } else {
         Seen::missing(format!("still there: {}", left.join(", ")))
+    }
+}
+
+/// The source that another disk than the service's is, wherever a definition has one with this serial.
+pub fn other_source(domain: &GuestDomain, serial: &DiskSerial, expected: &str) -> Option<String> {
+    let definitions = domain.live.iter().chain(domain.config.iter());
+    definitions
+        .filter_map(|definition| definition.disk(serial))
+        .map(|disk| disk.source.clone().unwrap_or_else(|| "nothing".to_owned()))
+        .find(|source| source != expected)
+}
+
+/// Whether a guest is off for certain, by what every host says of it.
+pub fn dead(name: &str, everywhere: &[GuestDomain]) -> Seen {
+    for domain in everywhere {
+        let host = &domain.summary.host;
+        if domain.is_active() {
+            return Seen::missing(format!("guest {name} is active on {host}"));
+        }
+        if domain.summary.managed_save {
+            return Seen::Never(Reason::new(
+                "GuestAsleep",
+                format!(
+                    "guest {name} has a managed-save image on {host}: it is asleep, not dead; start it, or remove the \
+                     image (virsh managedsave-remove {name})"
+                ),
+            ));
+        }
+    }
+    Seen::Holds
+}
+
+/// Fence: whether no definition of the source has a disk of the placement, and the source is off for certain.
+pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement) -> Seen {
+    match dead(name, everywhere) {
+        Seen::Missing(why) => {
+            return Seen::Never(Reason::new(
+                "SourceAlive",
+                format!("{why}: it is not dead; ask for the move again"),
+            ));
+        }
+        Seen::Holds => {}
+        other => return other,
+    }
+    let armed = everywhere.iter().find(|domain| {
+        let config = domain.config.as_ref();
+        config.is_some_and(|config| placement.serials().any(|serial| config.disk(serial).is_some()))
+    });
+    match armed {
+        Some(domain) => Seen::missing(format!(
+            "the definition of guest {name} on {} has a disk of the service",
+            domain.summary.host
+        )),
+        None => Seen::Holds,
     }
 }
 

@@ -37,6 +37,7 @@ fn handover(id: &str) -> Handover {
 
 fn service() -> ServiceRecord {
     ServiceRecord {
+        volume: None,
         id: "web".parse().unwrap(),
         bundle: "0".repeat(64).parse().unwrap(),
         guest: guest(ONE),

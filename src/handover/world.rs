@@ -25,6 +25,10 @@ pub struct Limits {
     pub confirm: Duration,
     /// Deadline of every undo.
     pub undo: Duration,
+    /// How long a guest agent may be silent before its guest is treated as one that cannot be asked.
+    pub silence: Duration,
+    /// How long the systemd of a guest that lost its licence may take to stop what ran by it.
+    pub stop_timeout: Duration,
     /// Added to the old TTL before a source is stopped.
     pub drain_margin: Duration,
 }

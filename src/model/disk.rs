@@ -1,4 +1,4 @@
-//! The bundle disk: the licence to run (design section 3).
+//! The disks of a service: the bundle, which is the licence to run, and the data volume (design section 3).
 
 use std::fmt;
 
@@ -19,6 +19,13 @@ impl DiskSerial {
     /// The serial of a service's bundle: `ho` and 72 bits of sha256 over service id and digest.
     pub fn of(service: &ServiceId, digest: &Digest) -> Self {
         let hash: [u8; 32] = Sha256::digest(format!("{service}\n{digest}").as_bytes()).into();
+        let hex = Digest::from_sha256(&hash);
+        Self(format!("ho{}", hex.as_str().get(..18).unwrap_or_default()))
+    }
+
+    /// The serial of a service's data volume: the same for every bundle and guest.
+    pub fn of_volume(service: &ServiceId) -> Self {
+        let hash: [u8; 32] = Sha256::digest(format!("{service}\ndata volume").as_bytes()).into();
         let hex = Digest::from_sha256(&hash);
         Self(format!("ho{}", hex.as_str().get(..18).unwrap_or_default()))
     }
@@ -59,9 +66,23 @@ pub struct ScsiAddress {
     pub unit: u32,
 }
 
-/// A bundle disk as it is to be given to a guest, the same in live and persistent config.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BundleDisk {
+/// What a disk is to a service, and so how it is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DiskRole {
+    /// The bundle: read-only, shared, and a guest boots without it if its image is missing.
+    #[default]
+    Bundle,
+    /// The data volume: read-write, and QEMU's image lock keeps a second guest from it.
+    Volume,
+}
+
+/// A disk of a service as it is to be given to a guest, the same in live and persistent config.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GuestDisk {
+    /// What it is.
+    #[serde(default)]
+    pub role: DiskRole,
     /// Its serial, by which it is found again.
     pub serial: DiskSerial,
     /// The image's path on the host.

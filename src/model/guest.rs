@@ -124,6 +124,13 @@ pub struct GuestDomain {
     pub config: Option<Definition>,
 }
 
+impl GuestDomain {
+    /// Whether a QEMU process runs it (or holds it paused): only then has it a live definition.
+    pub fn is_active(&self) -> bool {
+        self.live.is_some()
+    }
+}
+
 /// What the guest agent says of itself (`guest-info`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentInfo {
@@ -181,6 +188,20 @@ pub struct CopyState {
     pub files_differ: bool,
     /// The uid of the manifest's user, if it has one and it exists there.
     pub uid: Option<u32>,
+    /// Its data volume there; `None` for a service without one.
+    #[serde(default)]
+    pub data: Option<DataState>,
+}
+
+/// A data volume as a guest sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DataState {
+    /// The disk's `/dev/disk/by-id` link is there.
+    pub device: bool,
+    /// It is mounted at its mount point.
+    pub mounted: bool,
+    /// The file system on it, such as `ext4`; `None`: it is blank, or the disk is not there.
+    pub filesystem: Option<String>,
 }
 
 impl CopyState {
@@ -199,9 +220,14 @@ impl CopyState {
         self.units.iter().any(|unit| unit.active == "failed")
     }
 
+    /// Whether its data volume is mounted.
+    pub fn data_mounted(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| data.mounted)
+    }
+
     /// Whether nothing of the service is left in the guest.
     pub fn is_gone(&self) -> bool {
-        self.present.is_empty() && !self.mounted && self.is_down()
+        self.present.is_empty() && !self.mounted && !self.data_mounted() && self.is_down()
     }
 }
 

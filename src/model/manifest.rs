@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ids::ServiceId;
 use super::name::DnsName;
 use super::unit::UnitName;
+use super::volume::DataSpec;
 
 /// What a bundle says about its service. Made by [`crate::bundle`] from `handover.toml`; kept in the table as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct Manifest {
     pub secrets: Vec<EnvironmentFile>,
     /// TCP ports it listens on (the check's port included): refused where one is in use on the target.
     pub ports: Vec<u16>,
+    /// The data that it keeps; `None`: it has none, or what it writes is left behind.
+    #[serde(default)]
+    pub data: Option<DataSpec>,
     /// Whether two copies may run for a while; `false` moves it break-before-make.
     pub overlap: bool,
     /// Whether it may be moved at all (`false`: bound to its guest).

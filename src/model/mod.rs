@@ -12,3 +12,4 @@ pub mod service;
 pub mod span;
 pub mod unit;
 pub mod unit_file;
+pub mod volume;

@@ -8,6 +8,7 @@ use super::manifest::{Check, EnvironmentFile, Manifest, file_of};
 use super::service::BundleRecord;
 use super::unit::UnitName;
 use super::unit_file;
+use super::volume::PlacedData;
 
 /// Where unit files are placed: systemd reads them there, and `mask`, `enable` and drop-ins in `/etc/systemd/system`
 /// keep their meaning (design section 3).
@@ -66,7 +67,9 @@ pub struct Placement {
     pub mount_point: String,
     /// The bundle's mount unit, such as `opt-my\x2dapp.v2.mount`.
     pub mount_unit: String,
-    /// Mount unit and rewritten unit files, below `/etc/systemd/system.attached/`, each beginning with the
+    /// Its data volume, if it has one.
+    pub data: Option<PlacedData>,
+    /// Mount units and rewritten unit files, below `/etc/systemd/system.attached/`, each beginning with the
     /// marker line of [`Placement::marker`].
     pub unit_files: Vec<PlacedFile>,
     /// Links that are there while the service is wanted running and enabled.
@@ -99,12 +102,21 @@ impl Placement {
         let service = manifest.service.clone();
         let serial = DiskSerial::of(&service, &bundle.digest);
         let (mount_unit, device_unit) = (unit_file::mount_unit_name(&service), serial.device_unit());
+        let data = manifest.data.as_ref().map(|spec| PlacedData::of(&service, spec));
         let mut unit_files = vec![placed_unit(
             &mount_unit,
             unit_file::mount_unit(&service, &bundle.digest, &serial),
         )];
+        let mut mounts = vec![mount_unit.as_str()];
+        if let Some(data) = &data {
+            unit_files.push(placed_unit(
+                &data.mount_unit,
+                unit_file::data_mount_unit(&service, data),
+            ));
+            mounts.push(&data.mount_unit);
+        }
         for file in &bundle.units {
-            let text = unit_file::rewrite(&file.text, &service, &mount_unit, &device_unit);
+            let text = unit_file::rewrite(&file.text, &service, &mounts, &device_unit);
             unit_files.push(placed_unit(file.name.as_str(), text));
         }
 
@@ -132,9 +144,15 @@ impl Placement {
             service,
             serial,
             mount_unit,
+            data,
             unit_files,
             links,
         }
+    }
+
+    /// The serials of all its disks, the bundle's first.
+    pub fn serials(&self) -> impl Iterator<Item = &DiskSerial> {
+        std::iter::once(&self.serial).chain(self.data.as_ref().map(|data| &data.serial))
     }
 }
 
@@ -311,6 +329,7 @@ mod tests {
                 config: vec![file("app.conf", "/etc/app/app.conf")],
                 secrets: vec![file("key", "/etc/app/key")],
                 ports: vec![80],
+                data: None,
                 overlap: true,
                 movable: true,
             },

@@ -8,6 +8,7 @@ use super::ids::{Digest, Generation, GuestId, HostId, ServiceId};
 use super::life::{Enablement, LifeState};
 use super::manifest::{DnsEntry, Manifest, UnitFile};
 use super::placement::PlacedFile;
+use super::volume::Volume;
 
 /// Milliseconds since 1970-01-01 UTC.
 pub type Millis = u64;
@@ -58,6 +59,8 @@ pub struct ServiceRecord {
     pub uid: Option<u32>,
     /// Why it is frozen (a stuck handover), if it is.
     pub frozen: Option<String>,
+    /// Its data volume, if it has one.
+    pub volume: Option<Volume>,
     /// Config and secrets as given at deploy.
     pub files: Vec<PlacedFile>,
 }

@@ -8,6 +8,7 @@ use super::disk::DiskSerial;
 use super::ids::{Digest, ServiceId};
 use super::placement::Placement;
 use super::unit::escape_path;
+use super::volume::PlacedData;
 
 /// Why a text is not a unit file that can be placed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,15 +173,18 @@ pub fn has_install(text: &str) -> bool {
 /// A bundle's unit file as it is placed on a guest.
 ///
 /// - The first line is [`Placement::marker`].
-/// - `BindsTo=` and `After=` the mount unit stand right below the first `[Unit]` (made if there is none), so the unit
-///   stops with its disk, and never runs without it.
+/// - `BindsTo=` and `After=` the mount units (the bundle's, and the data's if there is any) stand right below the first `[Unit]` (made if there is none), so the unit
+///   stops with a disk of it, and never runs without one.
 /// - All `[Install]` sections are replaced by one at the end with `WantedBy=<device unit>`; a unit without any gets none.
 /// - Everything else stays as it is, byte for byte and in order; only a byte order mark is dropped.
 ///
 /// Syntax is not judged here: [`assignments`] does that when a bundle is inspected.
-pub fn rewrite(text: &str, service: &ServiceId, mount_unit: &str, device_unit: &str) -> String {
+pub fn rewrite(text: &str, service: &ServiceId, mount_units: &[&str], device_unit: &str) -> String {
     let split = split(text);
-    let bind = format!("BindsTo={mount_unit}\nAfter={mount_unit}\n");
+    let bind: String = mount_units
+        .iter()
+        .map(|unit| format!("BindsTo={unit}\nAfter={unit}\n"))
+        .collect();
     let has_unit = split.lines.iter().any(|line| line.kind == Kind::Header("Unit"));
     let (mut bound, mut in_install, mut installs) = (false, false, false);
     let mut out = format!("{}\n", Placement::marker(service));
@@ -259,6 +263,30 @@ pub fn mount_unit(service: &ServiceId, digest: &Digest, serial: &DiskSerial) -> 
     )
 }
 
+/// The text of the unit that mounts a service's data volume. As [`mount_unit`]: nothing at boot wants it, and it goes
+/// with its disk. After a crash the guest's kernel replays the file system's journal as it mounts it.
+pub fn data_mount_unit(service: &ServiceId, data: &PlacedData) -> String {
+    let marker = Placement::marker(service);
+    let (device, what) = (data.serial.device_unit(), data.serial.device_path());
+    let (place, filesystem) = (&data.mount_point, data.filesystem.as_str());
+    format!(
+        "{marker}\n\
+         [Unit]\n\
+         Description=Data of service {service}\n\
+         DefaultDependencies=no\n\
+         BindsTo={device}\n\
+         After={device}\n\
+         Conflicts=umount.target\n\
+         Before=umount.target\n\
+         \n\
+         [Mount]\n\
+         What={what}\n\
+         Where={place}\n\
+         Type={filesystem}\n\
+         Options=nosuid,nodev\n"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -269,7 +297,7 @@ mod tests {
     const BIND: &str = "BindsTo=opt-web.mount\nAfter=opt-web.mount\n";
 
     fn placed(text: &str) -> String {
-        rewrite(text, &"web".parse().unwrap(), "opt-web.mount", "dev-x.device")
+        rewrite(text, &"web".parse().unwrap(), &["opt-web.mount"], "dev-x.device")
     }
 
     #[test]

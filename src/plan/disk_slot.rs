@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::disk::{BundleDisk, DiskSerial, ScsiAddress};
+use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::guest::{Definition, DomainDisk, GuestDomain};
 use crate::model::obstacle::Obstacle;
 
@@ -24,8 +24,9 @@ pub struct DiskSlot {
 
 impl DiskSlot {
     /// The disk that sits there.
-    pub fn disk(&self, serial: DiskSerial, source: String) -> BundleDisk {
-        BundleDisk {
+    pub fn disk(&self, role: DiskRole, serial: DiskSerial, source: String) -> GuestDisk {
+        GuestDisk {
+            role,
             serial,
             source,
             target: self.target.clone(),

@@ -92,6 +92,7 @@ pub fn any_service() -> Placement {
         config: Vec::new(),
         secrets: Vec::new(),
         ports: Vec::new(),
+        data: None,
         overlap: true,
         movable: true,
     };

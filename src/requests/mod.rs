@@ -3,6 +3,7 @@
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
 pub mod bundles;
+mod data;
 pub mod duties;
 pub mod find;
 pub mod jobs;
@@ -81,6 +82,7 @@ impl Requests {
         let files = crate::model::placement::environment(&bundle.manifest, &options.files)
             .map_err(|e| Refusal::InvalidArgument(e.to_string()))?;
         let target = self.guest(target).await?;
+        let volume = self.volume_for_deploy(&bundle, &target).await?;
         let fit = self.preflight(&target, &bundle, files, None, false).await?;
         let life = match (options.stopped, bundle.manifest.dns.is_some()) {
             (true, _) => LifeState::Stopped,
@@ -89,6 +91,7 @@ impl Requests {
         };
         let mut facts = facts_of(&bundle, life, Enablement::Enabled);
         facts.take_over = options.take_over;
+        facts.volume = volume;
         facts.target_address = fit.address;
         facts.uid = fit.uid;
         self.begin(
@@ -140,6 +143,7 @@ impl Requests {
         if let Some(job) = self.same_move(&service.id, target.id).await? {
             return Ok(job);
         }
+        let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
         let displaces = self.has_duty(&service.id, &target).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
@@ -149,6 +153,7 @@ impl Requests {
         let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
+        facts.volume = volume;
         self.enter(&mut facts, seen, fit.address);
         let source = Some(place_of(&service));
         let next = service.generation.next();
@@ -195,6 +200,7 @@ impl Requests {
                 service.id
             )));
         }
+        data::check_upgrade(&service.id, &old.manifest, &bundle.manifest)?;
         let target = match target {
             Some(text) => self.guest(text).await?,
             None => self.guest(&service.guest.to_string()).await?,
@@ -212,6 +218,7 @@ impl Requests {
             return Err(Refusal::NotMovable(service.id.to_string()));
         }
         let files = carried_files(&bundle, &service, &options.files)?;
+        let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
         let displaces = in_place || self.has_duty(&service.id, &target).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, files, service.uid, displaces),
@@ -221,6 +228,7 @@ impl Requests {
         let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
+        facts.volume = volume;
         self.enter(&mut facts, seen, fit.address);
         let kind = if in_place { Kind::Replace } else { Kind::Move };
         let next = service.generation.next();
@@ -240,7 +248,8 @@ impl Requests {
         } else {
             LifeState::Running
         };
-        self.in_place(Kind::Start, "start", service, life, who).await
+        let facts = self.facts_in_place(&service, life).await?;
+        self.in_place(Kind::Start, "start", service, facts, who).await
     }
 
     /// Stops a service where it is; its name stays where it points.
@@ -249,18 +258,27 @@ impl Requests {
     /// As [`Requests::start`].
     pub async fn stop(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
         let service = self.service(service).await?;
-        self.in_place(Kind::Stop, "stop", service, LifeState::Stopped, who)
-            .await
+        let facts = self.facts_in_place(&service, LifeState::Stopped).await?;
+        self.in_place(Kind::Stop, "stop", service, facts, who).await
     }
 
-    /// Removes a service: its name, its units, its disk, its row. The bundle stays registered.
+    /// Removes a service: its name, its units, its disks, its row. The bundle stays registered, and the data volume stays
+    /// in the pool unless `delete_data`.
     ///
     /// # Errors
     /// It is not there, or frozen.
-    pub async fn remove(&self, service: &str, who: &str) -> Result<JobId, Refusal> {
+    pub async fn remove(&self, service: &str, delete_data: bool, who: &str) -> Result<JobId, Refusal> {
         let service = self.service(service).await?;
-        let life = service.wanted;
-        self.in_place(Kind::Remove, "remove", service, life, who).await
+        let mut facts = self.facts_in_place(&service, service.wanted).await?;
+        facts.delete_data = delete_data;
+        self.in_place(Kind::Remove, "remove", service, facts, who).await
+    }
+
+    async fn facts_in_place(&self, service: &ServiceRecord, life: LifeState) -> Result<Facts, Refusal> {
+        let bundle = self.bundle_of(service).await?;
+        let mut facts = facts_of(&bundle, life, service.enablement);
+        facts.volume.clone_from(&service.volume);
+        Ok(facts)
     }
 
     async fn in_place(
@@ -268,11 +286,10 @@ impl Requests {
         kind: Kind,
         operation: &str,
         service: ServiceRecord,
-        life: LifeState,
+        facts: Facts,
         who: &str,
     ) -> Result<JobId, Refusal> {
         refuse_frozen(&service)?;
-        let bundle = self.bundle_of(&service).await?;
         let guest = self.world.hypervisor.inspect(service.guest).await?;
         let runs = guest.as_ref().is_some_and(|g| g.summary.is_running());
         if !runs && kind != Kind::Remove {
@@ -283,7 +300,6 @@ impl Requests {
             ));
         }
         let place = place_of(&service);
-        let facts = facts_of(&bundle, life, service.enablement);
         let id = service.id.clone();
         self.begin(
             kind,
@@ -457,9 +473,16 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         sent: false,
         published_at: None,
         drain: None,
-        disk: None,
         displaced: None,
         retire_owed: false,
+        source_dead: false,
+        volume: None,
+        volume_made: false,
+        delete_data: false,
+        silent: None,
+        revoked: None,
+        gap_began: None,
+        gap: None,
     }
 }
 

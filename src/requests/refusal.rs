@@ -82,6 +82,11 @@ pub enum Refusal {
     /// The name is outside all configured zones.
     #[error("{0} is in no configured zone; add a [[dns.zone]] for it to the daemon's configuration")]
     NameOutsideZones(String),
+    /// A guest has the service's data volume already.
+    #[error(
+        "the data volume of {0} is in use: {1}; take it away there first (virsh detach-disk), nothing was changed"
+    )]
+    VolumeInUse(String, String),
     /// Another service has the name.
     #[error("the name {0} belongs to service {1}")]
     NameTaken(String, String),
@@ -126,6 +131,7 @@ impl Refusal {
             Self::WrongService(..) => "WrongService",
             Self::PoolRefused(_) => "PoolRefused",
             Self::NameOutsideZones(_) => "NameOutsideZones",
+            Self::VolumeInUse(..) => "VolumeInUse",
             Self::NameTaken(..) => "NameTaken",
             Self::NotAuthorized(_) => "NotAuthorized",
             Self::NotCancelable(_) => "NotCancelable",

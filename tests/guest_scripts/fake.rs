@@ -214,6 +214,7 @@ pub fn placement(service: &str, units: &[&str], files: &[(&str, &[u8], u32)]) ->
         })
         .collect();
     Placement {
+        data: None,
         digest,
         mount_point,
         mount_unit,

@@ -75,7 +75,7 @@ async fn giving_what_is_there_changes_nothing_and_says_so() {
     let (other_digest, other_path) = lab.stored(1, 3).await;
     let given = disk(&path, &digest, 41);
     let same_target = disk(&other_path, &other_digest, 42);
-    let same_address = BundleDisk {
+    let same_address = GuestDisk {
         target: "sdr".to_owned(),
         ..disk(&other_path, &other_digest, 41)
     };

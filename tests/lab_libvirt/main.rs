@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use handoverd::adapters::libvirt::{EventKind, HostConfig, HostEvent, LibvirtHosts, Timeouts};
-use handoverd::model::disk::{BundleDisk, DiskSerial, ScsiAddress};
+use handoverd::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use handoverd::model::guest::GuestDomain;
 use handoverd::model::ids::{Digest, GuestId, HostId};
 use handoverd::ports::{Fault, Half, Hypervisor, PortError};
@@ -129,8 +129,9 @@ fn image(mebibytes: usize, seed: u8) -> (Digest, File, u64) {
     (Digest::from_sha256(&hash.finalize().into()), file, size)
 }
 
-fn disk(path: &str, digest: &Digest, unit: u32) -> BundleDisk {
-    BundleDisk {
+fn disk(path: &str, digest: &Digest, unit: u32) -> GuestDisk {
+    GuestDisk {
+        role: DiskRole::Bundle,
         serial: DiskSerial::of(&"lab-test".parse().unwrap(), digest),
         source: path.to_owned(),
         target: "sdq".to_owned(),

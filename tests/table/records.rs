@@ -6,14 +6,14 @@ use std::time::Duration;
 use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::{Direction, Phase, State};
-use handoverd::handover::record::{Duty, Facts, Handover, Place, Reason};
-use handoverd::model::disk::{BundleDisk, DiskSerial, ScsiAddress};
+use handoverd::handover::record::{Duty, Facts, Handover, Place, Reason, Since};
 use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
 use handoverd::model::name::Owner;
 use handoverd::model::placement::PlacedFile;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
+use handoverd::model::volume::{DataSpec, FileSystem, Volume};
 use handoverd::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
 use uuid::Uuid;
 
@@ -152,6 +152,11 @@ pub fn bundle(name: &str, number: u8) -> BundleRecord {
                 group: "web".to_owned(),
             }],
             ports: vec![80],
+            data: Some(DataSpec {
+                size: 1 << 30,
+                filesystem: FileSystem::Xfs,
+                mount_point: "/srv/web".to_owned(),
+            }),
             overlap: true,
             movable: true,
         },
@@ -170,9 +175,20 @@ fn dns(name: &str) -> DnsEntry {
     }
 }
 
+/// A data volume.
+pub fn volume(name: &str) -> Volume {
+    Volume {
+        host: "hv1".parse().unwrap(),
+        path: format!("/pool/{name}.data.raw"),
+        size: 1 << 30,
+        filesystem: FileSystem::Xfs,
+    }
+}
+
 /// A service's row on that guest.
 pub fn service(name: &str, generation: u64, home: u128) -> ServiceRecord {
     ServiceRecord {
+        volume: Some(volume(name)),
         id: id(name),
         bundle: digest(1),
         guest: guest(home),
@@ -256,16 +272,21 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             sent: false,
             published_at: Some(4_000),
             drain: Some(7_000),
-            disk: Some(BundleDisk {
-                serial: DiskSerial::of(&id(name), &digest(1)),
-                source: "/pool/a.squashfs".to_owned(),
-                target: "sdc".to_owned(),
-                address: ScsiAddress {
-                    controller: 1,
-                    unit: 2,
-                },
-            }),
             displaced: None,
+            source_dead: true,
+            volume: Some(volume(name)),
+            volume_made: true,
+            delete_data: true,
+            silent: Some(Since {
+                guest: guest(1),
+                at: 1_600,
+            }),
+            revoked: Some(Since {
+                guest: guest(1),
+                at: 1_700,
+            }),
+            gap_began: Some(1_800),
+            gap: Some(250),
             retire_owed: true,
         },
     }

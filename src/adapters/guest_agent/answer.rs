@@ -185,6 +185,7 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
         enablement,
         files_differ: !placement.files.iter().all(wanted),
         uid: lines.uid()?,
+        data: None,
     })
 }
 

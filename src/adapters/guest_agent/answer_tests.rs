@@ -19,6 +19,7 @@ pub(in crate::adapters::guest_agent) fn web() -> Placement {
     };
     let marker = Placement::marker(&service);
     Placement {
+        data: None,
         mount_point: "/opt/web".to_owned(),
         mount_unit: "opt-web.mount".to_owned(),
         unit_files: vec![

@@ -100,6 +100,8 @@ pub fn step_name(step: GuestStep) -> &'static str {
         GuestStep::Link(_) => "link",
         GuestStep::Start(_) => "start",
         GuestStep::Stop => "stop",
+        GuestStep::Pause => "pause",
+        GuestStep::Format => "format",
         GuestStep::Uninstall => "uninstall",
     }
 }
@@ -144,7 +146,7 @@ pub fn act(
                 set(&mut out, "tries", &(patience(deadline) * 20).to_string());
                 body(&[MAKE_LINK, START]) + &links(placement, linked)
             }
-            GuestStep::Stop => body(&[STOP, STOP_MAIN]),
+            GuestStep::Stop | GuestStep::Pause | GuestStep::Format => body(&[STOP, STOP_MAIN]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
         Ok(out + &does + RUN)

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use roxmltree::{Document, Node};
 
-use crate::model::disk::{BundleDisk, DiskSerial, ScsiAddress};
+use crate::model::disk::{DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::guest::{Definition, DomainDisk, ScsiController};
 
 /// The name of the virtio-serial port behind which qemu-guest-agent listens.
@@ -101,7 +101,7 @@ pub fn alias_of(serial: &DiskSerial) -> String {
 ///
 /// Read-only and shareable, so that several guests may hold one image; no snapshot moves its source; a missing image
 /// does not keep a guest from booting (`startupPolicy='optional'`).
-pub fn bundle_disk(disk: &BundleDisk) -> String {
+pub fn bundle_disk(disk: &GuestDisk) -> String {
     let serial = escape(disk.serial.as_str());
     format!(
         "<disk type='file' device='disk' snapshot='no'>\

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::disk::DiskRole;
 
 const Q35_LIVE: &str = include_str!("samples/q35-live.xml");
 const Q35_INACTIVE: &str = include_str!("samples/q35-inactive.xml");
@@ -241,7 +242,8 @@ fn what_is_no_domain_xml_is_refused() {
 #[test]
 fn a_written_bundle_disk_reads_back_the_same() {
     for source in ["/var/lib/libvirt/images/handoverd/a.img", "/it's/<a>&\"b\".img"] {
-        let disk = BundleDisk {
+        let disk = GuestDisk {
+            role: DiskRole::Bundle,
             serial: serial(),
             source: source.to_owned(),
             target: "sdq".to_owned(),
@@ -270,7 +272,8 @@ fn a_written_bundle_disk_reads_back_the_same() {
 
 #[test]
 fn a_bundle_disk_is_read_only_shareable_and_optional() {
-    let xml = bundle_disk(&BundleDisk {
+    let xml = bundle_disk(&GuestDisk {
+        role: DiskRole::Bundle,
         serial: serial(),
         source: "/a.img".to_owned(),
         target: "sdc".to_owned(),

@@ -103,6 +103,17 @@ impl LibvirtHosts {
     }
 }
 
+impl LibvirtHosts {
+    /// The guest as every host has it; an error if a host does not answer.
+    pub(super) async fn look_everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError> {
+        let mut all = Vec::new();
+        for (_, answer) in self.on_every_host(|host| host.look(guest)).await {
+            all.extend(answer?);
+        }
+        Ok(all)
+    }
+}
+
 impl Host {
     /// Every domain of this host.
     pub(super) async fn list(&self) -> Result<Vec<GuestSummary>, PortError> {

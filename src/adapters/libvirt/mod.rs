@@ -32,9 +32,9 @@ pub use events::{EventKind, HostEvent, Lifecycle, StopReason};
 pub use host::{HostConfig, Timeouts};
 pub use link::Keepalive;
 
-use crate::model::disk::{BundleDisk, DiskSerial};
+use crate::model::disk::{DiskSerial, GuestDisk};
 use crate::model::guest::{GuestDomain, GuestSummary};
-use crate::model::ids::{Digest, GuestId, HostId};
+use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::ports::{Half, Hypervisor, PortError};
 use events::Listener;
 use host::{AgentQueue, Host};
@@ -138,7 +138,11 @@ impl Hypervisor for LibvirtHosts {
         self.look(guest).await
     }
 
-    async fn give(&self, guest: GuestId, half: Half, disk: &BundleDisk) -> Result<(), PortError> {
+    async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError> {
+        self.look_everywhere(guest).await
+    }
+
+    async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {
         let object = format!("disk {} ({})", disk.serial, disk.target);
         self.attach(guest, half, &object, domain_xml::bundle_disk(disk))
             .await
@@ -187,5 +191,28 @@ impl Hypervisor for LibvirtHosts {
 
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError> {
         self.host(host)?.delete_image(digest).await
+    }
+
+    async fn volume(&self, host: &HostId, _service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
+        Err(PortError::refused(format!(
+            "{host}: data volumes are not there yet"
+        )))
+    }
+
+    async fn make_volume(
+        &self,
+        host: &HostId,
+        _service: &ServiceId,
+        _size: u64,
+    ) -> Result<String, PortError> {
+        Err(PortError::refused(format!(
+            "{host}: data volumes are not there yet"
+        )))
+    }
+
+    async fn delete_volume(&self, host: &HostId, _service: &ServiceId) -> Result<(), PortError> {
+        Err(PortError::refused(format!(
+            "{host}: data volumes are not there yet"
+        )))
     }
 }

@@ -159,16 +159,21 @@ pub fn drop_unused_files(tx: &Transaction<'_>) -> Outcome<Dropped> {
 /// Writes a service's row, new or over the one that is there.
 pub fn put_service(tx: &Transaction<'_>, service: &ServiceRecord) -> Outcome<()> {
     let files = put_files(tx, &service.files)?;
+    let volume = service
+        .volume
+        .as_ref()
+        .map(|volume| to_json("a data volume", volume))
+        .transpose()?;
     tx.prepare_cached(
         "INSERT INTO service (id, bundle, guest, guest_name, host, address, wanted, observed, observed_at,
-             enablement, dns_name, dns_ttl, generation, uid, frozen, files)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+             enablement, dns_name, dns_ttl, generation, uid, frozen, files, volume)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (id) DO UPDATE SET bundle = excluded.bundle, guest = excluded.guest,
              guest_name = excluded.guest_name, host = excluded.host, address = excluded.address,
              wanted = excluded.wanted, observed = excluded.observed, observed_at = excluded.observed_at,
              enablement = excluded.enablement, dns_name = excluded.dns_name, dns_ttl = excluded.dns_ttl,
              generation = excluded.generation, uid = excluded.uid, frozen = excluded.frozen,
-             files = excluded.files",
+             files = excluded.files, volume = excluded.volume",
     )?
     .execute(params![
         service.id.as_str(),
@@ -187,6 +192,7 @@ pub fn put_service(tx: &Transaction<'_>, service: &ServiceRecord) -> Outcome<()>
         service.uid,
         service.frozen,
         files,
+        volume,
     ])?;
     Ok(())
 }
@@ -194,7 +200,7 @@ pub fn put_service(tx: &Transaction<'_>, service: &ServiceRecord) -> Outcome<()>
 /// The columns that [`service`] reads.
 pub const SERVICE: &str =
     "SELECT id, bundle, guest, guest_name, host, address, wanted, observed, observed_at,
-     enablement, dns_name, dns_ttl, generation, uid, frozen, files FROM service";
+     enablement, dns_name, dns_ttl, generation, uid, frozen, files, volume FROM service";
 
 /// A service from its row.
 pub fn service(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<ServiceRecord> {
@@ -226,6 +232,9 @@ pub fn service(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<ServiceRecord> {
         generation: Generation(from_sql(&what("generation"), row.get("generation")?)?),
         uid: row.get("uid")?,
         frozen: row.get("frozen")?,
+        volume: optional("volume")?
+            .map(|volume| from_json(&what("volume"), &volume))
+            .transpose()?,
         files: get_files(tx, optional("files")?)?,
         id: parse(&what("id"), &id)?,
     })

@@ -136,6 +136,7 @@ mod tests {
     fn manifest() -> Manifest {
         use crate::model::manifest::Check;
         Manifest {
+            data: None,
             service: "web".parse().unwrap(),
             version: "1.2".into(),
             units: vec!["web.service".parse().unwrap()],

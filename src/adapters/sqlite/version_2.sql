@@ -1,0 +1,3 @@
+-- Version 2: data volumes.
+
+ALTER TABLE service ADD COLUMN volume TEXT; -- JSON

@@ -1,0 +1,185 @@
+//! The data volume of a service: made at a deploy, given to the target alone, found again after every fault.
+
+use super::goals::{Goal, Kind};
+use super::record::{Place, Reason};
+use super::run::Run;
+use super::verdict::{self, Seen};
+use super::world::StepError;
+use crate::model::disk::DiskRole;
+use crate::model::volume::PlacedData;
+use crate::ports::{GuestStep, Half};
+
+type Act = Result<(), StepError>;
+type Look = Result<Seen, StepError>;
+
+impl Run<'_> {
+    /// Whether the target has the volume in both definitions, and a new one its file system.
+    pub(super) async fn look_adopted(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        let Some(data) = &placement.data else {
+            return Ok(Seen::Holds);
+        };
+        if self.volume_path().is_err() {
+            return Ok(Seen::missing("the volume is not made yet"));
+        }
+        let path = self.volume_path()?;
+        let domain = self.inspect(&place).await?;
+        if !domain.summary.is_running() {
+            return Ok(Seen::Never(Reason::new(
+                "Unsuitable",
+                format!(
+                    "guest {} is not running any more ({})",
+                    place.guest_name,
+                    domain.summary.state.as_str()
+                ),
+            )));
+        }
+        if let Some(other) = verdict::other_source(&domain, &data.serial, &path) {
+            return Ok(Seen::Never(Reason::new(
+                "VolumeChanged",
+                format!(
+                    "{} has {other} where the data volume {path} is to be; it is not touched",
+                    place.guest_name
+                ),
+            )));
+        }
+        if verdict::disk_halves(&domain, &data.serial) != (true, true) {
+            return Ok(Seen::missing(format!(
+                "{} lacks the data volume",
+                place.guest_name
+            )));
+        }
+        if self.handover.kind != Kind::Deploy {
+            return Ok(Seen::Holds);
+        }
+        let copy = self.copy(&place, &placement).await?;
+        Ok(match copy.data.and_then(|data| data.filesystem) {
+            Some(found) if found == data.filesystem.as_str() => Seen::Holds,
+            Some(found) => Seen::Never(other_filesystem(&path, &found, data)),
+            None => Seen::missing("the data volume has no file system"),
+        })
+    }
+
+    /// Makes the volume (at a deploy), gives it to the target, and makes its file system.
+    pub(super) async fn adopt(&mut self) -> Act {
+        let (place, placement) = self.target_copy();
+        let Some(data) = placement.data.clone() else {
+            return Ok(());
+        };
+        if self.handover.kind == Kind::Deploy {
+            self.make_volume(&place).await?;
+        }
+        let path = self.volume_path()?;
+        self.give_disk(Goal::Adopt, &place, DiskRole::Volume, &data.serial, path)
+            .await?;
+        if self.handover.kind == Kind::Deploy {
+            self.step(Goal::Adopt, &place, &placement, GuestStep::Format)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn make_volume(&mut self, place: &Place) -> Act {
+        let Some(volume) = self.handover.facts.volume.clone() else {
+            return Ok(());
+        };
+        let (hypervisor, service) = (&self.world.hypervisor, self.handover.service.clone());
+        let there = hypervisor.volume(&volume.host, &service).await?;
+        if there.is_none() && !self.handover.facts.volume_made {
+            // Before it is there, so that an undo knows that it may go.
+            self.handover.facts.volume_made = true;
+            self.journal(
+                Goal::Adopt,
+                format!("makes a data volume of {} bytes on {}", volume.size, volume.host),
+            )
+            .await?;
+        }
+        let path = hypervisor
+            .make_volume(&volume.host, &service, volume.size)
+            .await?;
+        if volume.path != path {
+            if let Some(volume) = &mut self.handover.facts.volume {
+                volume.path.clone_from(&path);
+            }
+            self.journal(
+                Goal::Adopt,
+                format!("{} keeps its data in {path}", place.guest_name),
+            )
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the volume is taken from the target again; one that this handover made is gone.
+    pub(super) async fn look_unadopted(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        let Some(data) = &placement.data else {
+            return Ok(Seen::Holds);
+        };
+        let domain = self.inspect(&place).await?;
+        if verdict::disk_halves(&domain, &data.serial) != (false, false) {
+            return Ok(Seen::missing(format!("{} has the data volume", place.guest_name)));
+        }
+        if self.handover.facts.volume_made
+            && let Some(volume) = &self.handover.facts.volume
+        {
+            let hypervisor = &self.world.hypervisor;
+            let left = hypervisor.volume(&volume.host, &self.handover.service).await?;
+            return Ok(Seen::holds_if(
+                left.is_none(),
+                "the new data volume is in the pool",
+            ));
+        }
+        Ok(Seen::Holds)
+    }
+
+    /// Takes the volume from the target: config first, then live.
+    pub(super) async fn unadopt(&mut self) -> Act {
+        let (place, placement) = self.target_copy();
+        let Some(data) = &placement.data else {
+            return Ok(());
+        };
+        let hypervisor = &self.world.hypervisor;
+        let domain = self.inspect(&place).await?;
+        let (live, config) = verdict::disk_halves(&domain, &data.serial);
+        if config {
+            hypervisor.take(place.guest, Half::Config, &data.serial).await?;
+        }
+        if live {
+            hypervisor.take(place.guest, Half::Live, &data.serial).await?;
+        }
+        if self.handover.facts.volume_made
+            && let Some(volume) = &self.handover.facts.volume
+        {
+            hypervisor
+                .delete_volume(&volume.host, &self.handover.service)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// A removal deletes the data only if it was told to.
+    pub(super) async fn discard_volume(&mut self) -> Act {
+        if let Some(volume) = &self.handover.facts.volume
+            && self.handover.facts.delete_data
+        {
+            self.journal(Goal::Forget, format!("deletes the data volume {}", volume.path))
+                .await?;
+            self.world
+                .hypervisor
+                .delete_volume(&volume.host, &self.handover.service)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+fn other_filesystem(path: &str, found: &str, data: &PlacedData) -> Reason {
+    Reason::new(
+        "VolumeChanged",
+        format!(
+            "the data volume {path} has a file system {found}, and the manifest says {}; it is not formatted",
+            data.filesystem.as_str()
+        ),
+    )
+}
