@@ -8,7 +8,7 @@ use std::fs::File;
 use std::time::Duration;
 
 use handoverd::adapters::libvirt::{EventKind, HostConfig, LibvirtHosts, Lifecycle, Timeouts};
-use handoverd::model::disk::{DiskSerial, GuestDisk, ScsiAddress};
+use handoverd::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use handoverd::model::guest::DomainState;
 use handoverd::model::ids::{Digest, GuestId, HostId};
 use handoverd::ports::{Fault, Half, Hypervisor};
@@ -49,6 +49,7 @@ fn digest(digit: &str) -> Digest {
 
 fn disk() -> GuestDisk {
     GuestDisk {
+        role: DiskRole::Bundle,
         serial: DiskSerial::of(&"web".parse().unwrap(), &digest("0")),
         source: "/default-pool/a.img".to_owned(),
         target: "sdz".to_owned(),
