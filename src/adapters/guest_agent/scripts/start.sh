@@ -20,6 +20,7 @@ main() {
   done
   if [ -n "$startable" ]; then
     wait_device
+    check_data_mount
     if ! timeout "$limit" systemctl start -- $startable; then
       why=$(systemctl show -p LoadState,Result -- $startable "$mount_unit" 2>/dev/null)
       again=
@@ -30,12 +31,4 @@ main() {
   fi
   look
   finish done
-}
-
-# udev needs a moment after a hot-plug: up to 10 seconds, or a quarter of the deadline.
-wait_device() {
-  while [ ! -e "$device" ] && [ "$tries" -gt 0 ]; do
-    tries=$((tries - 1))
-    sleep 0.05 2>/dev/null || sleep 1
-  done
 }
