@@ -12,6 +12,7 @@ use super::world::StepError;
 use crate::model::guest::CopyState;
 use crate::model::ids::GuestId;
 use crate::model::placement::Placement;
+use crate::ports::Tries;
 
 type Look = Result<Seen, StepError>;
 
@@ -50,7 +51,10 @@ impl Run<'_> {
             }
             Goal::Start => {
                 let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                let copy = self.copy(&place, &placement).await?;
+                let copy = match self.staged.take() {
+                    Some(copy) => copy,
+                    None => self.copy(&place, &placement).await?,
+                };
                 Ok(verdict::started(
                     &self.handover.facts,
                     &copy,
@@ -202,7 +206,7 @@ impl Run<'_> {
         // A cut-off upload is shorter.
         let image = stored.is_some_and(|(_, size)| size >= self.image_size);
         let copy = self.copy(&place, &placement).await?;
-        Ok(verdict::stage(
+        let seen = verdict::stage(
             &self.handover.facts,
             &place.guest_name,
             placement.user.as_deref(),
@@ -210,7 +214,9 @@ impl Run<'_> {
             halves,
             &copy,
             self.in_place(),
-        ))
+        );
+        self.staged = (!self.in_place() && !copy.is_up()).then_some(copy);
+        Ok(seen)
     }
 
     async fn look_unstaged(&mut self) -> Look {
@@ -246,7 +252,7 @@ impl Run<'_> {
         match self
             .world
             .guest
-            .check(guest, placement, LONGEST_CHECK.min(check.timeout))
+            .check(guest, placement, Tries::ONE, LONGEST_CHECK.min(check.timeout))
             .await?
         {
             Ok(()) => Ok(Seen::Holds),
@@ -265,20 +271,24 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let guest = self.handover.target.guest;
-        for passed in 0..check.successes.max(1) {
-            if passed > 0 {
-                self.world.clock.sleep(check.interval).await;
-            }
-            let deadline = check.timeout.min(LONGEST_CHECK);
-            if let Err(why) = self.world.guest.check(guest, &self.target, deadline).await? {
-                return Ok(Seen::Pending {
-                    why: format!(
-                        "the check of {} on {} fails: {why}",
-                        self.handover.service, self.handover.target.guest_name
-                    ),
-                    again_in: check.interval,
-                });
-            }
+        let tries = Tries {
+            passes: check.successes,
+            interval: check.interval,
+        };
+        let deadline = check.timeout.min(LONGEST_CHECK);
+        if let Err(why) = self
+            .world
+            .guest
+            .check(guest, &self.target, tries, deadline)
+            .await?
+        {
+            return Ok(Seen::Pending {
+                why: format!(
+                    "the check of {} on {} fails: {why}",
+                    self.handover.service, self.handover.target.guest_name
+                ),
+                again_in: check.interval,
+            });
         }
         self.confirmed_at = Some(self.world.clock.now());
         Ok(Seen::Holds)
