@@ -293,7 +293,7 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
         "user",
         account(placement.user.as_deref().unwrap_or_default())?,
     );
-    set(&mut out, "claimers", "");
+    set(&mut out, "also", "");
     data_values(&mut out, root, placement)?;
     Ok(out)
 }
@@ -313,7 +313,7 @@ fn data_values(out: &mut String, root: &Root, placement: &Placement) -> Result<(
     let device = format!("{}{}", root.prefix, data.serial.device_path());
     set(out, "data_device", &device);
     // In the list of units, for its state.
-    set(out, "claimers", &format!("{}\n", data.mount_unit));
+    set(out, "also", &format!("{}\n", data.mount_unit));
     out.push_str(&body(&[PRELUDE, DATA]));
     Ok(())
 }
