@@ -21,5 +21,6 @@ mod refusals;
 mod states;
 mod undoing;
 mod upgrading;
+mod volumes;
 
 mod witness;
