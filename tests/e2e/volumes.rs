@@ -242,8 +242,9 @@ fn a_dead_guest_is_fenced_and_its_data_goes_on_elsewhere() {
         lab.guest("g1", "cat /run/acked-ledger 2>/dev/null; true").ok(),
         ""
     );
+    // Its folders may stay, empty: what was recorded of them is lost where the power went before the disk was written.
     lab.wait_for("the old copy's leftovers go", 120, || {
-        data_traces(&lab, "g1").is_empty().then_some(())
+        lab.traces("g1", "ledger").is_empty().then_some(())
     });
     lab.writes_on("g2");
     lab.numbers("g2");
