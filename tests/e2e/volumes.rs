@@ -279,7 +279,7 @@ fn a_guest_whose_agent_is_silent_loses_its_licence_and_stops() {
         let ran = lab.guest("g1", "true");
         (ran.code == 0 && data_traces(&lab, "g1").is_empty()).then_some(())
     });
-    let copies = lab.guest("g1", "pgrep -f bin/writer; true").ok();
+    let copies = lab.guest("g1", "pgrep -x writer; true").ok();
     assert_eq!(copies, "", "systemd stopped it without the agent");
     lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
 }
