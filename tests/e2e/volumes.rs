@@ -48,6 +48,7 @@ impl Lab {
     fn ledger_image(&self, version: &str, size: &str) -> String {
         let manifest = format!(
             "service = \"ledger\"\nversion = \"{version}\"\nunits = [\"ledger.service\"]\n\
+             [check]\ncommand = [\"/opt/ledger/bin/check\"]\ninterval = \"300ms\"\ntimeout = \"8s\"\nsuccesses = 1\n\
              [data]\nsize = \"{size}\"\nmount = \"/srv/ledger\"\n"
         );
         let unit = "[Service]\nExecStart=/opt/ledger/bin/writer /srv/ledger/numbers /run/acked-ledger\n\
@@ -58,6 +59,7 @@ impl Lab {
                 ("handover.toml", &manifest),
                 ("units/ledger.service", unit),
                 ("bin/writer", WRITER),
+                ("bin/check", "#!/bin/sh\n! test -e /run/hold-ledger\n"),
             ],
         )
     }
@@ -214,6 +216,54 @@ fn a_stopped_service_takes_its_data_along_and_is_not_started_on_the_way() {
 }
 
 #[test]
+fn an_undone_move_brings_the_data_back_and_a_killed_daemon_takes_a_move_up() {
+    let lab = Lab::take();
+    lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
+    lab.writes_on("g1");
+    lab.guest("g2", "rm -f /run/acked-ledger").ok();
+
+    // The check never passes on the target, where the service writes all the same.
+    lab.hold("g2", "ledger", true);
+    let said = lab.fails(&["move", "ledger", "g2"]);
+    assert!(said.contains("(CheckFailed)"), "{said}");
+    let there = lab.acked("g2");
+    assert!(there > 0, "it was up there");
+    let now = lab.writes_on("g1");
+    assert!(
+        now > there && lab.numbers("g1") >= now,
+        "what was written there is here"
+    );
+    assert_eq!(data_traces(&lab, "g2"), Vec::<String>::new());
+    let service = lab.service("ledger");
+    assert_eq!(
+        (&service["guest_name"], &service["generation"]),
+        (&"g1".into(), &1.into())
+    );
+
+    // An upgrade in place keeps the disk where it is.
+    lab.hold("g2", "ledger", false);
+    let image = lab.ledger_image("2", "16MiB");
+    lab.ctl(&["upgrade", "ledger", &image]).ok();
+    lab.writes_on("g1");
+    lab.numbers("g1");
+
+    // Killed where the target has the volume and has not been confirmed.
+    lab.hold("g2", "ledger", true);
+    let job = lab.begin(&["move", "ledger", "g2"]);
+    lab.wait_for_step(job, "confirm");
+    lab.lab(&["daemon", "hv1", "kill"]).ok();
+    lab.hold("g2", "ledger", false);
+    lab.lab(&["daemon", "hv1", "start"]).ok();
+    let job = lab.wait_for_end(job);
+    assert_eq!(job["result"], "done", "{job:#}");
+    assert!(job["gap_ms"].as_u64().is_some(), "{job:#}");
+    let last = lab.writes_on("g2");
+    assert!(lab.numbers("g2") >= last);
+    assert_eq!(data_traces(&lab, "g1"), Vec::<String>::new());
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+}
+
+#[test]
 fn a_dead_guest_is_fenced_and_its_data_goes_on_elsewhere() {
     let lab = Lab::take();
     lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
@@ -262,10 +312,12 @@ fn a_guest_whose_agent_is_silent_loses_its_licence_and_stops() {
     lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
     lab.guest("g2", "rm -f /run/acked-ledger").ok();
     let acked = lab.writes_on("g1");
-    // It continues by itself: no agent could be asked to let it.
-    let freeze =
-        "systemd-run --quiet sh -c 'kill -STOP $(pidof qemu-ga); sleep 60; kill -CONT $(pidof qemu-ga)'";
+    // A second later, so that this can be answered. It continues by itself: no agent could be asked to let it.
+    let freeze = "systemd-run --quiet sh -c 'sleep 1; kill -STOP $(pidof qemu-ga); sleep 80; kill -CONT $(pidof qemu-ga)'";
     lab.guest("g1", freeze).ok();
+    lab.wait_for("the agent falls silent", 30, || {
+        (lab.guest("g1", "true").code != 0).then_some(())
+    });
     let moved = lab.ctl(&["move", "ledger", "g2"]);
     let job = lab.last_job();
     lab.exec("hv1", &["rm", "-f", BENT]).ok();
