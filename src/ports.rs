@@ -87,6 +87,9 @@ pub trait Hypervisor: Send + Sync {
     /// If two hosts define it, the one where it is active is told.
     async fn inspect(&self, guest: GuestId) -> Result<Option<GuestDomain>, PortError>;
 
+    /// Writes into the metadata of both definitions that the daemon of host `own` controls this guest.
+    async fn claim_guest(&self, guest: GuestId, own: &HostId) -> Result<(), PortError>;
+
     /// A fresh look at one guest on every host that knows its UUID: an error if a host does not answer, for that proves
     /// nothing. Empty: no host knows it.
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;

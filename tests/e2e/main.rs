@@ -12,6 +12,7 @@ mod bundles;
 mod cancelling;
 mod daemon;
 mod environment;
+mod faults;
 mod jobs;
 mod lab;
 mod moving;
