@@ -20,6 +20,7 @@ mod names;
 mod preflight;
 mod refusals;
 mod states;
+mod systemds;
 mod undoing;
 mod upgrading;
 
