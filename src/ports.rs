@@ -149,7 +149,8 @@ pub enum GuestStep {
     /// Makes the wants links (`Enabled`), removes them (`Disabled`), or masks the units.
     Link(crate::model::life::Enablement),
     /// Makes the wants links (`Enabled`) or removes them (else), waits for the disks, starts the units (and with them
-    /// the mount), and waits until systemd has answered. A masked unit is unmasked first.
+    /// the mounts), and waits until systemd has answered. A masked unit is unmasked first. Of files, the look after it
+    /// tells only whether they are there.
     Start(crate::model::life::Enablement),
     /// Removes the wants links, stops the units, then the mounts.
     Stop,
@@ -159,6 +160,30 @@ pub enum GuestStep {
     Format,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.
     Uninstall,
+}
+
+/// How many tries of a check are wanted to pass in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tries {
+    /// How many; 0 counts as 1.
+    pub passes: u32,
+    /// Time from the end of one to the next.
+    pub interval: Duration,
+}
+
+impl Tries {
+    /// Just one.
+    pub const ONE: Self = Self {
+        passes: 1,
+        interval: Duration::ZERO,
+    };
+
+    /// How long all of them take at most when each takes `one`.
+    pub fn lasting(self, one: Duration) -> Duration {
+        let passes = self.passes.max(1);
+        one.saturating_mul(passes)
+            .saturating_add(self.interval.saturating_mul(passes - 1))
+    }
 }
 
 /// The inside of guests, through qemu-guest-agent.
@@ -189,11 +214,13 @@ pub trait Guest: Send + Sync {
         deadline: Duration,
     ) -> Result<CopyState, PortError>;
 
-    /// Runs the placement's check once: `Ok(Ok(()))` passed, `Ok(Err(why))` did not.
+    /// Runs the placement's check as often as `tries` says, each within `deadline`: `Ok(Ok(()))` all passed,
+    /// `Ok(Err(why))` one did not, and no further one was made.
     async fn check(
         &self,
         guest: GuestId,
         placement: &Placement,
+        tries: Tries,
         deadline: Duration,
     ) -> Result<Result<(), String>, PortError>;
 }

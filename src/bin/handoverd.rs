@@ -27,6 +27,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    #[cfg(target_env = "gnu")]
+    handoverd::adapters::libvirt::share_one_heap();
     let arguments = Arguments::parse();
     let settings = match config::load(&arguments.config) {
         Ok(settings) => settings,

@@ -10,6 +10,7 @@ use super::verdict::{self, Seen};
 use super::world::StepError;
 use crate::model::ids::GuestId;
 use crate::model::placement::Placement;
+use crate::ports::Tries;
 
 type Look = Result<Seen, StepError>;
 
@@ -51,7 +52,10 @@ impl Run<'_> {
             }
             Goal::Start => {
                 let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                let copy = self.copy(&place, &placement).await?;
+                let copy = match self.staged.take() {
+                    Some(copy) => copy,
+                    None => self.copy(&place, &placement).await?,
+                };
                 Ok(verdict::started(
                     &self.handover.facts,
                     &copy,
@@ -191,7 +195,7 @@ impl Run<'_> {
         // A cut-off upload is shorter.
         let image = stored.is_some_and(|(_, size)| size >= self.image_size);
         let copy = self.copy(&place, &placement).await?;
-        Ok(verdict::stage(
+        let seen = verdict::stage(
             &self.handover.facts,
             &place.guest_name,
             placement.user.as_deref(),
@@ -199,7 +203,9 @@ impl Run<'_> {
             halves,
             &copy,
             self.in_place(),
-        ))
+        );
+        self.staged = (!self.in_place() && !copy.is_up()).then_some(copy);
+        Ok(seen)
     }
 
     /// Whether nothing is left on the target. What a silent guest keeps of the units is left to a duty, once it has lost
@@ -241,7 +247,7 @@ impl Run<'_> {
         match self
             .world
             .guest
-            .check(guest, placement, LONGEST_CHECK.min(check.timeout))
+            .check(guest, placement, Tries::ONE, LONGEST_CHECK.min(check.timeout))
             .await?
         {
             Ok(()) => Ok(Seen::Holds),
@@ -260,20 +266,24 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let guest = self.handover.target.guest;
-        for passed in 0..check.successes.max(1) {
-            if passed > 0 {
-                self.world.clock.sleep(check.interval).await;
-            }
-            let deadline = check.timeout.min(LONGEST_CHECK);
-            if let Err(why) = self.world.guest.check(guest, &self.target, deadline).await? {
-                return Ok(Seen::Pending {
-                    why: format!(
-                        "the check of {} on {} fails: {why}",
-                        self.handover.service, self.handover.target.guest_name
-                    ),
-                    again_in: check.interval,
-                });
-            }
+        let tries = Tries {
+            passes: check.successes,
+            interval: check.interval,
+        };
+        let deadline = check.timeout.min(LONGEST_CHECK);
+        if let Err(why) = self
+            .world
+            .guest
+            .check(guest, &self.target, tries, deadline)
+            .await?
+        {
+            return Ok(Seen::Pending {
+                why: format!(
+                    "the check of {} on {} fails: {why}",
+                    self.handover.service, self.handover.target.guest_name
+                ),
+                again_in: check.interval,
+            });
         }
         self.confirmed_at = Some(self.world.clock.now());
         Ok(Seen::Holds)

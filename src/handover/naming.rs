@@ -110,7 +110,12 @@ impl Run<'_> {
         }
         if self.manifest.check.is_some() {
             let limit = super::look::LONGEST_CHECK;
-            if let Err(why) = self.world.guest.check(guest, &self.target, limit).await? {
+            if let Err(why) = self
+                .world
+                .guest
+                .check(guest, &self.target, crate::ports::Tries::ONE, limit)
+                .await?
+            {
                 return Err(StepError::Refused(Reason::new(
                     "CheckFailed",
                     format!(

@@ -29,6 +29,9 @@ pub struct Run<'w> {
     pub confirmed_at: Option<u64>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows.
     fresh: Option<(GuestId, CopyState)>,
+    /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
+    /// act is needed, and that looks itself.
+    pub(super) staged: Option<CopyState>,
 }
 
 impl<'w> Run<'w> {
@@ -52,6 +55,7 @@ impl<'w> Run<'w> {
             restored_at: None,
             confirmed_at: None,
             fresh: None,
+            staged: None,
         })
     }
 

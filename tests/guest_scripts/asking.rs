@@ -3,13 +3,15 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use handoverd::adapters::guest_agent::answer::parse_probe;
 use handoverd::adapters::guest_agent::check;
 use handoverd::adapters::guest_agent::script::{self, Root};
 use handoverd::model::manifest::{Check, CheckProbe};
-use handoverd::ports::GuestStep;
+use handoverd::ports::{GuestStep, Tries};
 
 use crate::fake::{DEADLINE, Fake, in_each_shell, shells, web};
 
@@ -72,7 +74,8 @@ fn a_check_says_why_it_did_not_pass() {
         let command =
             |words: &[&str]| CheckProbe::Command(words.iter().map(|word| (*word).to_owned()).collect());
         let ask = |probe: &CheckProbe| {
-            let text = fake.run(&check::render(&fake.root(), probe, Duration::from_secs(3)).unwrap());
+            let text =
+                fake.run(&check::render(&fake.root(), probe, Tries::ONE, Duration::from_secs(3)).unwrap());
             check::parse(&text, probe).unwrap_or_else(|error| panic!("{error}\n{text}"))
         };
         assert_eq!(ask(&command(&["true"])), Ok(()));
@@ -103,6 +106,22 @@ fn a_check_says_why_it_did_not_pass() {
         assert!(ask(&command(&["sleep", "30"])).unwrap_err().contains("in time"));
         assert!(ask(&command(&["/no/such"])).unwrap_err().contains("is not there"));
         assert!(ask(&command(&["cat"])).is_ok(), "it reads nothing of the script");
+
+        let marks = fake.state("marks");
+        let count = format!("echo x >>'{0}'; [ $(wc -l <'{0}') -lt 3 ]", marks.display());
+        let tries = |passes| {
+            let tries = Tries {
+                passes,
+                interval: Duration::from_millis(1),
+            };
+            let probe = command(&["sh", "-c", &count]);
+            let script = check::render(&fake.root(), &probe, tries, Duration::from_secs(3)).unwrap();
+            check::parse(&fake.run(&script), &probe).unwrap()
+        };
+        assert_eq!(tries(2), Ok(()));
+        fs::remove_file(&marks).unwrap();
+        assert!(tries(9).unwrap_err().contains("exited with 1"));
+        assert_eq!(fs::read_to_string(&marks).unwrap(), "x\nx\nx\n");
     });
 }
 
@@ -111,8 +130,11 @@ fn tcp_and_http_are_checked_with_whatever_program_is_there() {
     use std::io::{Read, Write};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
+    let served = Arc::new(AtomicU32::new(0));
+    let serves = Arc::clone(&served);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
+            let before = serves.fetch_add(1, SeqCst);
             let Ok(mut stream) = stream else { return };
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
@@ -127,6 +149,8 @@ fn tcp_and_http_are_checked_with_whatever_program_is_there() {
                 "204 No Content"
             } else if request.contains("/moved") {
                 "302 Found\r\nLocation: /bad"
+            } else if request.contains("/thrice") && before < 3 {
+                "200 OK"
             } else {
                 "503 Busy"
             };
@@ -151,7 +175,7 @@ fn tcp_and_http_are_checked_with_whatever_program_is_there() {
             continue;
         };
         let fake = Fake::new(&["dash"]);
-        for needed in ["timeout", "dash"] {
+        for needed in ["timeout", "dash", "sleep"] {
             symlink(
                 Path::new("/usr/bin").join(needed),
                 fake.dir.path().join("bin").join(needed),
@@ -163,25 +187,47 @@ fn tcp_and_http_are_checked_with_whatever_program_is_there() {
             prefix: String::new(),
             path: fake.dir.path().join("bin").display().to_string(),
         };
-        let ask = |probe: &CheckProbe| {
-            check::parse(&fake.run(&check::render(&root, probe, DEADLINE).unwrap()), probe).unwrap()
+        let ask = |tries: Tries, probe: &CheckProbe| {
+            served.store(0, SeqCst);
+            let script = check::render(&root, probe, tries, DEADLINE).unwrap();
+            check::parse(&fake.run(&script), probe).unwrap()
         };
+        let once = |probe: &CheckProbe| ask(Tries::ONE, probe);
         let http = |path: &str| CheckProbe::Http(format!("http://127.0.0.1:{port}{path}"));
-        assert_eq!(ask(&http("/a?b=1")), Ok(()), "{tool}");
-        assert_eq!(ask(&http("/moved")), Ok(()), "{tool}");
-        assert!(ask(&http("")).unwrap_err().contains("status 503"), "{tool}");
+        assert_eq!(once(&http("/a?b=1")), Ok(()), "{tool}");
+        assert_eq!(once(&http("/moved")), Ok(()), "{tool}");
+        assert!(once(&http("")).unwrap_err().contains("status 503"), "{tool}");
         assert!(
-            ask(&CheckProbe::Http(format!("http://127.0.0.1:{free}/"))).is_err(),
+            once(&CheckProbe::Http(format!("http://127.0.0.1:{free}/"))).is_err(),
             "{tool}"
         );
+        let thrice = Tries {
+            passes: 3,
+            interval: Duration::from_millis(10),
+        };
+        let began = Instant::now();
+        assert_eq!(ask(thrice, &http("/thrice")), Ok(()), "{tool}");
+        assert!(began.elapsed() >= thrice.interval * 2, "{tool}");
+        assert_eq!(served.load(SeqCst), 3, "{tool}");
+        let five = Tries { passes: 5, ..thrice };
+        assert!(
+            ask(five, &http("/thrice")).unwrap_err().contains("status 503"),
+            "{tool}"
+        );
+        assert_eq!(served.load(SeqCst), 4, "{tool}: the first that fails is the last");
         if tool != "wget" {
             assert_eq!(
-                ask(&CheckProbe::Tcp("127.0.0.1".to_owned(), port)),
+                ask(thrice, &CheckProbe::Tcp("127.0.0.1".to_owned(), port)),
+                Ok(()),
+                "{tool}"
+            );
+            assert_eq!(
+                once(&CheckProbe::Tcp("127.0.0.1".to_owned(), port)),
                 Ok(()),
                 "{tool}"
             );
             assert!(
-                ask(&CheckProbe::Tcp("127.0.0.1".to_owned(), free)).is_err(),
+                once(&CheckProbe::Tcp("127.0.0.1".to_owned(), free)).is_err(),
                 "{tool}"
             );
         }

@@ -354,6 +354,33 @@ fn a_unit_that_does_not_start_is_told_as_it_is() {
 }
 
 #[test]
+fn units_with_processes_count_as_up_and_others_are_asked_for() {
+    in_each_shell(|fake| {
+        let placement = web();
+        fake.act(&placement, GuestStep::Install, 1);
+        fake.attach(&placement);
+        let events = fake.at("/sys/fs/cgroup/system.slice/web.service/cgroup.events");
+        fs::create_dir_all(events.parent().unwrap()).unwrap();
+        for (text, asked) in [
+            ("populated 1\nfrozen 0\n", false),
+            ("populated 0\nfrozen 0\n", true),
+        ] {
+            fs::write(&events, text).unwrap();
+            fs::write(fake.state("calls"), "").unwrap();
+            let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
+            assert!(state.is_up() && state.mounted, "{state:?}");
+            let calls = fs::read_to_string(fake.state("calls")).unwrap();
+            assert_eq!(calls.contains("list-units"), asked, "{calls}");
+        }
+        fs::write(&events, "populated 1\n").unwrap();
+        fs::write(fake.state("refuses"), "web.service").unwrap();
+        fs::remove_file(fake.state("active.web.service")).unwrap();
+        let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
+        assert!(!state.is_up(), "what systemd refused is not up: {state:?}");
+    });
+}
+
+#[test]
 fn a_held_lock_is_waited_for_and_then_reported() {
     let fake = Fake::new(&["dash"]);
     let placement = web();

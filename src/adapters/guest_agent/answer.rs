@@ -154,7 +154,11 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
         .map(|unit| unit_state(unit, &seen, &foreign))
         .collect();
     let sums = lines.sums(root)?;
+    let present = lines.paths("present")?;
     let wanted = |file: &PlacedFile| {
+        if lines.has("unsummed") {
+            return present.contains(&file.path);
+        }
         sums.get(file.path.as_str())
             .is_some_and(|have| *have == sum(file).as_str())
     };
@@ -175,15 +179,16 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
         (false, true) => Enablement::Enabled,
         (false, false) => Enablement::Disabled,
     };
+    let files_differ = !placement.files.iter().all(wanted);
     Ok(CopyState {
         units,
         device: lines.has("device"),
         mounted: matches!(lines.one("source")?, "ours" | "gone"),
         installed,
-        present: lines.paths("present")?,
+        present,
         links: u32::try_from(linked).unwrap_or(u32::MAX),
         enablement,
-        files_differ: !placement.files.iter().all(wanted),
+        files_differ,
         uid: lines.uid()?,
         data: None,
     })
@@ -260,7 +265,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The keys that scripts print, and whether they may be there more than once.
-    const KEYS: [(&'static str, bool); 21] = [
+    const KEYS: [(&'static str, bool); 22] = [
         ("device", false),
         ("etc", false),
         ("foreign_file", true),
@@ -281,6 +286,7 @@ impl<'a> Lines<'a> {
         ("uid", false),
         ("unit", true),
         ("units", false),
+        ("unsummed", false),
         ("why", false),
     ];
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::manifest::CheckProbe;
+use crate::ports::Tries;
 
 use super::answer::InvalidAnswer;
 use super::protocol::printable;
@@ -10,15 +11,46 @@ use super::script::{RUN, Root, Unrenderable, quote, set};
 
 /// Seconds that one TCP or HTTP try may take at most.
 const MAX_TRY: u64 = 5;
+/// How long a try waits at most until something listens.
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// Reads one status line; bash and perl are in every Debian, curl is nearly everywhere else.
-const ASK_HTTP: &str = r#"main() {
+/// The tries in a row, until one does not pass; the last one's answer is printed.
+const TRIES: &str = r#"passed() {
+passes=$((passes - 1))
+[ "$passes" -gt 0 ] || return 1
+sleep "$pause" 2>/dev/null || sleep "$((${pause%.*} + 1))"
+}
+main() {
+while try "$@"; do :; done
+printf '%s' "$answer"
+}
+"#;
+
+/// Reads one status line; bash and perl are in every Debian, curl is nearly everywhere else. bash makes all tries
+/// itself: each program that is begun costs tens of milliseconds in an emulated guest. Where nothing listens yet, a
+/// try waits for that, for at most one interval; it pauses by reading from a pipe that nobody writes to.
+const ASK_HTTP: &str = r#"try() {
 if command -v curl >/dev/null 2>&1; then
 said=$(curl -q -sS -o /dev/null -w 'HTTP/1 %{http_code}' --noproxy '*' --max-time "$limit" -- "$url" 2>&1)
 elif command -v bash >/dev/null 2>&1; then
-said=$(timeout "$limit" bash -c 'exec 3<>"/dev/tcp/$1/$2" || exit 7
+wanted=$passes passes=1
+said=$(timeout "$all" bash -c 'passes=$6 pause=$7 tenths=$8
+exec 4<> <(:)
+while :; do
+until { exec 3<>"/dev/tcp/$1/$2"; } 2>/dev/null; do
+[ "$((tenths--))" -gt 0 ] || { exec 3<>"/dev/tcp/$1/$2" || exit 7; break; }
+read -r -t 0.1 -u 4
+done
 printf "GET %s HTTP/1.0\r\nHost: %s\r\nUser-Agent: handoverd\r\nConnection: close\r\n\r\n" "$4" "$3" >&3
-IFS= read -r -n 200 line <&3; printf "%s" "$line"' check "$host" "$port" "$authority" "$target" 2>&1)
+IFS= read -r -t "$5" -n 200 line <&3
+[ "$?" -le 128 ] || exit 124
+word=${line#HTTP/* }
+case ${word%%[[:space:]]*} in [23][0-9][0-9]) ;; *) break ;; esac
+[ "$((--passes))" -gt 0 ] || break
+exec 3>&-
+read -r -t "$pause" -u 4
+done
+printf "%s" "$line"' check "$host" "$port" "$authority" "$target" "$limit" "$wanted" "$pause" "$tenths" 2>&1)
 elif command -v perl >/dev/null 2>&1; then
 said=$(timeout "$limit" perl -e 'use Socket qw(:DEFAULT getaddrinfo); my ($h, $p, $a, $t) = @ARGV;
 my ($e, $i) = getaddrinfo($h, $p, {socktype => SOCK_STREAM}); die "$h: $e\n" if $e;
@@ -30,13 +62,28 @@ said=$(timeout "$limit" wget -q -S -O /dev/null --max-redirect=0 -t 1 --no-proxy
 else
 said='curl, bash, perl or wget is needed and none is there'
 fi
-printf 'code=%s\nsaid=%s' "$?" "$said"
+answer="code=$?
+said=$said"
+word=${said#*HTTP/}
+word=${word#* }
+case ${word%%[[:space:]]*} in [23][0-9][0-9]) passed ;; *) return 1 ;; esac
 }
 "#;
 
-const ASK_TCP: &str = r#"main() {
+const ASK_TCP: &str = r#"try() {
 if command -v bash >/dev/null 2>&1; then
-said=$(timeout "$limit" bash -c 'exec 3<>"/dev/tcp/$1/$2"' check "$host" "$port" 2>&1)
+wanted=$passes passes=1
+said=$(timeout "$all" bash -c 'passes=$3 pause=$4 tenths=$5
+exec 4<> <(:)
+while :; do
+until { exec 3<>"/dev/tcp/$1/$2"; } 2>/dev/null; do
+[ "$((tenths--))" -gt 0 ] || { exec 3<>"/dev/tcp/$1/$2" || exit 7; break; }
+read -r -t 0.1 -u 4
+done
+[ "$((--passes))" -gt 0 ] || exit 0
+exec 3>&-
+read -r -t "$pause" -u 4
+done' check "$host" "$port" "$wanted" "$pause" "$tenths" 2>&1)
 elif command -v perl >/dev/null 2>&1; then
 said=$(timeout "$limit" perl -e 'use Socket qw(:DEFAULT getaddrinfo); my ($h, $p) = @ARGV;
 my ($e, $i) = getaddrinfo($h, $p, {socktype => SOCK_STREAM}); die "$h: $e\n" if $e;
@@ -48,15 +95,18 @@ else
 said='bash, perl or curl is needed and none is there'
 false
 fi
-printf 'code=%s\nsaid=%s' "$?" "$said"
+code=$?
+answer="code=$code
+said=$said"
+[ "$code" = 0 ] && passed
 }
 "#;
 
 /// At most 200 bytes of what the command prints are kept, and the rest is read, so that it is not killed by a
 /// closed pipe.
-const ASK_COMMAND: &str = r#"main() {
+const ASK_COMMAND: &str = r#"try() {
 cd /
-exec 3>&1
+answer=$({
 said=$({
 timeout -k 1 "$limit" "$@" 2>&1 3>&-
 printf 'code=%s\n' "$?" >&3
@@ -65,15 +115,38 @@ head -c 200
 cat >/dev/null
 })
 printf 'said=%s' "$said"
+} 3>&1)
+case $answer in 'code=0
+'*) passed ;; *) return 1 ;; esac
 }
 "#;
 
-/// The script of one try, which ends within `deadline`. Its answer is read by [`parse`].
-pub fn render(root: &Root, probe: &CheckProbe, deadline: Duration) -> Result<String, Unrenderable> {
+/// The script of `tries`, of which each ends within `deadline`. Its answer is read by [`parse`].
+pub fn render(
+    root: &Root,
+    probe: &CheckProbe,
+    tries: Tries,
+    deadline: Duration,
+) -> Result<String, Unrenderable> {
     let whole = deadline.as_secs().saturating_sub(1).max(1);
     let mut out = String::from("set -uf\n");
     set(&mut out, "PATH", &root.path);
+    set(&mut out, "passes", &tries.passes.max(1).to_string());
+    let pause = tries.interval;
+    set(
+        &mut out,
+        "pause",
+        &format!("{}.{:03}", pause.as_secs(), pause.subsec_millis()),
+    );
     out.push_str("export PATH LC_ALL=C\n");
+    let short = |out: &mut String| {
+        let limit = whole.min(MAX_TRY);
+        let all = tries.lasting(Duration::from_secs(limit)) + tries.interval.min(MAX_WAIT);
+        set(out, "limit", &limit.to_string());
+        set(out, "all", &format!("{:.0}", all.as_secs_f64().ceil()));
+        let tenths = tries.interval.min(MAX_WAIT).as_millis() / 100;
+        set(out, "tenths", &tenths.to_string());
+    };
     match probe {
         CheckProbe::Command(argv) => {
             let [program, ..] = argv.as_slice() else {
@@ -88,22 +161,25 @@ pub fn render(root: &Root, probe: &CheckProbe, deadline: Duration) -> Result<Str
             }
             set(&mut out, "limit", &whole.to_string());
             out.push_str(ASK_COMMAND);
+            out.push_str(TRIES);
             let words: Vec<String> = argv.iter().map(|word| quote(word)).collect();
             out.push_str(&RUN.replace("main", &format!("main {}", words.join(" "))));
         }
         CheckProbe::Tcp(host, port) => {
             let target = Target::new(host, *port, "/")?;
             target.set(&mut out);
-            set(&mut out, "limit", &whole.min(MAX_TRY).to_string());
+            short(&mut out);
             out.push_str(ASK_TCP);
+            out.push_str(TRIES);
             out.push_str(RUN);
         }
         CheckProbe::Http(url) => {
             let target = Target::parse(url)?;
             target.set(&mut out);
             set(&mut out, "url", url);
-            set(&mut out, "limit", &whole.min(MAX_TRY).to_string());
+            short(&mut out);
             out.push_str(ASK_HTTP);
+            out.push_str(TRIES);
             out.push_str(RUN);
         }
     }
@@ -138,7 +214,7 @@ fn any_of(tools: &str, names: &str) -> String {
     out + &format!("say 'missing={names}'\n")
 }
 
-/// Reads the answer of one try: passed, or why not.
+/// Reads the last try's answer: passed, or why not.
 pub fn parse(text: &str, probe: &CheckProbe) -> Result<Result<(), String>, InvalidAnswer> {
     let parts = text
         .strip_prefix("code=")

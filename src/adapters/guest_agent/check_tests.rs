@@ -81,7 +81,7 @@ fn a_check_that_is_not_of_the_right_form_is_not_rendered() {
         CheckProbe::Tcp("a;b".to_owned(), 1),
     ] {
         assert!(
-            render(&Root::guest(), &probe, Duration::from_secs(5)).is_err(),
+            render(&Root::guest(), &probe, Tries::ONE, Duration::from_secs(5)).is_err(),
             "{probe:?}"
         );
     }
@@ -91,7 +91,14 @@ fn a_check_that_is_not_of_the_right_form_is_not_rendered() {
 fn one_try_ends_within_its_deadline_and_five_seconds() {
     let probe = CheckProbe::Tcp("127.0.0.1".to_owned(), 1);
     for (deadline, limit) in [(1, 1), (3, 2), (60, 5)] {
-        let script = render(&Root::guest(), &probe, Duration::from_secs(deadline)).unwrap();
-        assert!(script.contains(&format!("limit='{limit}'\n")), "{deadline}");
+        let tries = Tries {
+            passes: 3,
+            interval: Duration::from_millis(700),
+        };
+        for (tries, all) in [(Tries::ONE, limit), (tries, 3 * limit + 3)] {
+            let script = render(&Root::guest(), &probe, tries, Duration::from_secs(deadline)).unwrap();
+            assert!(script.contains(&format!("limit='{limit}'\n")), "{deadline}");
+            assert!(script.contains(&format!("all='{all}'\n")), "{deadline}");
+        }
     }
 }

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use crate::model::guest::{AgentInfo, CopyState, ProbeReport};
 use crate::model::ids::{Attempt, GuestId};
 use crate::model::placement::Placement;
-use crate::ports::{Fault, Guest, GuestStep, PortError};
+use crate::ports::{Fault, Guest, GuestStep, PortError, Tries};
 
 use answer::Answer;
 use exec::{Script, run};
@@ -159,14 +159,19 @@ impl<C: AgentChannel> Guest for GuestAgent<C> {
         &self,
         guest: GuestId,
         placement: &Placement,
+        tries: Tries,
         deadline: Duration,
     ) -> Result<Result<(), String>, PortError> {
         let Some(wanted) = &placement.check else {
             return Ok(Ok(()));
         };
-        let script = check::render(&self.root, &wanted.probe, deadline).map_err(unrenderable)?;
+        let script = check::render(&self.root, &wanted.probe, tries, deadline).map_err(unrenderable)?;
         let text = self
-            .lines(guest, &Script::reading(placement, script), deadline)
+            .lines(
+                guest,
+                &Script::reading(placement, script),
+                tries.lasting(deadline) + check::MAX_WAIT,
+            )
             .await?;
         check::parse(&text, &wanted.probe).map_err(|error| garbled(guest, "check", &error))
     }

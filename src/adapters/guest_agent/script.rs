@@ -278,7 +278,7 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
         "user",
         account(placement.user.as_deref().unwrap_or_default())?,
     );
-    set(&mut out, "claimers", "");
+    set(&mut out, "also", "");
     out.push_str(&body(&[PRELUDE]));
     Ok(out)
 }

@@ -29,6 +29,8 @@ use tokio::sync::broadcast;
 
 pub use agent_channel::LONGEST_COMMAND;
 pub use events::{EventKind, HostEvent, Lifecycle, StopReason};
+#[cfg(target_env = "gnu")]
+pub use ffi::share_one_heap;
 pub use host::{HostConfig, Timeouts};
 pub use link::Keepalive;
 

@@ -10,7 +10,7 @@ att=$root/etc/systemd/system.attached
 sys=$root/etc/systemd/system
 run=$root/run/handoverd
 record=$att/handoverd-$service.placed
-out= listed= failed=
+out= listed= unsummed=
 
 say() { printf '%s\n' "$1"; }
 
@@ -129,10 +129,11 @@ drop_links() {
   return 0
 }
 
-# Sets `out` to what systemd has in memory of the units and the mount: "name load active sub" and a description.
+# Sets `out` to what systemd has in memory of the units, the mount, and those in `also`: "name load active sub" and a
+# description.
 # list-units, for `show` makes systemd compute hundreds of properties for each unit: half a second when emulated.
 list() {
-  out=$(systemctl list-units --all --plain --no-legend --full -- $unit_names "$mount_unit" $claimers 2>/dev/null) ||
+  out=$(systemctl list-units --all --plain --no-legend --full -- $unit_names "$mount_unit" $also 2>/dev/null) ||
     finish silent
   listed=yes
 }
@@ -162,6 +163,17 @@ any_load() {
       not-*) [ "$3" = "${1#not-}" ] || return 0 ;;
       *) [ "$3" != "$1" ] || return 0 ;;
     esac
+  done
+  return 1
+}
+
+# Whether a unit that was listed has failed.
+any_failed() {
+  for line in $out; do
+    IFS=' '
+    set -- $line
+    IFS=$nl
+    [ "$3" != failed ] || return 0
   done
   return 1
 }
@@ -280,10 +292,14 @@ look() {
   for path in $recorded_folders; do
     [ ! -d "$root$path" ] || say "present=$path"
   done
-  sum_files
-  for line in $sums; do
-    say "sum=$line"
-  done
+  if [ -n "$unsummed" ]; then
+    say unsummed=yes
+  else
+    sum_files
+    for line in $sums; do
+      say "sum=$line"
+    done
+  fi
   [ -z "$user" ] || find_uid
   foreign_units
   mounted_source
@@ -294,9 +310,8 @@ look() {
     set -- $line
     IFS=$nl
     say "unit=$1 $2 $3 $4"
-    [ "$3" != failed ] || failed=yes
   done
-  if [ -n "$failed" ]; then
+  if any_failed; then
     say units=begin
     systemctl show -p Id,Result -- $unit_names 2>/dev/null
     say units=end

@@ -1,7 +1,9 @@
 main() {
-  version=$(systemctl --version 2>/dev/null)
+  find_version
   say "systemd=${version%%"$nl"*}"
-  say "machine=$(uname -m)"
+  machine=
+  [ ! -r /proc/sys/kernel/arch ] || read -r machine </proc/sys/kernel/arch
+  say "machine=${machine:-$(uname -m)}"
   etc=writable
   for path in "$root/etc" "$root/etc/systemd" "$sys" "$att"; do
     [ ! -e "$path" ] || [ -w "$path" ] || etc=readonly
@@ -13,7 +15,7 @@ main() {
     command -v "$tool" >/dev/null 2>&1 || say "missing=$tool"
   done
   probe_check
-  claimers=multipathd.service${nl}udisks2.service
+  also=multipathd.service${nl}udisks2.service
   look
   check_foreign
   finish done
@@ -38,19 +40,45 @@ probe_squashfs() {
   esac
 }
 
+# Sets `version` to "systemd 252…". Out of the name of its library where there is exactly one: starting systemctl only
+# for that costs more than the rest of the probe.
+find_version() {
+  set +f
+  set -- "$root"/usr/lib/systemd/libsystemd-shared-*.so "$root"/usr/lib/*/systemd/libsystemd-shared-*.so \
+    "$root"/lib/systemd/libsystemd-shared-*.so "$root"/usr/lib64/systemd/libsystemd-shared-*.so
+  set -f
+  version=
+  for path; do
+    [ -e "$path" ] || continue
+    name=${path##*/libsystemd-shared-}
+    case $version in
+      '' | "systemd ${name%.so}") version="systemd ${name%.so}" ;;
+      *) version=several && break ;;
+    esac
+  done
+  case $version in
+    'systemd '[1-9][0-9][0-9]*) ;;
+    *) version=$(systemctl --version 2>/dev/null) ;;
+  esac
+}
+
 # The listening sockets (state 0A) of the kernel's tables at one of our ports.
 probe_ports() {
+  tables=
   for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
-    [ -r "$table" ] || continue
-    if command -v grep >/dev/null 2>&1; then
-      lines=$(grep -E ":($ports) [0-9A-F]+:0000 0A " "$table")
-    else
-      lines=$(while IFS= read -r line; do
+    [ ! -r "$table" ] || tables=$tables$table$nl
+  done
+  [ -n "$tables" ] || return 0
+  if command -v grep >/dev/null 2>&1; then
+    lines=$(grep -hE ":($ports) [0-9A-F]+:0000 0A " $tables)
+  else
+    lines=$(for table in $tables; do
+      while IFS= read -r line; do
         case $line in *' 0A '*) say "$line" ;; esac
-      done <"$table")
-    fi
-    for line in $lines; do
-      say "listen=$line"
-    done
+      done <"$table"
+    done)
+  fi
+  for line in $lines; do
+    say "listen=$line"
   done
 }

@@ -21,9 +21,9 @@ stop_all() {
   [ -z "$stoppable" ] || timeout "$limit" systemctl stop -- $stoppable
 }
 
-# Sets `up` if anything of it is up or on its way, and `failed`.
+# Sets `up` if anything of it is up or on its way.
 find_up() {
-  up= failed=
+  up=
   [ -n "$stoppable" ] || return 0
   states=$(systemctl list-units --all --plain --no-legend --full -- $stoppable 2>/dev/null) ||
     finish silent
@@ -32,8 +32,7 @@ find_up() {
     set -- $line
     IFS=$nl
     case $3 in
-      inactive) ;;
-      failed) failed=yes ;;
+      inactive | failed) ;;
       *) up=yes ;;
     esac
   done

@@ -2,21 +2,17 @@
 main() {
   begin
   survey
-  drop_links
+  find_links
+  [ -z "$found_links" ] || rm -f -- $found_links
   find_stoppable
-  find_up
-  if [ -n "$up" ]; then
-    stop_all
-    find_up
-  fi
+  up=
+  # Whether a stop that succeeded left anything up, the look at the end tells: systemctl costs most of all here.
+  stop_all || find_up
   if [ -n "$up" ]; then
     # Still up: its files stay, or nothing could stop it any more.
     look
     finish done
   fi
-  # A failed unit stays in memory.
-  [ -z "$failed" ] || systemctl reset-failed -- $stoppable 2>/dev/null
-  failed=
   find_masks
   doomed=$masks
   for path in $recorded_files; do
@@ -25,7 +21,7 @@ main() {
     ! exists "$root$path.handoverd-new" || doomed=$doomed$root$path.handoverd-new$nl
   done
   [ -z "$doomed" ] || rm -f -- $doomed || fail "a file cannot be removed"
-  doomed=
+  doomed=$found_wants
   for path in $recorded_folders; do
     [ ! -d "$root$path" ] || doomed=$doomed$root$path$nl
   done
@@ -47,12 +43,15 @@ main() {
     set -- "$att"/*
     set -f
     exists "$1" || rmdir -- "$att" 2>/dev/null
-    # While the disk is there its device unit keeps ours in memory; they go with it, so that no reload is needed.
-    if [ ! -e "$device" ]; then
-      list
-      reload_stale NeedDaemonReload=yes
-    fi
   fi
+  for unit in $stoppable; do
+    has "$unit_names$nl$mount_unit$nl" "$unit" || also=$also$unit$nl
+  done
+  list
+  # A failed unit stays in memory.
+  ! any_failed || { systemctl reset-failed -- $stoppable 2>/dev/null && list; }
+  # While the disk is there its device unit keeps ours in memory; they go with it, so that no reload is needed.
+  [ -z "$doomed" ] || [ -e "$device" ] || reload_stale NeedDaemonReload=yes
   look
   finish done
 }
