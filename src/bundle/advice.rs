@@ -85,7 +85,9 @@ pub(super) fn warnings(
                     .into_iter()
                     .for_each(|message| warn(line, message)),
                 ("Service", "StateDirectory" | "CacheDirectory" | "LogsDirectory") => {
-                    warn(line, state(assignment));
+                    state(assignment, manifest)
+                        .into_iter()
+                        .for_each(|message| warn(line, message));
                 }
                 ("Service", "User") => account(assignment, manifest, &list)
                     .into_iter()
@@ -120,16 +122,30 @@ fn install(assignment: &Assignment<'_>) -> Vec<String> {
     }
 }
 
-fn state(assignment: &Assignment<'_>) -> String {
+/// Folders that systemd makes for a service, unless they lie on its data volume. One line may name several.
+fn state(assignment: &Assignment<'_>, manifest: &Manifest) -> Vec<String> {
     let folder = match assignment.key.as_str() {
         "StateDirectory" => "/var/lib",
         "CacheDirectory" => "/var/cache",
         _ => "/var/log",
     };
-    format!(
-        "what it writes to {folder}/{} stays behind when it moves: this service has no data volume",
-        assignment.value
-    )
+    let why = match &manifest.data {
+        Some(data) => format!(
+            "it is not on the data volume, which is mounted at {}",
+            data.mount_point
+        ),
+        None => "this service has no data volume".to_owned(),
+    };
+    assignment
+        .value
+        .split_whitespace()
+        .map(|name| format!("{folder}/{}", name.split(':').next().unwrap_or(name)))
+        .filter(|path| {
+            let data = manifest.data.as_ref();
+            !data.is_some_and(|data| values::is_in(path, &data.mount_point))
+        })
+        .map(|path| format!("what it writes to {path} stays behind when it moves: {why}"))
+        .collect()
 }
 
 /// A fixed user whose uid is not compared between guests.
@@ -206,9 +222,13 @@ mod tests {
     use crate::bundle::manifest_toml;
 
     fn told(text: &str) -> Vec<String> {
-        let manifest = manifest_toml::parse(
-            "service = \"web\"\nversion = \"1\"\nunits = [\"web.service\"]\nuser = \"www\"\n[[config]]\nname = \"env\"\npath = \"/etc/web/env\"\n",
-        )
+        told_with("", text)
+    }
+
+    fn told_with(table: &str, text: &str) -> Vec<String> {
+        let manifest = manifest_toml::parse(&format!(
+            "service = \"web\"\nversion = \"1\"\nunits = [\"web.service\"]\nuser = \"www\"\n{table}[[config]]\nname = \"env\"\npath = \"/etc/web/env\"\n",
+        ))
         .unwrap();
         let unit = UnitFile {
             name: "web.service".parse().unwrap(),
@@ -234,6 +254,21 @@ mod tests {
         let text = "[Service]\nExecStart=/opt/web/bin/web -f /etc/x\nExecStartPre=-+/usr/bin/perl /opt/web/data /opt/web/lib\nExecStop=true\n\
                     User=www\nEnvironmentFile=/etc/web/env\nEnvironmentFile=-/etc/default/web\nStateDirectory=\n[Install]\nWantedBy=multi-user.target\n";
         assert_eq!(told(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_lies_on_the_data_volume_does_not_stay_behind() {
+        let data = "[data]\nsize = \"16MiB\"\nmount = \"/var/lib/web\"\n";
+        let unit = "[Service]\nStateDirectory=web web/queue:q webby\nCacheDirectory=web\n[Install]\nWantedBy=multi-user.target\n";
+        assert_eq!(
+            told_with(data, unit),
+            [
+                "web.service line 2: what it writes to /var/lib/webby stays behind when it moves: it is not on the data \
+                 volume, which is mounted at /var/lib/web",
+                "web.service line 3: what it writes to /var/cache/web stays behind when it moves: it is not on the data \
+                 volume, which is mounted at /var/lib/web",
+            ]
+        );
     }
 
     #[test]

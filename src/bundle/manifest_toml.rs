@@ -16,6 +16,10 @@
 //! [dns]                            # optional
 //! name = "web.svc.lab"
 //! ttl = 60
+//! [data]                           # optional; a disk of its own that goes with the service
+//! size = "1GiB"                    # KiB, MiB, GiB, TiB, or a number of bytes; a multiple of 4 KiB
+//! filesystem = "ext4"              # or "xfs"; made once, when the volume is made
+//! mount = "/srv/web"               # outside /opt and the system's own folders
 //! [[config]]                       # and [[secrets]], optional
 //! name = "web.conf"                # as given at deploy
 //! path = "/etc/web/web.conf"
@@ -30,10 +34,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::values;
+use super::{values, volume_values};
 use crate::model::ids::ServiceId;
 use crate::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest};
 use crate::model::unit::UnitName;
+use crate::model::volume::{DataSpec, FileSystem};
 
 /// The longest TTL in seconds: a week, as long as resolvers keep records.
 const MAX_TTL: i64 = 604_800;
@@ -64,6 +69,7 @@ struct Raw {
     movable: Option<bool>,
     check: Option<Spanned<RawCheck>>,
     dns: Option<RawDns>,
+    data: Option<RawData>,
     #[serde(default)]
     config: Vec<RawFile>,
     #[serde(default)]
@@ -86,6 +92,14 @@ struct RawCheck {
 struct RawDns {
     name: Spanned<String>,
     ttl: Option<Spanned<i64>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawData {
+    size: Spanned<toml::Value>,
+    filesystem: Option<Spanned<String>>,
+    mount: Spanned<String>,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +188,14 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
     let config = read_files(&source, "config", &raw.config, &service)?;
     let secrets = read_files(&source, "secrets", &raw.secrets, &service)?;
     keep_apart(&source, raw.config.iter().chain(&raw.secrets))?;
+    let data = raw
+        .data
+        .as_ref()
+        .map(|data| read_data(&source, data))
+        .transpose()?;
+    if let Some(data) = &data {
+        keep_off(&source, data, raw.config.iter().chain(&raw.secrets))?;
+    }
     Ok(Manifest {
         version: source.text("version", &raw.version, values::version)?,
         units: read_units(&source, &raw.units)?,
@@ -184,7 +206,7 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
             .as_ref()
             .map(|user| source.text("user", user, values::account))
             .transpose()?,
-        data: None,
+        data,
         overlap: raw.overlap.unwrap_or(true),
         movable: raw.movable.unwrap_or(true),
         service,
@@ -348,6 +370,54 @@ fn read_dns(source: &Source<'_>, raw: &RawDns) -> Result<DnsEntry, ManifestError
         None => 60,
     };
     Ok(DnsEntry { name, ttl })
+}
+
+fn read_data(source: &Source<'_>, raw: &RawData) -> Result<DataSpec, ManifestError> {
+    let filesystem = match &raw.filesystem {
+        Some(text) => source.text("data.filesystem", text, volume_values::filesystem)?,
+        None => FileSystem::Ext4,
+    };
+    let size = match raw.size.get_ref() {
+        toml::Value::Integer(bytes) => u64::try_from(*bytes)
+            .map_err(|_| "a size is not negative".to_owned())
+            .and_then(|bytes| volume_values::size(bytes, filesystem))
+            .map_err(|why| format!("{bytes} is not valid: {why}")),
+        toml::Value::String(text) => volume_values::bytes(text)
+            .and_then(|bytes| volume_values::size(bytes, filesystem))
+            .map_err(|why| format!("{} is not valid: {why}", shown(text))),
+        other => Err(format!(
+            "a {} is not valid: {}",
+            other.type_str(),
+            volume_values::SIZE
+        )),
+    };
+    Ok(DataSpec {
+        size: source.at("data.size", &raw.size, size)?,
+        filesystem,
+        mount_point: source.text("data.mount", &raw.mount, volume_values::mount_point)?,
+    })
+}
+
+/// Files of the environment are written while the volume is not mounted, which would then hide them.
+fn keep_off<'a>(
+    source: &Source<'_>,
+    data: &DataSpec,
+    mut files: impl Iterator<Item = &'a RawFile>,
+) -> Result<(), ManifestError> {
+    let mount = &data.mount_point;
+    match files
+        .find(|file| values::is_in(file.path.get_ref(), mount) || values::is_in(mount, file.path.get_ref()))
+    {
+        Some(file) => source.at(
+            "path",
+            &file.path,
+            Err(format!(
+                "{:?} lies where the data volume is mounted ({mount}); place it elsewhere",
+                file.path.get_ref()
+            )),
+        ),
+        None => Ok(()),
+    }
 }
 
 fn read_files(

@@ -26,6 +26,7 @@ mod inspect;
 pub mod manifest_toml;
 mod squashfs;
 mod values;
+mod volume_values;
 
 pub use image::{BuildReport, build, build_at};
 pub use inspect::inspect;

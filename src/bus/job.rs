@@ -158,6 +158,13 @@ impl JobObject {
         self.now().cancelable
     }
 
+    /// -1: it had none, or it is not over.
+    #[zbus(property)]
+    fn gap_ms(&self) -> i64 {
+        let gap = self.now().gap;
+        gap.map_or(-1, |gap| i64::try_from(gap).unwrap_or(i64::MAX))
+    }
+
     #[zbus(property)]
     fn result(&self) -> String {
         self.now().record.result.clone().unwrap_or_default()

@@ -231,8 +231,8 @@ impl Manager {
         let rows = self.requests.service_rows(guest, after.as_deref(), limit).await?;
         Ok(rows
             .into_iter()
-            .filter(|(s, _)| only.as_ref().is_none_or(|id| s.id.as_str() == id))
-            .map(|(s, version)| (s.id.to_string(), values::service_row(&s, &version)))
+            .filter(|row| only.as_ref().is_none_or(|id| row.service.id.as_str() == id))
+            .map(|row| (row.service.id.to_string(), values::service_row(&row)))
             .collect())
     }
 

@@ -3,57 +3,57 @@
 use zbus::interface;
 
 use super::values::life_state;
-use crate::model::service::ServiceRecord;
-use crate::requests::listing::GuestRow;
+use crate::requests::listing::{GuestRow, ServiceRow};
 
 /// A service's object.
-pub struct ServiceObject(pub ServiceRecord);
+pub struct ServiceObject(pub ServiceRow);
 
 #[interface(interface = "org.handoverd1.Service")]
 impl ServiceObject {
     #[zbus(property(emits_changed_signal = "const"))]
     fn id(&self) -> String {
-        self.0.id.to_string()
+        self.0.service.id.to_string()
     }
 
     #[zbus(property)]
     fn bundle(&self) -> String {
-        self.0.bundle.to_string()
+        self.0.service.bundle.to_string()
     }
 
     #[zbus(property)]
     fn guest(&self) -> String {
-        self.0.guest.to_string()
+        self.0.service.guest.to_string()
     }
 
     #[zbus(property)]
     fn guest_name(&self) -> String {
-        self.0.guest_name.clone()
+        self.0.service.guest_name.clone()
     }
 
     #[zbus(property)]
     fn host(&self) -> String {
-        self.0.host.to_string()
+        self.0.service.host.to_string()
     }
 
     #[zbus(property)]
     fn address(&self) -> String {
-        self.0.address.map(|a| a.to_string()).unwrap_or_default()
+        self.0.service.address.map(|a| a.to_string()).unwrap_or_default()
     }
 
     #[zbus(property)]
     fn life_state(&self) -> &'static str {
-        life_state(&self.0)
+        life_state(&self.0.service)
     }
 
     #[zbus(property)]
     fn wanted(&self) -> &'static str {
-        self.0.wanted.as_str()
+        self.0.service.wanted.as_str()
     }
 
     #[zbus(property)]
     fn name(&self) -> String {
         self.0
+            .service
             .dns
             .as_ref()
             .map(|d| d.name.to_string())
@@ -62,17 +62,31 @@ impl ServiceObject {
 
     #[zbus(property)]
     fn generation(&self) -> u64 {
-        self.0.generation.0
+        self.0.service.generation.0
     }
 
     #[zbus(property)]
     fn enablement(&self) -> &'static str {
-        self.0.enablement.as_str()
+        self.0.service.enablement.as_str()
     }
 
     #[zbus(property)]
     fn frozen(&self) -> String {
-        self.0.frozen.clone().unwrap_or_default()
+        self.0.service.frozen.clone().unwrap_or_default()
+    }
+    /// Host, path, size in bytes, file system, mount point; all empty without a data volume.
+    #[zbus(property)]
+    fn volume(&self) -> (String, String, u64, String, String) {
+        match &self.0.service.volume {
+            Some(volume) => (
+                volume.host.to_string(),
+                volume.path.clone(),
+                volume.size,
+                volume.filesystem.as_str().to_owned(),
+                self.0.mount_point.clone(),
+            ),
+            None => Default::default(),
+        }
     }
 }
 

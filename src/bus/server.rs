@@ -15,10 +15,9 @@ use super::manager::Manager;
 use super::objects::{GuestObject, ServiceObject};
 use super::{NAME, ROOT, guest_path, job_path, service_path};
 use crate::model::ids::JobId;
-use crate::model::service::ServiceRecord;
 use crate::requests::Requests;
 use crate::requests::jobs::JobEvent;
-use crate::requests::listing::GuestRow;
+use crate::requests::listing::{GuestRow, ServiceRow};
 
 /// How often services and guests are read again when nothing was said to have changed.
 const REFRESH: Duration = Duration::from_secs(30);
@@ -111,7 +110,7 @@ struct ShownJobs {
     connection: Connection,
     requests: Arc<Requests>,
     authority: Authority,
-    services: HashMap<OwnedObjectPath, ServiceRecord>,
+    services: HashMap<OwnedObjectPath, ServiceRow>,
 }
 
 impl ShownJobs {
@@ -182,6 +181,7 @@ impl ShownJobs {
                 &mut names,
             );
             r(before.cancelable != view.cancelable, "Cancelable", &mut names);
+            r(before.gap != view.gap, "GapMs", &mut names);
             r(
                 before.record.error_name != view.record.error_name,
                 "ErrorName",
@@ -202,7 +202,10 @@ impl ShownJobs {
     async fn refresh(&mut self) -> zbus::Result<()> {
         let server = self.connection.object_server();
         if let Ok(rows) = self.requests.service_rows(None, None, usize::MAX).await {
-            let now: HashMap<_, _> = rows.into_iter().map(|(s, _)| (service_path(&s.id), s)).collect();
+            let now: HashMap<_, _> = rows
+                .into_iter()
+                .map(|row| (service_path(&row.service.id), row))
+                .collect();
             for path in self.services.keys().filter(|path| !now.contains_key(*path)) {
                 server.remove::<ServiceObject, _>(path).await?;
             }
@@ -224,6 +227,7 @@ impl ShownJobs {
                             "Generation",
                             "Enablement",
                             "Frozen",
+                            "Volume",
                         ];
                         changed::<ServiceObject>(&self.connection, server, path, &names).await?;
                     }

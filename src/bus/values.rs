@@ -8,7 +8,7 @@ use super::error::BusError;
 use crate::model::service::ServiceRecord;
 use crate::requests::GivenFiles;
 use crate::requests::jobs::JobView;
-use crate::requests::listing::GuestRow;
+use crate::requests::listing::{GuestRow, ServiceRow};
 
 /// Options of a method.
 pub type Options = HashMap<String, OwnedVariant>;
@@ -141,10 +141,11 @@ fn row<const N: usize>(columns: [(&str, OwnedVariant); N]) -> Row {
 }
 
 /// A service's row.
-pub fn service_row(s: &ServiceRecord, version: &str) -> Row {
-    row([
+pub fn service_row(r: &ServiceRow) -> Row {
+    let s = &r.service;
+    let mut columns = row([
         ("bundle", owned(s.bundle.as_str())),
-        ("version", owned(version)),
+        ("version", owned(r.version.as_str())),
         ("guest", owned(s.guest.to_string())),
         ("guest_name", owned(s.guest_name.as_str())),
         ("host", owned(s.host.as_str())),
@@ -163,7 +164,17 @@ pub fn service_row(s: &ServiceRecord, version: &str) -> Row {
         ),
         ("generation", owned(s.generation.0)),
         ("frozen", owned(s.frozen.clone().unwrap_or_default())),
-    ])
+    ]);
+    if let Some(volume) = &s.volume {
+        columns.extend(row([
+            ("volume_host", owned(volume.host.as_str())),
+            ("volume_path", owned(volume.path.as_str())),
+            ("volume_size", owned(volume.size)),
+            ("volume_filesystem", owned(volume.filesystem.as_str())),
+            ("volume_mount", owned(r.mount_point.as_str())),
+        ]));
+    }
+    columns
 }
 
 /// The life state to show: what was seen last.
@@ -201,7 +212,7 @@ pub fn guest_row(g: &GuestRow) -> Row {
 /// A job's row.
 pub fn job_row(j: &JobView) -> Row {
     let r = &j.record;
-    row([
+    let mut columns = row([
         ("operation", owned(r.operation.as_str())),
         ("object", owned(r.object.as_str())),
         ("source", owned(r.source.as_str())),
@@ -218,7 +229,11 @@ pub fn job_row(j: &JobView) -> Row {
         ("started", owned(r.started)),
         ("finished", owned(r.finished.unwrap_or(0))),
         ("progress", owned(j.progress)),
-    ])
+    ]);
+    if let Some(gap) = j.gap {
+        columns.insert("gap_ms".to_owned(), owned(gap));
+    }
+    columns
 }
 
 /// A bundle's row.

@@ -21,7 +21,8 @@ use super::output::{Ui, complain};
 use super::progress::Progress;
 use super::proxy::JOB;
 use super::render::jobs::end;
-use super::rows::Service;
+use super::render::services;
+use super::rows::{Service, Volume};
 
 /// The error name of a request for what is so already.
 const ALREADY_THERE: &str = "AlreadyThere";
@@ -69,6 +70,8 @@ struct Ended<'a> {
     job: &'a Job,
     took_ms: Option<u64>,
     service: Option<&'a Service>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_volume: Option<&'a Volume>,
 }
 
 /// A job that was begun and is not waited for, as `--json` shows it.
@@ -98,7 +101,22 @@ pub async fn begin(
     options: &JobOptions,
     request: impl Future<Output = zbus::Result<OwnedObjectPath>>,
 ) -> Result<(), Failure> {
+    begin_keeping(ui, client, options, None, request).await
+}
+
+/// As [`begin`], for a job whose end leaves this volume behind.
+///
+/// # Errors
+/// As [`begin`].
+pub async fn begin_keeping(
+    ui: &Ui,
+    client: &Client,
+    options: &JobOptions,
+    kept: Option<Volume>,
+    request: impl Future<Output = zbus::Result<OwnedObjectPath>>,
+) -> Result<(), Failure> {
     let mut follower = Follower::new(ui, client, options, OnInterrupt::Cancel).await?;
+    follower.kept = kept;
     let path = match follower.answer(limited(Call::Change, request)).await {
         Ok(path) => path,
         Err(Failure::Refused { name, message }) if name == ALREADY_THERE => {
@@ -135,6 +153,7 @@ pub struct Follower<'a> {
     on_interrupt: OnInterrupt,
     began: Instant,
     timeout: Option<Duration>,
+    kept: Option<Volume>,
 }
 
 type Cancelling<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + 'a>>;
@@ -158,6 +177,7 @@ impl<'a> Follower<'a> {
             on_interrupt,
             began: Instant::now(),
             timeout: options.timeout,
+            kept: None,
         })
     }
 
@@ -205,15 +225,21 @@ impl<'a> Follower<'a> {
         let service = self.service_of(&job).await;
         let elapsed = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let met = job.result == wanted;
+        let kept = self.kept.as_ref().filter(|_| met);
         if self.ui.json {
             let ended = Ended {
                 job: &job,
                 took_ms: job.took(),
                 service: service.as_ref(),
+                kept_volume: kept,
             };
             self.ui.print_json(&ended)?;
         } else if met {
-            self.ui.print(&end(&job, service.as_ref(), elapsed))?;
+            let mut text = end(&job, service.as_ref(), elapsed);
+            if let Some(volume) = kept {
+                text.push_str(&format!("\njob {}: {}", job.id, services::kept(volume)));
+            }
+            self.ui.print(&text)?;
         } else {
             complain(&end(&job, service.as_ref(), elapsed));
         }

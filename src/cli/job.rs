@@ -37,6 +37,8 @@ pub struct Job {
     pub progress: Option<f64>,
     /// Whether Cancel would be accepted.
     pub cancelable: bool,
+    /// How long nobody served, in milliseconds, where it had a gap.
+    pub gap_ms: Option<u64>,
     /// Empty while it runs; then `done`, `failed`, `cancelled`, `stuck` or `superseded`.
     pub result: String,
     /// Last part of the error's name, or empty.
@@ -90,6 +92,9 @@ impl Job {
         if let Some(progress) = read.fraction("Progress") {
             self.progress = Some(progress);
         }
+        if let Some(gap) = properties.get("GapMs") {
+            self.gap_ms = number_of(gap);
+        }
         if flag(properties, "ProgressValid") == Some(false) {
             self.progress = None;
         }
@@ -130,6 +135,7 @@ impl From<(u64, Properties)> for Job {
             waiting: read.text("waiting"),
             progress: read.fraction("progress"),
             cancelable: false,
+            gap_ms: properties.get("gap_ms").and_then(number_of),
             result: read.text("result"),
             error_name: read.text("error_name"),
             error_details: read.text("error_details"),
@@ -213,10 +219,16 @@ mod tests {
             ("Id", 7u64.into()),
             ("Step", "stage".into()),
             ("Progress", 0.25.into()),
+            ("GapMs", (-1i64).into()),
             ("ProgressValid", true.into()),
             ("Cancelable", true.into()),
         ]));
-        job.merge(&properties(vec![("Step", "start".into())]));
+        assert_eq!(job.gap_ms, None);
+        job.merge(&properties(vec![
+            ("Step", "start".into()),
+            ("GapMs", 430i64.into()),
+        ]));
+        assert_eq!(job.gap_ms, Some(430));
         assert_eq!((job.id, job.step.as_str(), job.cancelable), (7, "start", true));
         assert_eq!(job.progress, Some(0.25));
         job.merge(&properties(vec![

@@ -101,6 +101,23 @@ pub struct Service {
     pub generation: u64,
     /// Why it is frozen, if it is.
     pub frozen: Option<String>,
+    /// Its data volume, if it has one.
+    pub volume: Option<Volume>,
+}
+
+/// The data volume of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Volume {
+    /// The host in whose pool it is.
+    pub host: String,
+    /// Its path there.
+    pub path: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its file system.
+    pub filesystem: String,
+    /// Where it is mounted in the guest.
+    pub mount: String,
 }
 
 impl From<(String, Properties)> for Service {
@@ -122,6 +139,13 @@ impl From<(String, Properties)> for Service {
             name: read.filled("name"),
             generation: read.number("generation"),
             frozen: read.filled("frozen"),
+            volume: read.filled("volume_path").map(|path| Volume {
+                host: read.text("volume_host"),
+                path,
+                size: read.number("volume_size"),
+                filesystem: read.text("volume_filesystem"),
+                mount: read.text("volume_mount"),
+            }),
         }
     }
 }
@@ -226,6 +250,8 @@ mod tests {
             ("guest_name", "g1".into()),
             ("address", "".into()),
             ("generation", 4u64.into()),
+            ("volume_path", "/pool/web.data.raw".into()),
+            ("volume_size", 16_777_216u64.into()),
             ("new_in_a_later_version", true.into()),
         ]);
         let service = Service::from(("web".to_owned(), row));
@@ -234,6 +260,11 @@ mod tests {
         assert_eq!(service.address, None);
         assert_eq!(service.generation, 4);
         assert_eq!(service.name, None);
+        let volume = service.volume.unwrap();
+        assert_eq!(
+            (volume.path.as_str(), volume.size),
+            ("/pool/web.data.raw", 16_777_216)
+        );
     }
 
     #[test]

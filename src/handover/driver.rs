@@ -298,6 +298,9 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
                 run.handover.facts.published_at = Some(run.world.clock.now());
             }
         }
+        if goal == Goal::Start && *event == Event::Holds {
+            end_gap(run);
+        }
         if goal == Goal::Retire && !matches!(event, Event::Holds) && goal_of(to) == Some(Goal::Forget) {
             run.handover.facts.retire_owed = true;
         }
@@ -319,6 +322,14 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
         keep_trying(world, || world.table.save(handover, &entry)).await;
     }
     Ok(())
+}
+
+/// The source was told to stop at the gap's beginning, and the target is up now.
+fn end_gap(run: &mut Run<'_>) {
+    let facts = &mut run.handover.facts;
+    if let (Some(began), None) = (facts.gap_began, facts.gap) {
+        facts.gap = Some(run.world.clock.now().saturating_sub(began));
+    }
 }
 
 async fn fulfil(run: &Run<'_>) {

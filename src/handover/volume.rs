@@ -53,11 +53,17 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         }
         let copy = self.copy(&place, &placement).await?;
-        Ok(match copy.data.and_then(|data| data.filesystem) {
-            Some(found) if found == data.filesystem.as_str() => Seen::Holds,
-            Some(found) => Seen::Never(other_filesystem(&path, &found, data)),
-            None => Seen::missing("the data volume has no file system"),
-        })
+        Ok(
+            match copy.data.as_ref().and_then(|data| data.filesystem.clone()) {
+                Some(found) if found == data.filesystem.as_str() => Seen::Holds,
+                Some(found) => Seen::Never(other_filesystem(&path, &found, data)),
+                None if self.handover.facts.volume_made => {
+                    Seen::missing("the data volume has no file system")
+                }
+                None if copy.data.is_some_and(|data| data.device) => Seen::Never(without_filesystem(&path)),
+                None => Seen::missing(format!("the data volume has not come up in {}", place.guest_name)),
+            },
+        )
     }
 
     /// Makes the volume (at a deploy), gives it to the target, and makes its file system.
@@ -72,7 +78,8 @@ impl Run<'_> {
         let path = self.volume_path()?;
         self.give_disk(Goal::Adopt, &place, DiskRole::Volume, &data.serial, path)
             .await?;
-        if self.handover.kind == Kind::Deploy {
+        // One that was there before has somebody's data on it, also where its file system cannot be recognised any more.
+        if self.handover.facts.volume_made {
             self.step(Goal::Adopt, &place, &placement, GuestStep::Format)
                 .await?;
         }
@@ -160,18 +167,31 @@ impl Run<'_> {
 
     /// A removal deletes the data only if it was told to.
     pub(super) async fn discard_volume(&mut self) -> Act {
-        if let Some(volume) = &self.handover.facts.volume
-            && self.handover.facts.delete_data
-        {
-            self.journal(Goal::Forget, format!("deletes the data volume {}", volume.path))
-                .await?;
-            self.world
-                .hypervisor
-                .delete_volume(&volume.host, &self.handover.service)
-                .await?;
+        let Some(volume) = self.handover.facts.volume.clone() else {
+            return Ok(());
+        };
+        if !self.handover.facts.delete_data {
+            let text = format!("the data volume {} stays on {}", volume.path, volume.host);
+            return self.journal(Goal::Forget, text).await;
         }
+        self.journal(Goal::Forget, format!("deletes the data volume {}", volume.path))
+            .await?;
+        self.world
+            .hypervisor
+            .delete_volume(&volume.host, &self.handover.service)
+            .await?;
         Ok(())
     }
+}
+
+fn without_filesystem(path: &str) -> Reason {
+    Reason::new(
+        "VolumeChanged",
+        format!(
+            "the data volume {path} was there before, and no file system is found on it; it is not formatted: repair it, or \
+             delete it (virsh vol-delete {path}) if nothing on it is needed"
+        ),
+    )
 }
 
 fn other_filesystem(path: &str, found: &str, data: &PlacedData) -> Reason {

@@ -209,6 +209,9 @@ pub struct DataState {
     pub mounted: bool,
     /// The file system on it, such as `ext4`; `None`: it is blank, or the disk is not there.
     pub filesystem: Option<String>,
+    /// It is not mounted because its mount unit failed: `Result` of that unit.
+    #[serde(default)]
+    pub failed: Option<String>,
 }
 
 impl CopyState {
@@ -265,4 +268,10 @@ pub struct ProbeReport {
     pub foreign_files: Vec<String>,
     /// Programs that the check needs and the guest lacks.
     pub missing_tools: Vec<String>,
+    /// What is mounted at the data mount point and not ours.
+    pub foreign_data_mount: Option<String>,
+    /// The data mount point is a folder of somebody else's with something in it, or no folder.
+    pub foreign_data_folder: bool,
+    /// Programs that a data volume needs and the guest lacks.
+    pub missing_data_tools: Vec<String>,
 }

@@ -50,6 +50,12 @@ pub enum Obstacle {
     ForeignFolder(String),
     /// A config or secret file is there and not ours.
     ForeignFile(String),
+    /// Something else is mounted at the data mount point: what, where.
+    ForeignDataMount(String, String),
+    /// The data mount point is there, not ours, and no empty folder.
+    ForeignDataFolder(String),
+    /// A program that the data volume needs is not there.
+    NoDataTool(String),
     /// A program that the check needs is not there.
     NoCheckTool(String),
     /// No address inside the configured networks.
@@ -78,6 +84,9 @@ impl Obstacle {
             Self::ForeignMount(_) => "foreign-mount",
             Self::ForeignFolder(_) => "foreign-folder",
             Self::ForeignFile(_) => "foreign-file",
+            Self::ForeignDataMount(..) => "foreign-data-mount",
+            Self::ForeignDataFolder(_) => "foreign-data-folder",
+            Self::NoDataTool(_) => "no-data-tool",
             Self::NoCheckTool(_) => "no-check-tool",
             Self::NoAddress => "no-address",
         }
@@ -114,6 +123,12 @@ impl fmt::Display for Obstacle {
             Self::ForeignMount(what) => write!(f, "{what} is mounted at the service's mount point"),
             Self::ForeignFolder(path) => write!(f, "the folder {path} is there and not ours; it is not overwritten"),
             Self::ForeignFile(path) => write!(f, "the file {path} is there and not ours; it is not overwritten"),
+            Self::ForeignDataMount(what, place) => write!(f, "{what} is mounted at {place}, where the data volume is to be; unmount it"),
+            Self::ForeignDataFolder(path) => write!(
+                f,
+                "{path} is there, not ours and not empty, and the data volume is to be mounted there; move what is in it away"
+            ),
+            Self::NoDataTool(tool) => write!(f, "the data volume needs {tool}, which it does not have"),
             Self::NoCheckTool(tool) => write!(f, "the check needs {tool}, which it does not have"),
             Self::NoAddress => f.write_str("it has no address inside the configured networks ([addresses] networks)"),
         }

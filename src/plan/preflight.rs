@@ -79,6 +79,15 @@ pub fn probe_obstacles(probe: &ProbeReport, placement: &Placement, uid: Option<u
         found.push(Obstacle::ForeignFolder(placement.mount_point.clone()));
     }
     found.extend(probe.foreign_files.iter().cloned().map(Obstacle::ForeignFile));
+    if let Some(data) = &placement.data {
+        let place = || data.mount_point.clone();
+        let mount = probe.foreign_data_mount.iter().cloned();
+        found.extend(mount.map(|what| Obstacle::ForeignDataMount(what, place())));
+        if probe.foreign_data_folder {
+            found.push(Obstacle::ForeignDataFolder(place()));
+        }
+        found.extend(probe.missing_data_tools.iter().cloned().map(Obstacle::NoDataTool));
+    }
     found.extend(probe.missing_tools.iter().cloned().map(Obstacle::NoCheckTool));
     found
 }

@@ -14,6 +14,7 @@ use crate::handover::machine::{Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
 use crate::model::ids::JobId;
+use crate::model::service::Millis;
 use crate::ports::{JobRecord, JournalEntry};
 
 /// A job as those who watch see it.
@@ -29,6 +30,8 @@ pub struct JobView {
     pub progress: f64,
     /// Whether it may still be cancelled.
     pub cancelable: bool,
+    /// How long nobody served, in milliseconds, where it had a gap.
+    pub gap: Option<Millis>,
 }
 
 /// What happens to jobs.
@@ -253,6 +256,7 @@ fn view_of(handover: &Handover, record: &JobRecord, waiting: &str) -> JobView {
         waiting: waiting.to_owned(),
         progress: driver::progress(handover),
         cancelable: driver::is_cancelable(handover),
+        gap: handover.facts.gap,
     }
 }
 

@@ -14,6 +14,17 @@ use crate::model::service::ServiceRecord;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
 
+/// A service with what its bundle says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceRow {
+    /// As the table has it.
+    pub service: ServiceRecord,
+    /// Its bundle's version.
+    pub version: String,
+    /// Where its data volume is mounted; empty without one.
+    pub mount_point: String,
+}
+
 /// A guest with what is known about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestRow {
@@ -104,29 +115,24 @@ impl Requests {
         guest: Option<GuestId>,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(ServiceRecord, String)>, Refusal> {
+    ) -> Result<Vec<ServiceRow>, Refusal> {
         let bundles = self.world.table.bundles().await?;
-        let version = |service: &ServiceRecord| {
-            bundles
+        let row = |service: ServiceRecord| {
+            let manifest = bundles
                 .iter()
                 .find(|b| b.digest == service.bundle)
-                .map(|b| b.manifest.version.clone())
-                .unwrap_or_default()
+                .map(|b| &b.manifest);
+            let data = manifest.and_then(|m| m.data.as_ref());
+            ServiceRow {
+                version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
+                mount_point: data.map(|d| d.mount_point.clone()).unwrap_or_default(),
+                service,
+            }
         };
-        let rows = self
-            .world
-            .table
-            .services()
-            .await?
-            .into_iter()
+        let services = self.world.table.services().await?.into_iter();
+        let wanted = services
             .filter(|s| guest.is_none_or(|g| s.guest == g) && after.is_none_or(|a| s.id.as_str() > a));
-        Ok(rows
-            .take(limit)
-            .map(|s| {
-                let v = version(&s);
-                (s, v)
-            })
-            .collect())
+        Ok(wanted.take(limit).map(row).collect())
     }
 
     /// Jobs, newest first.
@@ -143,19 +149,29 @@ impl Requests {
         let wanted = records
             .into_iter()
             .filter(|r| object.is_none_or(|o| r.object == o));
-        Ok(wanted
-            .map(|record| self.jobs.view(record.id).unwrap_or_else(|| ended_view(record)))
-            .collect())
+        let mut views = Vec::new();
+        for record in wanted {
+            views.push(match self.jobs.view(record.id) {
+                Some(view) => view,
+                None => self.ended_view(record).await?,
+            });
+        }
+        Ok(views)
     }
-}
 
-/// The view of a job that only the table remembers.
-pub fn ended_view(record: JobRecord) -> JobView {
-    JobView {
-        step: String::new(),
-        waiting: String::new(),
-        progress: 1.0,
-        cancelable: false,
-        record,
+    /// The view of a job that only the table remembers.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    async fn ended_view(&self, record: JobRecord) -> Result<JobView, Refusal> {
+        let handover = self.world.table.handover(record.id).await?;
+        Ok(JobView {
+            step: String::new(),
+            waiting: String::new(),
+            progress: 1.0,
+            cancelable: false,
+            gap: handover.and_then(|handover| handover.facts.gap),
+            record,
+        })
     }
 }

@@ -13,6 +13,7 @@ use handoverd::model::guest::CopyState;
 use handoverd::model::ids::{Attempt, Digest, ServiceId};
 use handoverd::model::placement::{PlacedFile, Placement, WantsLink};
 use handoverd::model::unit::{UnitName, escape_path};
+use handoverd::model::volume::{DataSpec, FileSystem, PlacedData};
 use handoverd::ports::GuestStep;
 use tempfile::TempDir;
 
@@ -102,6 +103,35 @@ impl Fake {
         fs::write(self.state("what"), disk.to_str().unwrap()).unwrap();
         fs::write(self.state("mount"), &placement.mount_unit).unwrap();
         fs::write(self.state("where"), &placement.mount_point).unwrap();
+    }
+
+    /// A program in the guest's PATH.
+    pub fn program(&self, name: &str, text: &str) {
+        let path = self.dir.path().join("bin").join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The data volume's disk, with what blkid finds on it, and a mkfs that leaves ext4 on it.
+    pub fn attach_data(&self, placement: &Placement, found: &str) {
+        let data = placement.data.as_ref().unwrap();
+        let link = self.at(&data.serial.device_path());
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let disk = self.at("/dev/sdc");
+        fs::write(&disk, b"data").unwrap();
+        symlink(&disk, &link).unwrap();
+        fs::write(self.state("data_what"), disk.to_str().unwrap()).unwrap();
+        fs::write(self.state("data_mount"), &data.mount_unit).unwrap();
+        fs::write(self.state("data_where"), &data.mount_point).unwrap();
+        fs::write(self.state("found"), found).unwrap();
+        self.program(
+            "blkid",
+            "#!/bin/sh\necho \"blkid $*\" >>\"$FAKE_STATE/calls\"\n[ -s \"$FAKE_STATE/found\" ] || exit 2\ncat \"$FAKE_STATE/found\"\n",
+        );
+        self.program(
+            "mkfs.ext4",
+            "#!/bin/sh\necho \"mkfs $*\" >>\"$FAKE_STATE/calls\"\n[ ! -e \"$FAKE_STATE/mkfs_breaks\" ] || { echo one >&2; echo 'no room' >&2; exit 1; }\necho TYPE=ext4 >\"$FAKE_STATE/found\"\n",
+        );
     }
 
     pub fn answer(&self, placement: &Placement, step: GuestStep, attempt: u64) -> Answer {
@@ -241,6 +271,22 @@ pub const CONFIG: &[(&str, &[u8], u32)] = &[
 
 pub fn web() -> Placement {
     placement("web", &["web.service"], CONFIG)
+}
+
+/// A service with a data volume.
+pub fn keeper() -> Placement {
+    let mut placement = placement("keeper", &["keeper.service"], &[]);
+    let spec = DataSpec {
+        size: 16 << 20,
+        filesystem: FileSystem::Ext4,
+        mount_point: "/srv/keep/data".to_owned(),
+    };
+    let data = PlacedData::of(&placement.service, &spec);
+    let mut unit = placement.unit_files[0].clone();
+    unit.path = format!("/etc/systemd/system.attached/{}", data.mount_unit);
+    placement.unit_files.push(unit);
+    placement.data = Some(data);
+    placement
 }
 
 /// The names that bite.

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::model::guest::{CopyState, ProbeReport, UnitState};
+use crate::model::guest::{CopyState, DataState, ProbeReport, UnitState};
 use crate::model::life::Enablement;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::unit::UnitName;
+use crate::model::volume::PlacedData;
 
 use super::protocol::printable;
 use super::script::{Root, sum};
@@ -73,8 +74,15 @@ pub fn parse_step(text: &str, placement: &Placement, root: &Root) -> Result<Answ
         }),
         "foreign" => {
             let mut paths = Vec::new();
-            for key in ["foreign_unit", "foreign_folder", "foreign_file"] {
+            for key in ["foreign_unit", "foreign_folder", "foreign_file", "data_folder"] {
                 paths.extend(lines.paths(key)?);
+            }
+            if let (Some(data), true) = (&placement.data, lines.has("data_mount")) {
+                paths.push(format!(
+                    "{} (mounted at {})",
+                    printable(lines.one("data_mount")?),
+                    data.mount_point
+                ));
             }
             Ok(Answer::Foreign { paths })
         }
@@ -142,6 +150,9 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
         foreign_folder: lines.has("foreign_folder"),
         foreign_files: lines.paths("foreign_file")?,
         missing_tools: lines.all("missing").into_iter().map(printable).collect(),
+        foreign_data_mount: lines.all("data_mount").first().map(|what| printable(what)),
+        foreign_data_folder: lines.has("data_folder"),
+        missing_data_tools: lines.all("data_missing").into_iter().map(printable).collect(),
     })
 }
 
@@ -190,7 +201,28 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
         enablement,
         files_differ,
         uid: lines.uid()?,
-        data: None,
+        data: placement
+            .data
+            .as_ref()
+            .map(|data| data_state(data, lines, &seen))
+            .transpose()?,
+    })
+}
+
+/// The data volume. What its mount unit failed with is told only while it is not mounted.
+fn data_state(data: &PlacedData, lines: &Lines<'_>, seen: &[UnitState]) -> Result<DataState, InvalidAnswer> {
+    let mounted = lines.has("data_mounted");
+    let unit = seen.iter().find(|state| state.unit == data.mount_unit);
+    Ok(DataState {
+        device: lines.has("data_device"),
+        mounted,
+        filesystem: match lines.all("data_filesystem").first() {
+            Some(found) => Some(word(found)?),
+            None => None,
+        },
+        failed: unit
+            .filter(|state| !mounted && state.active == "failed")
+            .map(|state| state.result.clone()),
     })
 }
 
@@ -265,7 +297,13 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The keys that scripts print, and whether they may be there more than once.
-    const KEYS: [(&'static str, bool); 22] = [
+    const KEYS: [(&'static str, bool); 28] = [
+        ("data_device", false),
+        ("data_filesystem", false),
+        ("data_folder", false),
+        ("data_missing", true),
+        ("data_mount", false),
+        ("data_mounted", false),
         ("device", false),
         ("etc", false),
         ("foreign_file", true),

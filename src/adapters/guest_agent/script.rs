@@ -20,11 +20,16 @@ use super::check;
 const PRELUDE: &str = include_str!("scripts/prelude.sh");
 const FOREIGN: &str = include_str!("scripts/foreign.sh");
 const INSTALL: &str = include_str!("scripts/install.sh");
+const DATA: &str = include_str!("scripts/data.sh");
+const NO_DATA: &str = include_str!("scripts/no_data.sh");
 const LINK: &str = include_str!("scripts/link.sh");
 const MAKE_LINK: &str = include_str!("scripts/make_link.sh");
 const START: &str = include_str!("scripts/start.sh");
+const WAIT: &str = include_str!("scripts/wait.sh");
 const STOP: &str = include_str!("scripts/stop.sh");
 const STOP_MAIN: &str = include_str!("scripts/stop_main.sh");
+const PAUSE: &str = include_str!("scripts/pause.sh");
+const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
 const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
@@ -142,11 +147,15 @@ pub fn act(
                     Enablement::Disabled
                 };
                 set(&mut out, "wanted", linked.as_str());
-                // 50 ms each.
-                set(&mut out, "tries", &(patience(deadline) * 20).to_string());
-                body(&[MAKE_LINK, START]) + &links(placement, linked)
+                set(&mut out, "tries", &tries(deadline));
+                body(&[MAKE_LINK, WAIT, START]) + &links(placement, linked)
             }
-            GuestStep::Stop | GuestStep::Pause | GuestStep::Format => body(&[STOP, STOP_MAIN]),
+            GuestStep::Stop => body(&[STOP, STOP_MAIN]),
+            GuestStep::Pause => body(&[STOP, PAUSE]),
+            GuestStep::Format => {
+                set(&mut out, "tries", &tries(deadline));
+                body(&[WAIT, FORMAT])
+            }
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
         Ok(out + &does + RUN)
@@ -160,6 +169,7 @@ pub fn probe(root: &Root, placement: &Placement) -> Result<String, Unrenderable>
         let ports: Vec<String> = placement.ports.iter().map(|port| format!("{port:04X}")).collect();
         set(&mut out, "ports", &ports.join("|"));
         set(&mut out, "tools", "flock\nbase64\nsha256sum\ntimeout");
+        set(&mut out, "data_tools", &data_tools(placement));
         out.push_str(&body(&[FOREIGN, PROBE]));
         out.push_str("probe_check() {\n  :\n");
         if let Some(wanted) = &placement.check {
@@ -186,6 +196,11 @@ fn named(
 /// Seconds to wait for the service's lock, and for the disk's link.
 fn patience(deadline: Duration) -> u64 {
     (deadline.as_secs() / 4).clamp(1, 10)
+}
+
+/// How often the disks' links are looked for, 50 ms apart.
+fn tries(deadline: Duration) -> String {
+    (patience(deadline) * 20).to_string()
 }
 
 /// Seconds that one `systemctl start` or `stop` may take: the rest is for the look after it.
@@ -279,8 +294,40 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
         account(placement.user.as_deref().unwrap_or_default())?,
     );
     set(&mut out, "also", "");
-    out.push_str(&body(&[PRELUDE]));
+    data_values(&mut out, root, placement)?;
     Ok(out)
+}
+
+/// The values of the data volume, and the functions that all scripts share.
+fn data_values(out: &mut String, root: &Root, placement: &Placement) -> Result<(), Unrenderable> {
+    let Some(data) = &placement.data else {
+        set(out, "data_point", "");
+        set(out, "data_unit", "");
+        out.push_str("data_device=$device\n");
+        out.push_str(&body(&[PRELUDE, NO_DATA]));
+        return Ok(());
+    };
+    set(out, "data_point", path("data mount point", &data.mount_point)?);
+    set(out, "data_unit", &data.mount_unit);
+    set(out, "data_type", data.filesystem.as_str());
+    let device = format!("{}{}", root.prefix, data.serial.device_path());
+    set(out, "data_device", &device);
+    // In the list of units, for its state.
+    set(out, "also", &format!("{}\n", data.mount_unit));
+    out.push_str(&body(&[PRELUDE, DATA]));
+    Ok(())
+}
+
+/// What a guest needs for a data volume beyond what every guest needs.
+fn data_tools(placement: &Placement) -> String {
+    placement
+        .data
+        .as_ref()
+        .map(|data| {
+            let name = data.filesystem.as_str();
+            format!("blkid\nmount\nmkfs.{name}")
+        })
+        .unwrap_or_default()
 }
 
 /// Names of the unit files, the mount unit's first: it and the record are what makes the rest ours.

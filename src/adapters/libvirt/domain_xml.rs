@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use roxmltree::{Document, Node};
 
-use crate::model::disk::{DiskSerial, GuestDisk, ScsiAddress};
+use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::guest::{Definition, DomainDisk, ScsiController};
 
 /// The name of the virtio-serial port behind which qemu-guest-agent listens.
@@ -104,24 +104,33 @@ pub fn find_disk(xml: &str, serial: &DiskSerial) -> Result<Option<DiskHandle>, B
     }))
 }
 
-/// The alias under which a bundle disk is attached, and by which events name it. Only aliases that begin with `ua-`
+/// The alias under which a disk is attached, and by which events name it. Only aliases that begin with `ua-`
 /// are kept in the persistent definition.
 pub fn alias_of(serial: &DiskSerial) -> String {
     format!("ua-{serial}")
 }
 
-/// Writes the `<disk>` element of a bundle disk.
+/// Writes the `<disk>` element of a disk, as its role asks. No snapshot of the guest moves its source.
 ///
-/// Read-only and shareable, so that several guests may hold one image; no snapshot moves its source; a missing image
-/// does not keep a guest from booting (`startupPolicy='optional'`).
-pub fn bundle_disk(disk: &GuestDisk) -> String {
+/// A bundle is read-only and shareable, so that several guests may hold one image; a missing image does not keep a
+/// guest from booting (`startupPolicy='optional'`).
+///
+/// A volume is neither: QEMU locks its image, so that no second guest opens it. `cache='writeback'` goes through the host's
+/// page cache and passes every flush of the guest on as an fdatasync, so what a program has synced is on storage; it
+/// works on every file system, where `none` needs O_DIRECT and `writethrough` would sync each single write.
+/// `discard='unmap'` gives room that the guest trims back to the sparse file.
+pub fn disk_xml(disk: &GuestDisk) -> String {
+    let (driver, policy, access) = match disk.role {
+        DiskRole::Bundle => ("", " startupPolicy='optional'", "<readonly/><shareable/>"),
+        DiskRole::Volume => (" cache='writeback' discard='unmap'", "", ""),
+    };
     let serial = escape(disk.serial.as_str());
     format!(
         "<disk type='file' device='disk' snapshot='no'>\
-         <driver name='qemu' type='raw'/>\
-         <source file='{source}' startupPolicy='optional'/>\
+         <driver name='qemu' type='raw'{driver}/>\
+         <source file='{source}'{policy}/>\
          <target dev='{target}' bus='scsi'/>\
-         <readonly/><shareable/>\
+         {access}\
          <serial>{serial}</serial>\
          <alias name='{alias}'/>\
          <address type='drive' controller='{controller}' bus='0' target='0' unit='{unit}'/>\

@@ -240,39 +240,41 @@ fn what_is_no_domain_xml_is_refused() {
 }
 
 #[test]
-fn a_written_bundle_disk_reads_back_the_same() {
-    for source in ["/var/lib/libvirt/images/handoverd/a.img", "/it's/<a>&\"b\".img"] {
-        let disk = GuestDisk {
-            role: DiskRole::Bundle,
-            serial: serial(),
-            source: source.to_owned(),
-            target: "sdq".to_owned(),
-            address: ScsiAddress {
-                controller: 1,
-                unit: 16383,
-            },
-        };
-        let xml = domain_with(&bundle_disk(&disk));
-        assert_eq!(
-            parse(&xml).unwrap().definition.disks,
-            [DomainDisk {
-                target: "sdq".into(),
-                bus: "scsi".into(),
-                serial: Some(disk.serial.as_str().into()),
-                source: Some(source.into()),
-                scsi: Some(disk.address),
-            }]
-        );
-        assert_eq!(
-            find_disk(&xml, &disk.serial).unwrap().unwrap().alias,
-            Some(alias_of(&disk.serial))
-        );
+fn a_written_disk_of_either_role_reads_back_the_same() {
+    for role in [DiskRole::Bundle, DiskRole::Volume] {
+        for source in ["/var/lib/libvirt/images/handoverd/a.img", "/it's/<a>&\"b\".img"] {
+            let disk = GuestDisk {
+                role,
+                serial: serial(),
+                source: source.to_owned(),
+                target: "sdq".to_owned(),
+                address: ScsiAddress {
+                    controller: 1,
+                    unit: 16383,
+                },
+            };
+            let xml = domain_with(&disk_xml(&disk));
+            assert_eq!(
+                parse(&xml).unwrap().definition.disks,
+                [DomainDisk {
+                    target: "sdq".into(),
+                    bus: "scsi".into(),
+                    serial: Some(disk.serial.as_str().into()),
+                    source: Some(source.into()),
+                    scsi: Some(disk.address),
+                }]
+            );
+            assert_eq!(
+                find_disk(&xml, &disk.serial).unwrap().unwrap().alias,
+                Some(alias_of(&disk.serial))
+            );
+        }
     }
 }
 
 #[test]
 fn a_bundle_disk_is_read_only_shareable_and_optional() {
-    let xml = bundle_disk(&GuestDisk {
+    let xml = disk_xml(&GuestDisk {
         role: DiskRole::Bundle,
         serial: serial(),
         source: "/a.img".to_owned(),
@@ -288,6 +290,28 @@ fn a_bundle_disk_is_read_only_shareable_and_optional() {
          <source file='/a.img' startupPolicy='optional'/><target dev='sdc' bus='scsi'/><readonly/><shareable/>\
          <serial>ho123456789012345678</serial><alias name='ua-ho123456789012345678'/>\
          <address type='drive' controller='0' bus='0' target='0' unit='3'/></disk>"
+    );
+}
+
+#[test]
+fn a_data_volume_is_neither_read_only_nor_shareable_and_passes_flushes_on() {
+    let xml = disk_xml(&GuestDisk {
+        role: DiskRole::Volume,
+        serial: serial(),
+        source: "/web.data.raw".to_owned(),
+        target: "sdd".to_owned(),
+        address: ScsiAddress {
+            controller: 0,
+            unit: 4,
+        },
+    });
+    assert_eq!(
+        xml,
+        "<disk type='file' device='disk' snapshot='no'>\
+         <driver name='qemu' type='raw' cache='writeback' discard='unmap'/>\
+         <source file='/web.data.raw'/><target dev='sdd' bus='scsi'/>\
+         <serial>ho123456789012345678</serial><alias name='ua-ho123456789012345678'/>\
+         <address type='drive' controller='0' bus='0' target='0' unit='4'/></disk>"
     );
 }
 

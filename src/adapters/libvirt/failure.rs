@@ -64,6 +64,11 @@ fn judge(effect: Effect, code: Option<ErrorNumber>, message: &str) -> (Fault, Op
         let next = "another disk took this target name or address meanwhile: look again and choose others";
         return (Fault::Unavailable, Some(next));
     }
+    // QEMU's image lock. The guest that had it lets go of it a moment after its definition has lost the disk.
+    if says("Failed to get") && says("lock") {
+        let next = "another guest has this image open: see which (virsh domblklist) and detach it there";
+        return (Fault::Unavailable, Some(next));
+    }
     if says("Cannot access storage file") || says("No such file or directory") {
         let next =
             "the image is not where it should be: register the bundle again, or refresh the storage pool";
@@ -166,7 +171,12 @@ mod tests {
             (E::AccessDenied, "access denied", Fault::Refused),
             (
                 E::InternalError,
-                "internal error: unable to execute QEMU command 'device_add': Failed to get shared \"write\" lock",
+                "internal error: unable to execute QEMU command 'blockdev-add': Failed to get \"write\" lock",
+                Fault::Unavailable,
+            ),
+            (
+                E::InternalError,
+                "internal error: unable to execute QEMU command 'device_add': Bus not found",
                 Fault::Refused,
             ),
             (

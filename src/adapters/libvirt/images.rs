@@ -28,14 +28,14 @@ use crate::ports::PortError;
 /// Bytes handed to libvirt at once. Far more than its message size: small sends cost a round of bookkeeping each.
 const CHUNK: usize = 1 << 20;
 
-fn volume_name(digest: &Digest) -> String {
+fn image_name(digest: &Digest) -> String {
     format!("{digest}.img")
 }
 
 impl Host {
     /// The image's path and its size as it is on storage: less than the bundle's if an upload was cut off.
     pub(super) async fn image(&self, digest: &Digest) -> Result<Option<(String, u64)>, PortError> {
-        let (place, name) = (self.place(), volume_name(digest));
+        let (place, name) = (self.place(), image_name(digest));
         let call = Call::reads(format!("look for image {name}"), self.timeouts.look);
         self.control
             .call(call, move |connection, _| {
@@ -57,7 +57,7 @@ impl Host {
     ) -> Result<String, PortError> {
         let upload = Upload {
             place: self.place(),
-            name: volume_name(digest),
+            name: image_name(digest),
             digest: digest.clone(),
             size,
         };
@@ -79,7 +79,7 @@ impl Host {
     ) -> Result<File, PortError> {
         let source = Upload {
             place: self.place(),
-            name: volume_name(digest),
+            name: image_name(digest),
             digest: digest.clone(),
             size,
         };
@@ -95,7 +95,7 @@ impl Host {
 
     /// Deletes an image unless a guest of this host has it.
     pub(super) async fn delete_image(&self, digest: &Digest) -> Result<(), PortError> {
-        let (place, name) = (self.place(), volume_name(digest));
+        let (place, name) = (self.place(), image_name(digest));
         let call = Call::changes(format!("delete image {name}"), self.timeouts.change);
         self.control
             .call(call, move |connection, _| {
@@ -104,7 +104,7 @@ impl Host {
                     return Ok(());
                 };
                 let path = volume.path()?;
-                if let Some(guest) = user_of(connection, &path)? {
+                if let Some(guest) = user_of(connection, &[&path])? {
                     return Err(Failure::Port(PortError::refused(format!(
                         "{}: image {name} is not deleted: guest {guest} has it as a disk; remove the service there first",
                         place.host
@@ -115,7 +115,8 @@ impl Host {
             .await
     }
 
-    fn place(&self) -> Place {
+    /// Its pool, as messages name it.
+    pub(super) fn place(&self) -> Place {
         Place {
             host: self.id.to_string(),
             uri: self.uri.clone(),
@@ -125,15 +126,15 @@ impl Host {
 }
 
 /// A pool on a host, as messages name it.
-struct Place {
-    host: String,
-    uri: String,
-    pool: String,
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) uri: String,
+    pub(super) pool: String,
 }
 
 impl Place {
     /// The pool, started if it was not.
-    fn pool(&self, connection: &Connect) -> Result<StoragePool, Failure> {
+    pub(super) fn pool(&self, connection: &Connect) -> Result<StoragePool, Failure> {
         let Self {
             host,
             uri,
@@ -181,13 +182,14 @@ impl Place {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
+/// Bytes for people.
+pub(super) fn mebibytes(bytes: u64) -> String {
     let tenths = u128::from(bytes) * 10 / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 /// The volume with this name, also if its file came into the pool without libvirt.
-fn find(pool: &StoragePool, name: &str) -> Result<Option<StorageVol>, Error> {
+pub(super) fn find(pool: &StoragePool, name: &str) -> Result<Option<StorageVol>, Error> {
     if let Some(volume) = known(pool, name)? {
         return Ok(Some(volume));
     }
@@ -206,7 +208,8 @@ fn known(pool: &StoragePool, name: &str) -> Result<Option<StorageVol>, Error> {
     }
 }
 
-fn delete(volume: &StorageVol) -> Result<(), Failure> {
+/// Deletes a volume; absent is fine.
+pub(super) fn delete(volume: &StorageVol) -> Result<(), Failure> {
     match volume.delete(0) {
         Ok(()) => Ok(()),
         Err(error) if error.code().is(ErrorNumber::NoStorageVolume) => Ok(()),
@@ -214,8 +217,8 @@ fn delete(volume: &StorageVol) -> Result<(), Failure> {
     }
 }
 
-/// The name of a guest that has `path` as a disk, live or persistently.
-fn user_of(connection: &Connect, path: &str) -> Result<Option<String>, Failure> {
+/// The name of a guest that has one of `sources` as a disk, live or persistently.
+pub(super) fn user_of(connection: &Connect, sources: &[&str]) -> Result<Option<String>, Failure> {
     for domain in connection.list_all_domains(0)? {
         for half in [live_xml(&domain), config_xml(&domain)] {
             let (_, xml) = match half {
@@ -224,7 +227,11 @@ fn user_of(connection: &Connect, path: &str) -> Result<Option<String>, Failure> 
                 Err(Failure::Libvirt(error)) if error.code().is(ErrorNumber::NoDomain) => continue,
                 Err(failure) => return Err(failure),
             };
-            let has = |disk: &crate::model::guest::DomainDisk| disk.source.as_deref() == Some(path);
+            let has = |disk: &crate::model::guest::DomainDisk| {
+                disk.source
+                    .as_deref()
+                    .is_some_and(|source| sources.contains(&source))
+            };
             if xml.definition.disks.iter().any(has) {
                 return Ok(Some(domain.name()?));
             }

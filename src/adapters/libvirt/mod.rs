@@ -20,6 +20,7 @@ mod hotplug;
 mod images;
 mod link;
 mod look;
+mod volumes;
 
 use std::fs::File;
 
@@ -150,7 +151,7 @@ impl Hypervisor for LibvirtHosts {
 
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {
         let object = format!("disk {} ({})", disk.serial, disk.target);
-        self.attach(guest, half, &object, domain_xml::bundle_disk(disk))
+        self.attach(guest, half, &object, domain_xml::disk_xml(disk))
             .await
     }
 
@@ -199,26 +200,15 @@ impl Hypervisor for LibvirtHosts {
         self.host(host)?.delete_image(digest).await
     }
 
-    async fn volume(&self, host: &HostId, _service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
-        Err(PortError::refused(format!(
-            "{host}: data volumes are not there yet"
-        )))
+    async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
+        self.host(host)?.volume(service).await
     }
 
-    async fn make_volume(
-        &self,
-        host: &HostId,
-        _service: &ServiceId,
-        _size: u64,
-    ) -> Result<String, PortError> {
-        Err(PortError::refused(format!(
-            "{host}: data volumes are not there yet"
-        )))
+    async fn make_volume(&self, host: &HostId, service: &ServiceId, size: u64) -> Result<String, PortError> {
+        self.host(host)?.make_volume(service, size).await
     }
 
-    async fn delete_volume(&self, host: &HostId, _service: &ServiceId) -> Result<(), PortError> {
-        Err(PortError::refused(format!(
-            "{host}: data volumes are not there yet"
-        )))
+    async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError> {
+        self.host(host)?.delete_volume(service).await
     }
 }

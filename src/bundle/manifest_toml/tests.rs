@@ -119,7 +119,7 @@ fn keys_that_are_missing_unknown_or_of_another_type_are_named_with_their_line() 
         ),
         (
             &format!("{HEAD}serivce = 1\n"),
-            "handover.toml line 4: unknown field `serivce`, expected one of `service`, `version`, `units`, `ports`, `user`, `overlap`, `movable`, `check`, `dns`, `config`, `secrets`",
+            "handover.toml line 4: unknown field `serivce`, expected one of `service`, `version`, `units`, `ports`, `user`, `overlap`, `movable`, `check`, `dns`, `data`, `config`, `secrets`",
         ),
         (
             &format!("{HEAD}[check]\nhtpt = \"x\"\n"),
@@ -369,5 +369,87 @@ fn ids_versions_and_units_that_are_not_allowed_are_refused() {
     ] {
         let message = refusal(&HEAD.replace(from, to));
         assert!(message.contains(expected), "{to}\n  said: {message}");
+    }
+}
+
+#[test]
+fn data_is_read_with_its_size_in_binary_units() {
+    for (table, size, filesystem) in [
+        (
+            "size = \"1GiB\"\nmount = \"/srv/web\"",
+            1_u64 << 30,
+            FileSystem::Ext4,
+        ),
+        (
+            "size = 16777216\nmount = \"/srv/web\"",
+            16 << 20,
+            FileSystem::Ext4,
+        ),
+        (
+            "size = \"300MiB\"\nfilesystem = \"xfs\"\nmount = \"/srv/web\"",
+            300 << 20,
+            FileSystem::Xfs,
+        ),
+    ] {
+        let manifest = parse(&format!("{HEAD}[data]\n{table}\n")).unwrap();
+        assert_eq!(
+            manifest.data,
+            Some(DataSpec {
+                size,
+                filesystem,
+                mount_point: "/srv/web".to_owned()
+            })
+        );
+    }
+}
+
+#[test]
+fn data_that_cannot_be_made_or_mounted_is_refused_with_key_and_line() {
+    for (table, expected) in [
+        ("mount = \"/srv/web\"", "line 4: missing field `size`"),
+        ("size = \"1GiB\"", "line 4: missing field `mount`"),
+        (
+            "size = \"1GB\"\nmount = \"/srv/web\"",
+            "line 5: data.size: \"1GB\" is not valid: a size is",
+        ),
+        (
+            "size = -1\nmount = \"/srv/web\"",
+            "line 5: data.size: -1 is not valid: a size is not negative",
+        ),
+        (
+            "size = true\nmount = \"/srv/web\"",
+            "line 5: data.size: a boolean is not valid",
+        ),
+        (
+            "size = \"15MiB\"\nmount = \"/srv/web\"",
+            "line 5: data.size: \"15MiB\" is not valid: ext4 needs at least 16 MiB",
+        ),
+        (
+            "size = \"16MiB\"\nfilesystem = \"xfs\"\nmount = \"/srv/web\"",
+            "line 5: data.size: \"16MiB\" is not valid: xfs needs at least 300 MiB",
+        ),
+        (
+            "size = \"16MiB\"\nfilesystem = \"btrfs\"\nmount = \"/srv/web\"",
+            "line 6: data.filesystem: \"btrfs\" is not valid: it is ext4 or xfs",
+        ),
+        (
+            "size = \"16MiB\"\nmount = \"/opt/web/data\"",
+            "line 6: data.mount: \"/opt/web/data\" is not valid: /opt is the system's",
+        ),
+        (
+            "size = \"16MiB\"\nmount = \"srv\"",
+            "line 6: data.mount: \"srv\" is not valid: a mount point must be absolute",
+        ),
+        (
+            "size = \"16MiB\"\nmount = \"/srv/web\"\nsnapshot = true",
+            "line 7: unknown field `snapshot`",
+        ),
+        (
+            "size = \"16MiB\"\nmount = \"/srv/web\"\n[[config]]\nname = \"c\"\npath = \"/srv/web/c\"",
+            "line 9: path: \"/srv/web/c\" lies where the data volume is mounted",
+        ),
+    ] {
+        let told = refusal(&format!("{HEAD}[data]\n{table}\n"));
+        assert!(told.contains(expected), "{table}\ntold: {told}\nwant: {expected}");
     }
 }

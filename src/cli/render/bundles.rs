@@ -85,6 +85,15 @@ pub fn image(image: &Image, look: Look) -> String {
                 .map(|file| (name, Word::from(environment_file(file)))),
         );
     }
+    if let Some(data) = &manifest.data {
+        let text = format!(
+            "{}, {}, mounted at {}",
+            bytes(data.size),
+            data.filesystem.as_str(),
+            data.mount_point
+        );
+        rows.push(("data", text.into()));
+    }
     if !manifest.overlap {
         rows.push(("overlap", "no: it is stopped before its new copy starts".into()));
     }
@@ -136,7 +145,11 @@ mod tests {
     fn manifest() -> Manifest {
         use crate::model::manifest::Check;
         Manifest {
-            data: None,
+            data: Some(crate::model::volume::DataSpec {
+                size: 1 << 30,
+                filesystem: crate::model::volume::FileSystem::Ext4,
+                mount_point: "/srv/web".into(),
+            }),
             service: "web".parse().unwrap(),
             version: "1.2".into(),
             units: vec!["web.service".parse().unwrap()],
@@ -178,6 +191,7 @@ mod tests {
             "size:        8.0 KiB\n",
             "check:       tcp 127.0.0.1 port 80 (2 in a row, every 0.5 s, within 30.0 s)\n",
             "secret:      key -> /etc/web/key (0640 root:web)\n",
+            "data:        1.0 GiB, ext4, mounted at /srv/web\n",
             "movable:     no: it stays on its guest\n",
             "warning:     web.service line 3: ProtectHome= hides /home\n",
         ] {

@@ -37,7 +37,7 @@ pub fn end(job: &Job, service: Option<&Service>, elapsed: u64) -> String {
                 (_, now) => now,
             };
             let what = what.map(|what| format!(": {what}")).unwrap_or_default();
-            format!("job {}: done in {took}{what}", job.id)
+            format!("job {}: done in {took}{what}{}", job.id, gap(job))
         }
         "cancelled" => {
             let now = now.map(|now| format!(": {now}")).unwrap_or_default();
@@ -62,6 +62,13 @@ pub fn end(job: &Job, service: Option<&Service>, elapsed: u64) -> String {
             text
         }
     }
+}
+
+/// `, gap in service: 430 ms`, where nobody served for a while.
+fn gap(job: &Job) -> String {
+    job.gap_ms
+        .map(|gap| format!(", gap in service: {gap} ms"))
+        .unwrap_or_default()
 }
 
 /// `: details (ErrorName)`, as far as the job tells them.
@@ -151,6 +158,9 @@ pub fn detail(job: &Job, journal: &[JournalEntry], steps: &[StepTime], now: u64,
         )),
         None if job.cancelable => rows.push(("cancelable", "yes".into())),
         None => {}
+    }
+    if let Some(gap) = job.gap_ms {
+        rows.push(("gap in service", format!("{gap} ms").into()));
     }
     let mut text = properties(rows, look);
     if !journal.is_empty() {

@@ -2,8 +2,8 @@
 
 use super::Look;
 use super::table::{Tone, Word, properties, table};
-use super::text::{age, clean, or_dash, short_digest};
-use crate::cli::rows::Service;
+use super::text::{age, bytes, clean, or_dash, short_digest};
+use crate::cli::rows::{Service, Volume};
 
 /// The tone of a life state.
 pub fn life_tone(state: &str) -> Tone {
@@ -91,10 +91,30 @@ pub fn detail(service: &Service, now: u64, look: Look) -> String {
         ("bundle", bundle.into()),
         ("generation", service.generation.to_string().into()),
     ]);
+    if let Some(volume) = &service.volume {
+        let text = format!(
+            "{} on {}: {}, {}, mounted at {}",
+            volume.path,
+            volume.host,
+            bytes(volume.size),
+            volume.filesystem,
+            volume.mount
+        );
+        rows.push(("data", text.into()));
+    }
     if let Some(reason) = &service.frozen {
         rows.push(("frozen", Word::new(reason.clone(), Tone::Bad)));
     }
     properties(rows, look)
+}
+
+/// What is left of a removed service: `its data volume stays: …`.
+pub fn kept(volume: &Volume) -> String {
+    format!(
+        "its data volume stays: {} on {}; deploying it there again finds the data",
+        clean(&volume.path),
+        clean(&volume.host)
+    )
 }
 
 /// Where a service is, for the line that ends a job: `web is on g2 (10.77.0.102), generation 4`.
@@ -138,6 +158,7 @@ pub mod tests {
             name: Some("web.lab.test".into()),
             generation: 4,
             frozen: None,
+            volume: None,
         }
     }
 

@@ -5,6 +5,7 @@ check_foreign() {
     foreign=yes
     say "foreign_folder=$mount_point"
   fi
+  foreign_data
   for path in $file_paths; do
     if exists "$root$path" && ! has "$recorded_files" "$path"; then
       foreign=yes

@@ -87,6 +87,7 @@ main() {
   sum_files
   place_units
   [ -d "$root$mount_point" ] || mkdir -p -- "$root$mount_point" || fail "$mount_point cannot be made"
+  [ -z "$data_point" ] || make_folder "$data_point/"
   place_files
   survey
   drop_links

@@ -152,13 +152,13 @@ reload() {
   list
 }
 
-# Whether a unit that systemd has in memory is in load state $1 (yes) or in another ("not", $1); the mount aside.
+# Whether a unit that systemd has in memory is in load state $1 (yes) or in another ("not", $1); the mounts aside.
 any_load() {
   for line in $out; do
     IFS=' '
     set -- "$1" $line
     IFS=$nl
-    [ "$2" != "$mount_unit" ] || continue
+    [ "$2" != "$mount_unit" ] && [ "$2" != "$data_unit" ] || continue
     case $1 in
       not-*) [ "$3" = "${1#not-}" ] || return 0 ;;
       *) [ "$3" != "$1" ] || return 0 ;;
@@ -304,6 +304,7 @@ look() {
   foreign_units
   mounted_source
   say "source=$source"
+  look_data
   [ -n "$listed" ] || list
   for line in $out; do
     IFS=' '
@@ -313,7 +314,7 @@ look() {
   done
   if any_failed; then
     say units=begin
-    systemctl show -p Id,Result -- $unit_names 2>/dev/null
+    systemctl show -p Id,Result -- $unit_names $data_unit 2>/dev/null
     say units=end
   fi
 }

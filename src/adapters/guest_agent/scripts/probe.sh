@@ -16,6 +16,9 @@ main() {
   done
   probe_check
   also=multipathd.service${nl}udisks2.service
+  for tool in $data_tools; do
+    command -v "$tool" >/dev/null 2>&1 || say "data_missing=$tool"
+  done
   look
   check_foreign
   finish done

@@ -20,6 +20,7 @@ main() {
   done
   if [ -n "$startable" ]; then
     wait_device
+    check_data_mount
     if timeout "$limit" systemctl start -- $startable; then
       [ "$startable" != "$unit_names$nl" ] || find_running
     else
@@ -57,12 +58,4 @@ find_running() {
     seen="$seen$unit loaded active running$nl"
   done
   out=$seen listed=yes
-}
-
-# udev needs a moment after a hot-plug: up to 10 seconds, or a quarter of the deadline.
-wait_device() {
-  while [ ! -e "$device" ] && [ "$tries" -gt 0 ]; do
-    tries=$((tries - 1))
-    sleep 0.05 2>/dev/null || sleep 1
-  done
 }

@@ -1,0 +1,8 @@
+main() {
+  begin
+  survey
+  find_stoppable
+  stop_all
+  look
+  finish done
+}
