@@ -208,7 +208,23 @@ async fn a_newer_version_is_refused_and_left_as_it_is() {
 fn assert_damaged(path: &Path, how: &str) {
     let before = file_and_log(path);
     match SqliteTable::open(path) {
-        Err(OpenError::Damaged { why, .. }) => assert!(!why.is_empty()),
+        Err(error @ OpenError::Damaged { .. }) => {
+            assert!(error.is_lasting());
+            let text = error.to_string();
+            let OpenError::Damaged { why, copy, .. } = error else {
+                unreachable!()
+            };
+            let copy = copy.unwrap();
+            assert!(!why.is_empty());
+            assert!(before == file_and_log(&copy), "{how}: the copy is another file");
+            assert_eq!(mode(&copy), 0o600);
+            let name = copy.file_name().unwrap().to_str().unwrap();
+            assert!(name.contains(".db.damaged-20"), "{name}");
+            assert!(
+                text.contains(name) && text.contains("handoverctl recover-table"),
+                "{text}"
+            );
+        }
         other => panic!("{how}: {other:?}"),
     }
     assert!(before == file_and_log(path), "{how}: the file was changed");
@@ -306,10 +322,41 @@ async fn a_handover_of_an_unknown_format_is_refused_with_both_numbers() {
     f.begin_move("web", 2).await;
     rusqlite::Connection::open(&f.path)
         .unwrap()
-        .execute("UPDATE handover SET format = 7", [])
+        .execute("UPDATE handover SET format = 7 WHERE job = 2", [])
         .unwrap();
     let text = f.table.unfinished().await.unwrap_err().to_string();
     assert!(text.contains("format 7") && text.contains("format 1"), "{text}");
+    drop(f.table);
+    let refused = SqliteTable::open(&f.path).unwrap_err();
+    assert!(refused.is_lasting());
+    let text = refused.to_string();
+    assert!(
+        text.contains("job 2") && text.contains("format 7") && text.contains("up to 1"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_lacks_a_table_a_column_or_the_reservation_is_damaged() {
+    for (sql, what) in [
+        ("DROP TABLE duty", "column digest of table duty is missing"),
+        (
+            "ALTER TABLE service DROP COLUMN uid",
+            "column uid of table service is missing",
+        ),
+        ("DROP INDEX reservation", "index reservation is missing"),
+    ] {
+        let f = Fixture::new().await;
+        f.deploy("web").await;
+        drop(f.table);
+        rusqlite::Connection::open(&f.path)
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap();
+        let text = SqliteTable::open(&f.path).unwrap_err().to_string();
+        assert!(text.contains(what), "{text}");
+        assert_damaged(&f.path, sql);
+    }
 }
 
 #[tokio::test]
