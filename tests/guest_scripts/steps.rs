@@ -48,8 +48,17 @@ fn a_copy_is_installed_linked_started_stopped_and_removed_without_a_trace() {
                 "nothing is started and nothing reloaded"
             );
 
+            fake.kept_by_the_disk(
+                placement
+                    .unit_files
+                    .iter()
+                    .chain(&placement.files)
+                    .map(|f| &f.path),
+            );
+
             let state = fake.act(&placement, GuestStep::Link(Enablement::Enabled), 1);
             assert_eq!(usize::try_from(state.links).unwrap(), placement.units.len());
+            fake.kept_by_the_disk(placement.links.iter().map(|link| &link.path));
             assert_eq!(state.enablement, Enablement::Enabled);
 
             fake.attach(&placement);

@@ -14,6 +14,7 @@ main() {
   else
     drop_links
   fi
+  settle
   startable=
   for unit in $unit_names; do
     runs_ours "$unit" && startable=$startable$unit$nl
