@@ -87,6 +87,9 @@ pub trait Hypervisor: Send + Sync {
     /// If two hosts define it, the one where it is active is told.
     async fn inspect(&self, guest: GuestId) -> Result<Option<GuestDomain>, PortError>;
 
+    /// Writes into the metadata of both definitions that the daemon of host `own` controls this guest.
+    async fn claim_guest(&self, guest: GuestId, own: &HostId) -> Result<(), PortError>;
+
     /// A fresh look at one guest on every host that knows its UUID: an error if a host does not answer, for that proves
     /// nothing. Empty: no host knows it.
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;
@@ -146,7 +149,7 @@ pub enum GuestStep {
     /// Makes the wants links (`Enabled`), removes them (`Disabled`), or masks the units.
     Link(crate::model::life::Enablement),
     /// Makes the wants links (`Enabled`) or removes them (else), waits for the disks, starts the units (and with them
-    /// the mount), and waits until systemd has answered. A masked unit is unmasked first. Of files, the look after it
+    /// the mounts), and waits until systemd has answered. A masked unit is unmasked first. Of files, the look after it
     /// tells only whether they are there.
     Start(crate::model::life::Enablement),
     /// Removes the wants links, stops the units, then the mounts.

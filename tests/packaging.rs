@@ -140,7 +140,7 @@ fn the_unit_has_no_privilege_and_leaves_open_what_it_needs() {
     for (key, value) in [
         ("Type", "notify"),
         ("Restart", "on-failure"),
-        ("RestartPreventExitStatus", "78"),
+        ("RestartPreventExitStatus", "65 78"),
         ("User", "handoverd"),
         ("SupplementaryGroups", "libvirt"),
         ("CapabilityBoundingSet", ""),

@@ -9,10 +9,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use handoverd::config::{self, LogLevel};
-use handoverd::daemon;
+use handoverd::daemon::{self, DaemonError};
 
 /// Exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h): systemd does not restart after it.
 const EX_CONFIG: u8 = 78;
+/// Exit code for a service table that is refused (EX_DATAERR): systemd does not restart after it either.
+const EX_DATAERR: u8 = 65;
 
 /// Moves services between libvirt virtual machines without their users noticing.
 #[derive(Debug, Parser)]
@@ -58,7 +60,10 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!("handoverd: {}", chain(&error));
             tracing::error!("{}", chain(&error));
-            ExitCode::FAILURE
+            match error {
+                DaemonError::Table(refused) if refused.is_lasting() => ExitCode::from(EX_DATAERR),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

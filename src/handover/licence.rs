@@ -10,6 +10,7 @@ use super::verdict::{self, Seen};
 use super::world::StepError;
 use crate::model::disk::{DiskRole, DiskSerial};
 use crate::model::guest::GuestDomain;
+use crate::model::obstacle::Obstacle;
 use crate::model::placement::Placement;
 use crate::plan::disk_slot;
 use crate::ports::{GuestStep, Half};
@@ -315,6 +316,7 @@ impl Run<'_> {
         if (live || !active) && config {
             return Ok(());
         }
+        self.control(place, &domain).await?;
         let slot = disk_slot::choose(&domain, serial).map_err(|obstacle| {
             StepError::Refused(Reason::new(
                 "Unsuitable",
@@ -349,6 +351,29 @@ impl Run<'_> {
         }
         if !config {
             hypervisor.give(place.guest, Half::Config, &disk).await?;
+        }
+        Ok(())
+    }
+
+    /// One guest is controlled by one daemon: its metadata says by which, before anything is given to it.
+    async fn control(&self, place: &Place, domain: &GuestDomain) -> Act {
+        let (own, hypervisor) = (&self.world.host, &self.world.hypervisor);
+        let refuse = |other: &str| {
+            let obstacle = Obstacle::ControlledElsewhere(other.to_owned());
+            Err(StepError::Refused(Reason::new(
+                "Unsuitable",
+                format!("guest {} will not do: {obstacle}", place.guest_name),
+            )))
+        };
+        if let Some(other) = domain.summary.other_controller(own) {
+            return refuse(other);
+        }
+        if domain.summary.controller.is_none() {
+            hypervisor.claim_guest(place.guest, own).await?;
+            // Two daemons may have written at the same time: the last one won.
+            if let Some(other) = self.inspect(place).await?.summary.other_controller(own) {
+                return refuse(other);
+            }
         }
         Ok(())
     }

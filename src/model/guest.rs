@@ -104,9 +104,16 @@ pub struct GuestSummary {
     pub persistent: bool,
     /// Whether a managed-save image waits.
     pub managed_save: bool,
+    /// The daemon that controls it, by the id of that daemon's own host, as its metadata says; `None`: nobody yet.
+    pub controller: Option<String>,
 }
 
 impl GuestSummary {
+    /// The daemon that controls it, if that is another than the one of host `own`.
+    pub fn other_controller(&self, own: &HostId) -> Option<&str> {
+        self.controller.as_deref().filter(|id| *id != own.as_str())
+    }
+
     /// Whether its services can run there now.
     pub fn is_running(&self) -> bool {
         self.state == DomainState::Running

@@ -7,6 +7,8 @@ use super::guest::DomainState;
 /// One thing that keeps a service from a guest. Its Display says what, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
+    /// Another daemon controls it.
+    ControlledElsewhere(String),
     /// The domain is not running.
     NotRunning(DomainState),
     /// The domain has no persistent definition.
@@ -64,6 +66,7 @@ impl Obstacle {
     /// A stable word for programs, such as `managed-save`.
     pub fn word(&self) -> &'static str {
         match self {
+            Self::ControlledElsewhere(_) => "controlled-elsewhere",
             Self::NotRunning(_) => "not-running",
             Self::Transient => "transient",
             Self::ManagedSave => "managed-save",
@@ -93,6 +96,10 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ControlledElsewhere(host) => write!(
+                f,
+                "the handoverd of host {host} controls it (its metadata says so); ask there, or, if that daemon is gone for good, `virsh metadata GUEST --uri urn:handoverd:domain:1 --remove --config --live`"
+            ),
             Self::NotRunning(state) => write!(f, "it is not running ({}); start it first", state.as_str()),
             Self::Transient => f.write_str("the domain is transient: without a persistent definition a service would not come back after a power-off; define it with `virsh define`"),
             Self::ManagedSave => f.write_str("a managed-save image waits (`virsh managedsave-remove`, or start the guest)"),

@@ -61,6 +61,7 @@ mod tests {
             agent_connected: true,
             persistent: true,
             managed_save: false,
+            controller: None,
         }
     }
 

@@ -180,6 +180,7 @@ mod tests {
                 agent_connected: true,
                 persistent: config.is_some(),
                 managed_save: false,
+                controller: None,
             },
             live,
             config,

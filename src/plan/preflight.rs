@@ -3,7 +3,7 @@
 use super::disk_slot;
 use crate::model::disk::DiskSerial;
 use crate::model::guest::{AgentInfo, DomainState, GuestDomain, ProbeReport};
-use crate::model::ids::{Digest, ServiceId};
+use crate::model::ids::{Digest, HostId, ServiceId};
 use crate::model::manifest::Manifest;
 use crate::model::obstacle::Obstacle;
 use crate::model::placement::Placement;
@@ -12,9 +12,12 @@ use crate::model::service::BundleRecord;
 /// The oldest systemd that a service is placed on: older ones have no `system.attached` in their unit path.
 pub const OLDEST_SYSTEMD: u32 = 241;
 
-/// What libvirt alone tells: nothing inside the guest is asked.
-pub fn domain_obstacles(domain: &GuestDomain, serial: Option<&DiskSerial>) -> Vec<Obstacle> {
+/// What libvirt alone tells the daemon of host `own`: nothing inside the guest is asked.
+pub fn domain_obstacles(domain: &GuestDomain, serial: Option<&DiskSerial>, own: &HostId) -> Vec<Obstacle> {
     let mut found = Vec::new();
+    if let Some(other) = domain.summary.other_controller(own) {
+        found.push(Obstacle::ControlledElsewhere(other.to_owned()));
+    }
     if domain.config.is_none() {
         found.push(Obstacle::Transient);
     }

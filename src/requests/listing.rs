@@ -96,7 +96,7 @@ impl Requests {
         let Ok(Some(domain)) = self.world.hypervisor.inspect(summary.id).await else {
             return Vec::new();
         };
-        let mut found = preflight::domain_obstacles(&domain, None);
+        let mut found = preflight::domain_obstacles(&domain, None, &self.world.host);
         if domain.summary.is_running() {
             match self.world.guest.agent(summary.id).await {
                 Ok(info) => found.extend(preflight::agent_obstacles(&info)),

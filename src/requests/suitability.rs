@@ -111,7 +111,7 @@ impl Requests {
         let Some(domain) = self.world.hypervisor.inspect(target.id).await? else {
             return Err(Refusal::NoSuchGuest(target.id.to_string()));
         };
-        let obstacles = preflight::domain_obstacles(&domain, Some(&placement.serial));
+        let obstacles = preflight::domain_obstacles(&domain, Some(&placement.serial), &self.world.host);
         let mut asked = Asked {
             obstacles,
             address: None,

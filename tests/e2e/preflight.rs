@@ -295,5 +295,25 @@ fn a_domain_that_will_not_do_is_refused_by_its_state_and_definition() {
     );
     assert_eq!(lab.job_ids(), jobs);
     assert_eq!(lab.witness("sleeper"), before);
+
+    // One guest is controlled by one daemon, and its metadata says by which.
+    let metadata = "virsh metadata g2 --uri urn:handoverd:domain:1 --config --live";
+    {
+        let free = format!("{metadata} --remove");
+        let _undo = lab.at_the_end(&["exec", "hv1", "--", "sh", "-c", &free]);
+        virsh(&format!(
+            "{metadata} --key handoverd --set \"<controller host='hv9'/>\""
+        ));
+        assert_eq!(lab.obstacles("g2"), ["controlled-elsewhere"]);
+        lab.ctl(&["move", "sleeper", "g2", "--json"])
+            .refusal()
+            .is("Unsuitable", &["the handoverd of host hv9 controls it"]);
+    }
+    lab.ctl(&["move", "sleeper", "g2"]).ok();
+    assert!(
+        lab.exec("hv1", &["sh", "-c", metadata])
+            .ok()
+            .contains("host=\"hv1\"")
+    );
     lab.ctl(&["remove", "sleeper"]).ok();
 }

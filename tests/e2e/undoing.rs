@@ -12,8 +12,12 @@ const STRAIGHT: &str = "rm -f /etc/handoverd/handoverd.d/test.toml /etc/handover
     [ ! -e /etc/handoverd/tsig/right ] || mv /etc/handoverd/tsig/right /etc/handoverd/tsig/svc.lab.key";
 
 /// Starts BIND in the dns node, unless it runs.
-const NAMED: &str = "pgrep -x named || { eval \"$(cat /run/named.line)\"; for i in $(seq 100); do \
+pub const START_NAMED: &str = "pgrep -x named || { eval \"$(cat /run/named.line)\"; for i in $(seq 100); do \
     dig +short +time=1 +tries=1 @10.77.0.2 ns.svc.lab A | grep -q 10.77 && break; sleep 0.1; done; }";
+
+/// Stops BIND in the dns node, and keeps how it was started.
+pub const STOP_NAMED: &str = "pid=$(pgrep -o -x named); tr '\\0' ' ' </proc/$pid/cmdline >/run/named.line; kill $pid; \
+    while kill -0 $pid 2>/dev/null; do sleep 0.05; done";
 
 #[test]
 fn a_move_that_fails_leaves_the_source_serving_and_the_zone_as_it_was() {
@@ -82,10 +86,8 @@ fn a_move_that_fails_leaves_the_source_serving_and_the_zone_as_it_was() {
     .ok();
     lab.lab(&["daemon", "hv1", "restart"]).ok();
     {
-        let _named = lab.at_the_end(&["exec", "dns", "--", "sh", "-c", NAMED]);
-        let stop = "pid=$(pgrep -o -x named); tr '\\0' ' ' </proc/$pid/cmdline >/run/named.line; kill $pid; \
-            while kill -0 $pid 2>/dev/null; do sleep 0.05; done";
-        lab.exec("dns", &["sh", "-c", stop]).ok();
+        let _named = lab.at_the_end(&["exec", "dns", "--", "sh", "-c", START_NAMED]);
+        lab.exec("dns", &["sh", "-c", STOP_NAMED]).ok();
         move_it().failure().is(
             "Timeout",
             &["reserve did not come about within 2 s", "DNS server 10.77.0.2:53"],

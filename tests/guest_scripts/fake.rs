@@ -21,6 +21,8 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 const DISK: &[u8] = b"squashfs";
 
 const SYSTEMCTL: &str = include_str!("systemctl");
+/// Keeps what was there when it was asked to keep it.
+const SYNC: &str = "#!/bin/sh\nshift 2\nfind \"$@\" >\"$FAKE_STATE/synced\"\n";
 
 /// A guest without a machine: a scratch root, a shell, a stand-in for systemd.
 pub struct Fake {
@@ -47,9 +49,11 @@ impl Fake {
         ] {
             fs::create_dir_all(fake.dir.path().join(folder)).unwrap();
         }
-        let systemctl = fake.dir.path().join("bin/systemctl");
-        fs::write(&systemctl, SYSTEMCTL).unwrap();
-        fs::set_permissions(&systemctl, fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, text) in [("systemctl", SYSTEMCTL), ("sync", SYNC)] {
+            let program = fake.dir.path().join("bin").join(name);
+            fs::write(&program, text).unwrap();
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        }
         fs::write(fake.at("/proc/self/mountinfo"), "").unwrap();
         fs::write(fake.at("/etc/passwd"), "root:x:0:0:root:/:/bin/sh\n").unwrap();
         fs::write(fake.at("/proc/filesystems"), "nodev\tproc\n\text4\n\tsquashfs\n").unwrap();
@@ -92,6 +96,19 @@ impl Fake {
         assert!(output.status.success(), "{:?}\n{out}\n{err}", output.status);
         assert!(!err.contains("not found") && !err.contains("yntax"), "{err}");
         out
+    }
+
+    /// Fails unless these paths were there when the guest was last told to have its disk take what was written.
+    #[track_caller]
+    pub fn kept_by_the_disk<'a>(&self, paths: impl Iterator<Item = &'a String>) {
+        let kept = fs::read_to_string(self.state("synced")).unwrap();
+        for path in paths {
+            let path = self.at(path);
+            assert!(
+                kept.lines().any(|line| Path::new(line) == path),
+                "{path:?} is not in {kept}"
+            );
+        }
     }
 
     pub fn attach(&self, placement: &Placement) {

@@ -48,8 +48,17 @@ fn a_copy_is_installed_linked_started_stopped_and_removed_without_a_trace() {
                 "nothing is started and nothing reloaded"
             );
 
+            fake.kept_by_the_disk(
+                placement
+                    .unit_files
+                    .iter()
+                    .chain(&placement.files)
+                    .map(|f| &f.path),
+            );
+
             let state = fake.act(&placement, GuestStep::Link(Enablement::Enabled), 1);
             assert_eq!(usize::try_from(state.links).unwrap(), placement.units.len());
+            fake.kept_by_the_disk(placement.links.iter().map(|link| &link.path));
             assert_eq!(state.enablement, Enablement::Enabled);
 
             fake.attach(&placement);
@@ -350,6 +359,33 @@ fn a_unit_that_does_not_start_is_told_as_it_is() {
         fs::write(fake.state("refuses"), "web.service").unwrap();
         let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
         assert!(!state.is_up() && !state.mounted, "{state:?}");
+    });
+}
+
+#[test]
+fn units_with_processes_count_as_up_and_others_are_asked_for() {
+    in_each_shell(|fake| {
+        let placement = web();
+        fake.act(&placement, GuestStep::Install, 1);
+        fake.attach(&placement);
+        let events = fake.at("/sys/fs/cgroup/system.slice/web.service/cgroup.events");
+        fs::create_dir_all(events.parent().unwrap()).unwrap();
+        for (text, asked) in [
+            ("populated 1\nfrozen 0\n", false),
+            ("populated 0\nfrozen 0\n", true),
+        ] {
+            fs::write(&events, text).unwrap();
+            fs::write(fake.state("calls"), "").unwrap();
+            let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
+            assert!(state.is_up() && state.mounted, "{state:?}");
+            let calls = fs::read_to_string(fake.state("calls")).unwrap();
+            assert_eq!(calls.contains("list-units"), asked, "{calls}");
+        }
+        fs::write(&events, "populated 1\n").unwrap();
+        fs::write(fake.state("refuses"), "web.service").unwrap();
+        fs::remove_file(fake.state("active.web.service")).unwrap();
+        let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
+        assert!(!state.is_up(), "what systemd refused is not up: {state:?}");
     });
 }
 

@@ -17,8 +17,9 @@ const MAX_INLINE: usize = 40 * 1024;
 const MAX_SCRIPT: usize = 4 * 1024 * 1024;
 /// How long one short command may take.
 const SHORT: Duration = Duration::from_secs(10);
-/// Waits between looks at a running process: a fast step costs little, a slow one few calls.
-const WAITS_MS: [u64; 5] = [5, 10, 20, 40, 50];
+/// Shortest and longest wait between looks at a running process; in between an eighth of the time that it has run, so
+/// that its end is seen soon at the cost of few calls.
+const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
 /// How many looks in a row may fail before the outcome counts as unknown.
 const MAX_FAILURES: u32 = 5;
 
@@ -170,17 +171,16 @@ async fn wait<C: AgentChannel>(
     until: Instant,
 ) -> Result<Ended, PortError> {
     let request = protocol::exec_status(pid);
-    let mut waits = WAITS_MS.into_iter();
-    let mut pause = Duration::from_millis(5);
+    let began = Instant::now();
     let mut failures: u32 = 0;
     loop {
+        let pause = (began.elapsed() / 8).clamp(WAITS.0, WAITS.1);
         if Instant::now() + pause >= until {
             return Err(script.lost(format!(
                 "a script for {} in guest {guest} has not ended within its time; it may still run there, look again",
                 script.service
             )));
         }
-        pause = waits.next().map_or(pause, Duration::from_millis);
         sleep(pause).await;
         let seen = match channel.command(guest, &request, left(until, SHORT)).await {
             Ok(reply) => protocol::parse_status(&reply)

@@ -13,6 +13,9 @@ use crate::model::guest::{Definition, DomainDisk, ScsiController};
 /// The name of the virtio-serial port behind which qemu-guest-agent listens.
 const AGENT_PORT: &str = "org.qemu.guest_agent.0";
 
+/// The namespace of our element in a domain's `<metadata>`.
+pub const METADATA_URI: &str = "urn:handoverd:domain:1";
+
 /// Slots of an i440fx machine's only PCI bus that are taken as usable at most. The bus has 32; slots 0 and 1 belong
 /// to the chipset, and two more are left alone for a video card and what libvirt adds by itself.
 const I440FX_SLOTS: u32 = 28;
@@ -38,6 +41,8 @@ pub struct DomainXml {
     pub definition: Definition,
     /// Whether libvirt holds a channel to the agent; always `false` in a persistent definition.
     pub agent_connected: bool,
+    /// The daemon that controls the domain, as its metadata says.
+    pub controller: Option<String>,
 }
 
 /// A disk as it can be named to libvirt when it is to be detached.
@@ -69,6 +74,14 @@ pub fn parse(xml: &str) -> Result<DomainXml, BadDomainXml> {
             machine: machine.to_owned(),
             free_pcie_ports: free_ports(devices),
         },
+        controller: child(domain, "metadata")
+            .and_then(|metadata| {
+                metadata
+                    .children()
+                    .find(|node| node.has_tag_name((METADATA_URI, "controller")))
+            })
+            .and_then(|node| node.attribute("host"))
+            .map(str::to_owned),
         agent_connected: children(devices, "channel")
             .filter_map(|channel| child(channel, "target"))
             .any(|target| {
@@ -128,6 +141,11 @@ pub fn disk_xml(disk: &GuestDisk) -> String {
         controller = disk.address.controller,
         unit = disk.address.unit,
     )
+}
+
+/// Writes the element that names the daemon which controls a domain; libvirt adds the namespace.
+pub fn controller_metadata(host: &str) -> String {
+    format!("<controller host='{}'/>", escape(host))
 }
 
 /// Writes the element of a virtio-scsi controller; libvirt picks its PCI address.

@@ -326,3 +326,18 @@ fn a_written_controller_reads_back_as_virtio_scsi() {
         }]
     );
 }
+
+#[test]
+fn the_controlling_daemon_is_read_from_our_own_namespace_only() {
+    let with = |metadata: &str| {
+        let xml = domain_with("").replace("<os>", &format!("<metadata>{metadata}</metadata><os>"));
+        parse(&xml).unwrap().controller
+    };
+    assert_eq!(
+        with("<handoverd:controller xmlns:handoverd='urn:handoverd:domain:1' host='hv1'/>"),
+        Some("hv1".to_owned())
+    );
+    assert_eq!(with("<x:controller xmlns:x='urn:other' host='hv9'/>"), None);
+    assert_eq!(parse(&domain_with("")).unwrap().controller, None);
+    assert_eq!(controller_metadata("h'1"), "<controller host='h&apos;1'/>");
+}

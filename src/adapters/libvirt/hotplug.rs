@@ -17,7 +17,7 @@ use super::link::Call;
 use super::look::{config_xml, live_xml, lookup};
 use super::{LibvirtHosts, ffi};
 use crate::model::disk::DiskSerial;
-use crate::model::ids::GuestId;
+use crate::model::ids::{GuestId, HostId};
 use crate::ports::{Half, PortError};
 
 /// Waits between requests to let go of a disk: the first, and the longest.
@@ -63,6 +63,35 @@ impl LibvirtHosts {
                 let domain = lookup(connection, guest)?.ok_or_else(|| moved(guest))?;
                 no_job(&domain, guest)?;
                 Ok(domain.attach_device_flags(&xml, flag(half))?)
+            })
+            .await
+    }
+
+    /// Writes into both definitions which daemon controls the guest.
+    pub(super) async fn set_controller(&self, guest: GuestId, own: &HostId) -> Result<(), PortError> {
+        let host = self.host_of(guest, Half::Config).await?;
+        let call = Call::changes(
+            format!("write the metadata of guest {guest}"),
+            host.timeouts.change,
+        );
+        let element = domain_xml::controller_metadata(own.as_str());
+        host.control
+            .call(call, move |connection, _| {
+                let domain = lookup(connection, guest)?.ok_or_else(|| moved(guest))?;
+                let mut halves = vec![Half::Config];
+                if domain.is_active()? {
+                    halves.push(Half::Live);
+                }
+                for half in halves {
+                    domain.set_metadata(
+                        sys::VIR_DOMAIN_METADATA_ELEMENT.cast_signed(),
+                        Some(&element),
+                        Some("handoverd"),
+                        Some(domain_xml::METADATA_URI),
+                        flag(half),
+                    )?;
+                }
+                Ok(())
             })
             .await
     }

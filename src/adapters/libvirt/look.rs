@@ -218,6 +218,10 @@ fn read(domain: &Domain, host: &HostId) -> Result<GuestDomain, Failure> {
     if matches!(state, DomainState::Shutoff | DomainState::Crashed) && !domain.is_active()? {
         live = None;
     }
+    let controller = [&live, &config]
+        .into_iter()
+        .flatten()
+        .find_map(|xml| xml.controller.clone());
     let summary = GuestSummary {
         id: GuestId(domain.uuid()?),
         name: domain.name()?,
@@ -226,6 +230,7 @@ fn read(domain: &Domain, host: &HostId) -> Result<GuestDomain, Failure> {
         agent_connected: live.as_ref().is_some_and(|xml| xml.agent_connected),
         persistent: config.is_some(),
         managed_save: managed_save(domain)?,
+        controller,
     };
     Ok(GuestDomain {
         summary,

@@ -141,6 +141,10 @@ impl Hypervisor for LibvirtHosts {
         self.look(guest).await
     }
 
+    async fn claim_guest(&self, guest: GuestId, own: &HostId) -> Result<(), PortError> {
+        self.set_controller(guest, own).await
+    }
+
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError> {
         self.look_everywhere(guest).await
     }

@@ -5,6 +5,7 @@
 //! is sent after SQLite has synced the commit (WAL, synchronous=FULL). A request that was sent is done even if the
 //! caller stops waiting for it.
 
+mod damaged;
 mod handovers;
 mod open;
 mod rows;
@@ -44,7 +45,7 @@ impl SqliteTable {
     ///
     /// # Errors
     /// [`OpenError`]: in use, of a newer version, damaged, another program's, or not accessible. A file that is
-    /// refused is left as it is.
+    /// refused is left as it is; a damaged one is copied aside as well.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = open::open(path)?;
         let (requests, inbox) = mpsc::channel::<Request>();

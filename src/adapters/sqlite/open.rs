@@ -9,9 +9,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _};
 
-use super::schema;
+use super::{damaged, rows, schema};
 
 /// How long a statement waits for another program that holds the file, such as a backup.
 const BUSY: Duration = Duration::from_secs(10);
@@ -39,13 +39,29 @@ pub enum OpenError {
         /// The newest version that this program knows.
         known: u32,
     },
+    /// It holds handovers that a newer handoverd has journalled.
+    #[error("table {} holds a handover (job {job}) in format {found}, but this handoverd reads formats up to {known} only: \
+        install the handoverd that wrote it, or restore a backup of the table", .path.display())]
+    NewerRecord {
+        /// The table's file.
+        path: PathBuf,
+        /// The job of that handover.
+        job: i64,
+        /// Its format.
+        found: i64,
+        /// The newest format that this program reads.
+        known: u32,
+    },
     /// It is not what was written.
-    #[error("table {} is damaged: {why}; it was left as it is: restore a backup of it", .path.display())]
+    #[error("table {} is damaged: {why}; {}; stop handoverd and run `handoverctl recover-table`, or restore a backup of it",
+        .path.display(), aside(.copy))]
     Damaged {
         /// The table's file.
         path: PathBuf,
         /// What SQLite found.
         why: String,
+        /// The copy that was made of it, or why there is none.
+        copy: Result<PathBuf, String>,
     },
     /// It is an SQLite file of some other program.
     #[error("{} is a database, but not a handoverd service table: check the configured path", .0.display())]
@@ -70,6 +86,23 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether opening it again cannot help before somebody has done something about the file.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Newer { .. } | Self::NewerRecord { .. } | Self::Damaged { .. } | Self::Foreign(_) => true,
+            Self::InUse { .. } | Self::Io { .. } | Self::Sqlite { .. } => false,
+        }
+    }
+}
+
+fn aside(copy: &Result<PathBuf, String>) -> String {
+    match copy {
+        Ok(copy) => format!("it was left as it is, and copied to {}", copy.display()),
+        Err(why) => format!("it was left as it is, and could not be copied aside ({why})"),
+    }
+}
+
 /// An opened table. The lock is declared last, so that it is given back after the connection was closed.
 pub struct Opened {
     /// The only connection.
@@ -82,34 +115,46 @@ pub struct Opened {
 pub fn open(path: &Path) -> Result<Opened, OpenError> {
     let lock = lock(path)?;
     if path.try_exists().map_err(io(path, "looked at"))? {
-        examine(path)?;
+        examine(path).map_err(copy_aside)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o600))
             .map_err(io(path, "made private (mode 0600)"))?;
     } else {
         create(path)?;
     }
-    let connection = connect(path).map_err(|source| sqlite(path, source))?;
+    let connection = connect(path).map_err(|source| copy_aside(sqlite(path, source)))?;
     Ok(Opened { connection, lock })
 }
 
+/// Keeps a damaged table from what is done about it next.
+fn copy_aside(error: OpenError) -> OpenError {
+    match error {
+        OpenError::Damaged { path, why, .. } => {
+            let copy = damaged::keep(&path).map_err(|error| error.to_string());
+            OpenError::Damaged { path, why, copy }
+        }
+        other => other,
+    }
+}
+
 /// The file's name with something appended: `table.db` and `.lock` make `table.db.lock`.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> OpenError {
+pub(super) fn io(path: &Path, action: &'static str) -> impl FnOnce(std::io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { path, action, source }
 }
 
-fn sqlite(path: &Path, source: rusqlite::Error) -> OpenError {
+pub(super) fn sqlite(path: &Path, source: rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
             path,
             why: source.to_string(),
+            copy: Err("nobody did so yet".to_owned()),
         },
         _ => OpenError::Sqlite { path, source },
     }
@@ -117,7 +162,7 @@ fn sqlite(path: &Path, source: rusqlite::Error) -> OpenError {
 
 /// Takes the lock beside the table and leaves our pid there. The lock file stays for good: deleting it would let
 /// two daemons hold locks on two files of the same name.
-fn lock(path: &Path) -> Result<Flock<File>, OpenError> {
+pub(super) fn lock(path: &Path) -> Result<Flock<File>, OpenError> {
     let at = beside(path, ".lock");
     let file = OpenOptions::new()
         .read(true)
@@ -151,11 +196,31 @@ fn lock(path: &Path) -> Result<Flock<File>, OpenError> {
     Ok(lock)
 }
 
+/// What a look at a file tells.
+struct Looked {
+    application: i32,
+    version: u32,
+    /// What the check found: `ok`, or what is wrong.
+    found: Vec<String>,
+    /// A table, column or index that its version has and it has not.
+    missing: Option<String>,
+    /// A handover that cannot be read: job and format.
+    record: Option<(i64, i64)>,
+}
+
+fn newer_record(connection: &Connection) -> rusqlite::Result<Option<(i64, i64)>> {
+    connection
+        .prepare("SELECT job, format FROM handover WHERE format > ?1 LIMIT 1")?
+        .query_row([rows::FORMAT], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
 /// Looks at a file that is there, without changing it: is it ours, do we know its version, is it whole?
-fn examine(path: &Path) -> Result<(), OpenError> {
+pub(super) fn examine(path: &Path) -> Result<(), OpenError> {
     let damaged = |why: String| OpenError::Damaged {
         path: path.to_owned(),
         why,
+        copy: Err("nobody did so yet".to_owned()),
     };
     let length = std::fs::metadata(path).map_err(io(path, "looked at"))?.len();
     if length == 0 {
@@ -164,7 +229,7 @@ fn examine(path: &Path) -> Result<(), OpenError> {
         return Err(damaged("the file is empty".to_owned()));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let look = || -> rusqlite::Result<(i32, u32, Vec<String>)> {
+    let look = || -> rusqlite::Result<Looked> {
         let connection = Connection::open_with_flags(path, flags)?;
         // A write-ahead log that a killed daemon left belongs to the file: it is read, and stays as it is.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -176,9 +241,31 @@ fn examine(path: &Path) -> Result<(), OpenError> {
             found.push(row.get(0)?);
             Ok(())
         })?;
-        Ok((application, version, found))
+        let readable = application == schema::APPLICATION_ID && version <= schema::newest(schema::STEPS);
+        let missing = if readable {
+            schema::missing(&connection, version)?
+        } else {
+            None
+        };
+        let record = match (readable, &missing) {
+            (true, None) if version > 0 => newer_record(&connection)?,
+            _ => None,
+        };
+        Ok(Looked {
+            application,
+            version,
+            found,
+            missing,
+            record,
+        })
     };
-    let (application, version, found) = look().map_err(|source| sqlite(path, source))?;
+    let Looked {
+        application,
+        version,
+        found,
+        missing,
+        record,
+    } = look().map_err(|source| sqlite(path, source))?;
     if application != schema::APPLICATION_ID {
         return Err(OpenError::Foreign(path.to_owned()));
     }
@@ -190,8 +277,19 @@ fn examine(path: &Path) -> Result<(), OpenError> {
             known,
         });
     }
+    if let Some((job, found)) = record {
+        return Err(OpenError::NewerRecord {
+            path: path.to_owned(),
+            job,
+            found,
+            known: rows::FORMAT,
+        });
+    }
     match found.as_slice() {
-        [ok] if ok == "ok" => Ok(()),
+        [ok] if ok == "ok" => match missing {
+            Some(what) => Err(damaged(format!("{what} is missing"))),
+            None => Ok(()),
+        },
         [] => Err(damaged("the check gave no answer".to_owned())),
         // One finding tells enough, and a damaged file may have a hundred.
         [first, ..] => Err(damaged(first.replace('\n', " "))),
@@ -232,7 +330,7 @@ fn create(path: &Path) -> Result<(), OpenError> {
         .map_err(io(folder, "created"))
 }
 
-fn read_write() -> OpenFlags {
+pub(super) fn read_write() -> OpenFlags {
     // No SQLITE_OPEN_CREATE: `create` makes the file, with its mode.
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }

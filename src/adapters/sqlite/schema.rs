@@ -35,6 +35,28 @@ pub fn migrate(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<
     Ok(())
 }
 
+/// A column or index that a file of this version must have and this one has not, for people.
+pub fn missing(connection: &Connection, version: u32) -> rusqlite::Result<Option<String>> {
+    let steps = usize::try_from(version).ok().and_then(|count| STEPS.get(..count));
+    let mut whole = Connection::open_in_memory()?;
+    migrate(&mut whole, steps.unwrap_or(STEPS))?;
+    let there = parts(connection)?;
+    Ok(parts(&whole)?.into_iter().find(|part| !there.contains(part)))
+}
+
+/// Every column of every table, and every index that was asked for.
+fn parts(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare(
+            "SELECT 'column ' || c.name || ' of table ' || m.name
+             FROM sqlite_master m JOIN pragma_table_info(m.name) c
+             WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%'
+             UNION SELECT 'index ' || name FROM sqlite_master WHERE type = 'index' AND name NOT LIKE 'sqlite%'",
+        )?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,6 +65,7 @@ file() {
   [ ! -d "$path" ] || fail "$1 is a folder"
   tmp=$path.handoverd-new
   ! exists "$tmp" || rm -f -- "$tmp"
+  placed=$placed$path$nl
   umask "${3:-077}"
   write "$6" "$7" "$tmp"
   if [ -z "$3" ]; then
@@ -85,6 +86,7 @@ main() {
     recorded_units= recorded_files= recorded_folders=
   fi
   has "$recorded_folders" "$mount_point" || remember folder "$mount_point"
+  placed=
   sum_files
   place_units
   [ -d "$root$mount_point" ] || mkdir -p -- "$root$mount_point" || fail "$mount_point cannot be made"
@@ -92,6 +94,7 @@ main() {
   place_files
   survey
   drop_links
+  settle $placed
   list
   # Not found although it is there: systemd looked for it in vain before.
   reload_stale LoadState=not-found

@@ -17,6 +17,7 @@ main() {
   else
     drop_links
   fi
+  settle
   list
   case $wanted in
     masked) any_load not-masked && runs_any && reload ;;

@@ -16,6 +16,7 @@ say() { printf '%s\n' "$1"; }
 
 # Ends the script: $1 is the result, always the last line.
 finish() {
+  wait
   say "result=$1"
   exit 0
 }
@@ -23,6 +24,12 @@ finish() {
 fail() {
   say "why=$1"
   finish failed
+}
+
+# Has the disk take what was changed below /etc, and the files $@ elsewhere: a guest that loses power from now on comes
+# back with it. It goes on beside what follows; `finish` waits for it.
+settle() {
+  { sync -f -- "$root/etc" "$@" 2>/dev/null || sync; } &
 }
 
 # Whether something, even a dangling link, is at $1.

@@ -14,6 +14,7 @@ main() {
   else
     drop_links
   fi
+  settle
   startable=
   for unit in $unit_names; do
     runs_ours "$unit" && startable=$startable$unit$nl
@@ -21,7 +22,9 @@ main() {
   if [ -n "$startable" ]; then
     wait_device
     check_data_mount
-    if ! timeout "$limit" systemctl start -- $startable; then
+    if timeout "$limit" systemctl start -- $startable; then
+      [ "$startable" != "$unit_names$nl" ] || find_running
+    else
       why=$(systemctl show -p LoadState,Result -- $startable "$mount_unit" 2>/dev/null)
       again=
       case $why in *Result=start-limit-hit*) systemctl reset-failed -- $startable "$mount_unit" && again=yes ;; esac
@@ -33,4 +36,27 @@ main() {
   unsummed=yes
   look
   finish done
+}
+
+# Sets `out` as `list` would, from the kernel's own account: systemd has just said that all units are up, and each has
+# processes now. Where that is not so of each (another type, another slice, ended meanwhile), systemd is asked; that is
+# the dearest question of all while a service starts.
+find_running() {
+  seen=
+  for unit in $unit_names; do
+    case $unit in
+      *[!a-zA-Z0-9:._-]*) return 0 ;;
+      *.service) ;;
+      *) return 0 ;;
+    esac
+    events=$root/sys/fs/cgroup/system.slice/$unit/cgroup.events
+    [ -r "$events" ] || return 0
+    populated=0
+    while IFS=' ' read -r key value; do
+      [ "$key" != populated ] || populated=$value
+    done <"$events"
+    [ "$populated" = 1 ] || return 0
+    seen="$seen$unit loaded active running$nl"
+  done
+  out=$seen listed=yes
 }

@@ -52,6 +52,7 @@ main() {
   ! any_failed || { systemctl reset-failed -- $stoppable 2>/dev/null && list; }
   # While the disk is there its device unit keeps ours in memory; they go with it, so that no reload is needed.
   [ -z "$doomed" ] || [ -e "$device" ] || reload_stale NeedDaemonReload=yes
+  settle
   look
   finish done
 }
