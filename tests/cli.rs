@@ -11,6 +11,8 @@ mod fake;
 mod objects;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/volumes.rs"]
+mod volumes;
 
 use bus::Bus;
 use fake::{Fake, Script};

@@ -211,7 +211,7 @@ pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement) -> 
 
 /// Start: units up, and linked exactly if enabled.
 pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
-    if let Some(why) = unmountable(copy) {
+    if let Some(why) = super::volume::unmountable(copy) {
         return Seen::missing(why);
     }
     if !copy.is_up() {
@@ -230,21 +230,6 @@ pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
             Seen::holds_if(copy.enablement == Enablement::Masked, "the units are not masked")
         }
     }
-}
-
-/// Why the data volume is not mounted, where systemd tried.
-fn unmountable(copy: &CopyState) -> Option<String> {
-    let data = copy.data.as_ref()?;
-    let result = data.failed.as_ref()?;
-    let found = match &data.filesystem {
-        _ if !data.device => "its disk is not there".to_owned(),
-        Some(found) => format!("{found} is on it"),
-        None => "no file system is found on it".to_owned(),
-    };
-    Some(format!(
-        "the file system of the data volume does not mount (result {result}; {found}); see its mount unit there, and \
-         repair it with fsck from a guest in which it is not mounted"
-    ))
 }
 
 /// What the source is seen to be, and what that makes of its wanted state: (life, enablement).

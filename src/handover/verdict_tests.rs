@@ -309,3 +309,33 @@ fn a_guest_has_no_trace_only_without_disk_units_and_files() {
     };
     assert!(matches!(gone((false, false), Some(&up)), Seen::Missing(_)));
 }
+
+#[test]
+fn a_file_system_that_does_not_mount_is_why_units_are_down() {
+    let mut copy = CopyState {
+        units: vec![],
+        data: Some(crate::model::guest::DataState {
+            device: true,
+            mounted: false,
+            filesystem: None,
+            failed: Some("exit-code".into()),
+        }),
+        ..CopyState::default()
+    };
+    let told = |copy: &CopyState| match started(&facts(LifeState::Running, true), copy, 0) {
+        Seen::Missing(why) => why,
+        other => panic!("{other:?}"),
+    };
+    for (device, filesystem, part) in [
+        (true, None, "(result exit-code; no file system is found on it)"),
+        (true, Some("ext4"), "(result exit-code; ext4 is on it)"),
+        (false, None, "(result exit-code; its disk is not there)"),
+    ] {
+        let data = copy.data.as_mut().unwrap();
+        (data.device, data.filesystem) = (device, filesystem.map(str::to_owned));
+        let why = told(&copy);
+        assert!(why.contains(part) && why.contains("does not mount"), "{why}");
+    }
+    copy.data = None;
+    assert!(!told(&copy).contains("data volume"));
+}

@@ -6,6 +6,7 @@ use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
 use crate::model::disk::DiskRole;
+use crate::model::guest::CopyState;
 use crate::model::volume::PlacedData;
 use crate::ports::{GuestStep, Half};
 
@@ -182,6 +183,21 @@ impl Run<'_> {
             .await?;
         Ok(())
     }
+}
+
+/// Why the data volume is not mounted, where systemd tried.
+pub(super) fn unmountable(copy: &CopyState) -> Option<String> {
+    let data = copy.data.as_ref()?;
+    let result = data.failed.as_ref()?;
+    let found = match &data.filesystem {
+        _ if !data.device => "its disk is not there".to_owned(),
+        Some(found) => format!("{found} is on it"),
+        None => "no file system is found on it".to_owned(),
+    };
+    Some(format!(
+        "the file system of the data volume does not mount (result {result}; {found}); see its mount unit there, and \
+         repair it with fsck from a guest in which it is not mounted"
+    ))
 }
 
 fn without_filesystem(path: &str) -> Reason {

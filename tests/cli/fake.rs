@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::Notify;
@@ -64,6 +64,8 @@ pub struct Shared {
     pub cancel: Arc<Notify>,
     pub resume: Arc<Notify>,
     pub generation: Arc<AtomicU64>,
+    /// The job's gap in service in milliseconds; -1: none.
+    pub gap: Arc<AtomicI64>,
 }
 
 impl Shared {
@@ -95,6 +97,7 @@ impl Fake {
             cancel: Arc::default(),
             resume: Arc::default(),
             generation: Arc::new(AtomicU64::new(4)),
+            gap: Arc::new(AtomicI64::new(-1)),
         };
         let connection = zbus::connection::Builder::address(bus.address.as_str())
             .serve_at(ROOT, fdo::ObjectManager)
@@ -108,6 +111,11 @@ impl Fake {
             shared,
             connection,
         }
+    }
+
+    /// The job's gap in service, in milliseconds.
+    pub fn had_gap(&self, millis: i64) {
+        self.shared.gap.store(millis, Ordering::SeqCst);
     }
 
     /// What was called, in order.
@@ -313,6 +321,16 @@ impl Manager {
         begin(&self.0, connection).await
     }
 
+    async fn remove(
+        &self,
+        service: &str,
+        options: Dict,
+        #[zbus(connection)] connection: &Connection,
+    ) -> OwnedObjectPath {
+        self.0.log(format!("Remove {service} {}", told(&options)));
+        begin(&self.0, connection).await
+    }
+
     async fn stop(
         &self,
         service: &str,
@@ -358,6 +376,11 @@ impl Manager {
             ("name", "web.lab.test".into()),
             ("generation", self.0.generation.load(Ordering::SeqCst).into()),
             ("frozen", "".into()),
+            ("volume_host", "hv1".into()),
+            ("volume_path", "/pool/web.data.raw".into()),
+            ("volume_size", 1_073_741_824u64.into()),
+            ("volume_filesystem", "ext4".into()),
+            ("volume_mount", "/srv/web".into()),
         ]);
         let rows = vec![("web".to_owned(), web)];
         rows.into_iter()

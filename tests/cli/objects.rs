@@ -97,6 +97,11 @@ impl Job {
     }
 
     #[zbus(property)]
+    async fn gap_ms(&self) -> i64 {
+        self.0.gap.load(SeqCst)
+    }
+
+    #[zbus(property)]
     async fn result(&self) -> String {
         self.0.state().result.clone()
     }
@@ -125,6 +130,11 @@ impl Service {
     #[zbus(property)]
     async fn generation(&self) -> u64 {
         self.0.generation.load(SeqCst)
+    }
+
+    #[zbus(property)]
+    async fn volume(&self) -> (&str, &str, u64, &str, &str) {
+        ("hv1", "/pool/web.data.raw", 1 << 30, "ext4", "/srv/web")
     }
 }
 

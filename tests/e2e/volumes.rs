@@ -339,7 +339,7 @@ fn a_guest_whose_agent_is_silent_loses_its_licence_and_stops() {
 #[test]
 fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
     let lab = Lab::take();
-    let image = lab.ledger("16MiB");
+    let image = lab.ledger("17MiB");
     let path = format!("{POOL}/ledger.data.raw");
 
     // No room.
@@ -389,9 +389,9 @@ fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
     untouched(&lab);
 
     // Smaller.
-    let other = lab.ledger_image("2", "17MiB");
+    let other = lab.ledger_image("2", "16MiB");
     lab.ctl(&["upgrade", "ledger", &other])
-        .refused(3, "handoverd does not grow volumes");
+        .refused(3, "a volume is never shrunk");
     untouched(&lab);
 
     // Somebody's folder at the mount point.

@@ -12,6 +12,7 @@ pub mod check;
 pub mod exec;
 pub mod protocol;
 pub mod script;
+mod script_data;
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -15,13 +15,11 @@ use crate::model::life::Enablement;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::ports::GuestStep;
 
-use super::check;
+use super::{check, script_data};
 
 const PRELUDE: &str = include_str!("scripts/prelude.sh");
 const FOREIGN: &str = include_str!("scripts/foreign.sh");
 const INSTALL: &str = include_str!("scripts/install.sh");
-const DATA: &str = include_str!("scripts/data.sh");
-const NO_DATA: &str = include_str!("scripts/no_data.sh");
 const LINK: &str = include_str!("scripts/link.sh");
 const MAKE_LINK: &str = include_str!("scripts/make_link.sh");
 const START: &str = include_str!("scripts/start.sh");
@@ -169,7 +167,7 @@ pub fn probe(root: &Root, placement: &Placement) -> Result<String, Unrenderable>
         let ports: Vec<String> = placement.ports.iter().map(|port| format!("{port:04X}")).collect();
         set(&mut out, "ports", &ports.join("|"));
         set(&mut out, "tools", "flock\nbase64\nsha256sum\ntimeout");
-        set(&mut out, "data_tools", &data_tools(placement));
+        set(&mut out, "data_tools", &script_data::tools(placement));
         out.push_str(&body(&[FOREIGN, PROBE]));
         out.push_str("probe_check() {\n  :\n");
         if let Some(wanted) = &placement.check {
@@ -294,40 +292,9 @@ fn head(root: &Root, placement: &Placement) -> Result<String, Unrenderable> {
         account(placement.user.as_deref().unwrap_or_default())?,
     );
     set(&mut out, "also", "");
-    data_values(&mut out, root, placement)?;
+    script_data::values(&mut out, root, placement)?;
+    out.push_str(&body(&[PRELUDE, script_data::functions(placement)]));
     Ok(out)
-}
-
-/// The values of the data volume, and the functions that all scripts share.
-fn data_values(out: &mut String, root: &Root, placement: &Placement) -> Result<(), Unrenderable> {
-    let Some(data) = &placement.data else {
-        set(out, "data_point", "");
-        set(out, "data_unit", "");
-        out.push_str("data_device=$device\n");
-        out.push_str(&body(&[PRELUDE, NO_DATA]));
-        return Ok(());
-    };
-    set(out, "data_point", path("data mount point", &data.mount_point)?);
-    set(out, "data_unit", &data.mount_unit);
-    set(out, "data_type", data.filesystem.as_str());
-    let device = format!("{}{}", root.prefix, data.serial.device_path());
-    set(out, "data_device", &device);
-    // In the list of units, for its state.
-    set(out, "also", &format!("{}\n", data.mount_unit));
-    out.push_str(&body(&[PRELUDE, DATA]));
-    Ok(())
-}
-
-/// What a guest needs for a data volume beyond what every guest needs.
-fn data_tools(placement: &Placement) -> String {
-    placement
-        .data
-        .as_ref()
-        .map(|data| {
-            let name = data.filesystem.as_str();
-            format!("blkid\nmount\nmkfs.{name}")
-        })
-        .unwrap_or_default()
 }
 
 /// Names of the unit files, the mount unit's first: it and the record are what makes the rest ours.
@@ -367,7 +334,7 @@ fn unit_files(placement: &Placement) -> Result<Vec<&str>, Unrenderable> {
 }
 
 /// An absolute path of printable ASCII without `.`, `..` and empty parts, and no blank at its ends.
-fn path<'a>(what: &'static str, path: &'a str) -> Result<&'a str, Unrenderable> {
+pub(super) fn path<'a>(what: &'static str, path: &'a str) -> Result<&'a str, Unrenderable> {
     let err = |reason| Err(Unrenderable::new(what, path, reason));
     let Some(relative) = path.strip_prefix('/') else {
         return err("it is not absolute");
