@@ -181,7 +181,7 @@ const FAULTS: [Fault; 13] = [
         name: "the target loses power while it is staged",
         at: "stage (looking) -> stage (acting)",
         hit: &["guest-kill", "TARGET"],
-        heal: &["exec", "hv1", "--", "virsh", "start", "TARGET"],
+        heal: &["exec", "hv1", "--", "sh", "-c", BOOT_TARGET],
         may_fail: true,
     },
     Fault {
@@ -202,14 +202,14 @@ const FAULTS: [Fault; 13] = [
         name: "the target loses power after the commit",
         at: "publish (looking) -> record",
         hit: &["guest-kill", "TARGET"],
-        heal: &["exec", "hv1", "--", "virsh", "start", "TARGET"],
+        heal: &["exec", "hv1", "--", "sh", "-c", BOOT_TARGET],
         may_fail: false,
     },
     Fault {
         name: "the source loses power while the target is staged",
         at: "stage (acting) -> stage (looking)",
         hit: &["guest-kill", "SOURCE"],
-        heal: &["exec", "hv1", "--", "virsh", "start", "SOURCE"],
+        heal: &["exec", "hv1", "--", "sh", "-c", BOOT_SOURCE],
         may_fail: true,
     },
     Fault {
@@ -223,14 +223,14 @@ const FAULTS: [Fault; 13] = [
         name: "the source loses power while it is retired",
         at: "retire (looking) -> retire (acting)",
         hit: &["guest-kill", "SOURCE"],
-        heal: &["exec", "hv1", "--", "virsh", "start", "SOURCE"],
+        heal: &["exec", "hv1", "--", "sh", "-c", BOOT_SOURCE],
         may_fail: false,
     },
     Fault {
         name: "the source is saved while the target is staged, and restored",
         at: "stage (looking) -> stage (acting)",
         hit: &["exec", "hv1", "--", "virsh", "managedsave", "SOURCE"],
-        heal: &["exec", "hv1", "--", "virsh", "start", "SOURCE"],
+        heal: &["exec", "hv1", "--", "sh", "-c", BOOT_SOURCE],
         may_fail: true,
     },
     Fault {
@@ -269,6 +269,12 @@ const FAULTS: [Fault; 13] = [
         may_fail: false,
     },
 ];
+
+/// Starts a guest that died, once libvirt has seen that it did.
+const BOOT_TARGET: &str =
+    "until virsh domstate TARGET | grep -q 'shut off'; do sleep 0.1; done; virsh start TARGET";
+const BOOT_SOURCE: &str =
+    "until virsh domstate SOURCE | grep -q 'shut off'; do sleep 0.1; done; virsh start SOURCE";
 
 /// The guest agent stops for a while, after it has answered.
 const HANG: &str =
