@@ -23,5 +23,6 @@ mod states;
 mod systemds;
 mod undoing;
 mod upgrading;
+mod volumes;
 
 mod witness;

@@ -428,6 +428,18 @@ fn what_power_cuts_leave_behind_is_recognised_as_ours() {
         assert!(state.installed && !state.files_differ, "{state:?}");
         assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
         assert!(!fake.at("/opt/web").exists());
+
+        // Names are on the disk before contents are.
+        fake.act(&placement, GuestStep::Install, 2);
+        for file in ["opt-web.mount", "web.service", "handoverd-web.placed"] {
+            fs::write(fake.at(&format!("/etc/systemd/system.attached/{file}")), "").unwrap();
+        }
+        assert!(fake.act(&placement, GuestStep::Install, 2).installed);
+        for file in ["opt-web.mount", "web.service", "handoverd-web.placed"] {
+            fs::write(fake.at(&format!("/etc/systemd/system.attached/{file}")), "").unwrap();
+        }
+        assert!(fake.act(&placement, GuestStep::Uninstall, 2).is_gone());
+        assert!(!fake.at("/opt/web").exists());
     });
 }
 

@@ -7,6 +7,7 @@
 mod agent;
 mod disks;
 mod images;
+mod volumes;
 
 use std::fs::File;
 use std::io::Write;

@@ -18,9 +18,9 @@ END
 
 # unit NAME SUM MODE FORM CONTENT: a unit file. SUM is the line that sha256sum prints for it.
 unit() {
+  has "$recorded_units" "$1" || remember unit "$1"
   case $sums$nl in *"$2$nl"*) return 0 ;; esac
   path=$att/$1
-  has "$recorded_units" "$1" || remember unit "$1"
   if exists "$path"; then
     tmp=$path.handoverd-new
     ! exists "$tmp" || rm -f -- "$tmp"
@@ -53,6 +53,7 @@ make_folder() {
 # commands of their own; they are set before the file has its name.
 file() {
   path=$root$1
+  ! exists "$path" || has "$recorded_files" "$1" || remember file "$1"
   case $sums$nl in
     *"$2$nl"*)
       chown -- "$5" "$path" && chmod -- "$4" "$path" || fail "$1 cannot get its owner $5 and mode $4"
@@ -60,7 +61,7 @@ file() {
       ;;
   esac
   make_folder "$1"
-  has "$recorded_files" "$1" || remember file "$1"
+  exists "$path" || has "$recorded_files" "$1" || remember file "$1"
   [ ! -d "$path" ] || fail "$1 is a folder"
   tmp=$path.handoverd-new
   ! exists "$tmp" || rm -f -- "$tmp"

@@ -43,6 +43,9 @@ marked() {
   [ "$first" = "$marker" ]
 }
 
+# Whether $1 is an empty file, which is what a power cut leaves of one.
+emptied() { [ -f "$1" ] && [ ! -s "$1" ]; }
+
 # Whether $1 is a mask.
 nulled() { [ -L "$1" ] && [ "$1" -ef /dev/null ]; }
 
@@ -74,15 +77,14 @@ survey() {
         folder) recorded_folders=$path$nl$recorded_folders ;;
       esac
     done <"$record"
-  elif marked "$att/$mount_unit"; then
+  elif marked "$att/$mount_unit" || emptied "$record" || emptied "$att/$mount_unit"; then
     # The record was lost (a power cut): what this placement names is ours.
     recorded_files=${file_paths:+$file_paths$nl}
     recorded_folders=$mount_point$nl
   fi
   for name in $unit_files $recorded_units; do
     has "$own" "$name" && continue
-    # An empty file is what a power cut leaves of one.
-    if marked "$att/$name" || { [ -f "$att/$name" ] && [ ! -s "$att/$name" ]; }; then
+    if marked "$att/$name" || emptied "$att/$name"; then
       own=$own$name$nl
     fi
   done

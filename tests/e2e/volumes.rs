@@ -1,0 +1,438 @@
+//! Services with a data volume: the data goes with them, no number that was acknowledged is lost, and two writers never run.
+
+use serde_json::Value;
+
+use crate::lab::Lab;
+
+/// Appends numbers to a file and syncs each before it is acknowledged in `/run`, where no volume is.
+const WRITER: &str = r#"#!/usr/bin/perl
+use strict; use warnings; use IO::Handle;
+my ($file, $acks) = @ARGV;
+my ($next, $torn) = (1, 0);
+open my $name, '<', '/proc/sys/kernel/hostname' or die;
+chomp(my $guest = <$name>);
+if (open my $old, '<', $file) {
+    while (my $line = <$old>) { if ($line =~ /^(\d+) \S+\n/) { $next = $1 + 1; $torn = 0 } else { $torn = 1 } }
+}
+open my $out, '>>', $file or die "$file: $!";
+open my $ack, '>>', $acks or die "$acks: $!";
+$ack->autoflush(1);
+print $out "\n" if $torn;
+while (1) {
+    print $out "$next $guest\n" or die;
+    $out->flush or die "flush: $!";
+    $out->sync or die "sync: $!";
+    print $ack "$next\n";
+    $next++;
+    select undef, undef, undef, 0.05;
+}
+"#;
+
+const NUMBERS: &str = "/srv/ledger/numbers";
+const POOL: &str = "/var/lib/libvirt/images/handoverd";
+/// Settings of a test, which `Lab::take` does not know: each test takes its own away.
+const BENT: &str = "/etc/handoverd/handoverd.d/volumes.toml";
+
+impl Lab {
+    /// A service that writes to a data volume; no volume and no service of this name is left from an earlier test.
+    #[track_caller]
+    fn ledger(&self, size: &str) -> String {
+        self.exec(
+            "hv1",
+            &["virsh", "vol-delete", "ledger.data.raw", "--pool", "handoverd"],
+        );
+        self.ledger_image("1", size)
+    }
+
+    #[track_caller]
+    fn ledger_image(&self, version: &str, size: &str) -> String {
+        let manifest = format!(
+            "service = \"ledger\"\nversion = \"{version}\"\nunits = [\"ledger.service\"]\n\
+             [check]\ncommand = [\"/opt/ledger/bin/check\"]\ninterval = \"300ms\"\ntimeout = \"8s\"\nsuccesses = 1\n\
+             [data]\nsize = \"{size}\"\nmount = \"/srv/ledger\"\n"
+        );
+        let unit = "[Service]\nExecStart=/opt/ledger/bin/writer /srv/ledger/numbers /run/acked-ledger\n\
+                    [Install]\nWantedBy=multi-user.target\n";
+        self.bundle(
+            &format!("ledger-{version}"),
+            &[
+                ("handover.toml", &manifest),
+                ("units/ledger.service", unit),
+                ("bin/writer", WRITER),
+                ("bin/check", "#!/bin/sh\n! test -e /run/hold-ledger\n"),
+            ],
+        )
+    }
+
+    /// The last number that was acknowledged in a guest; 0 if none was.
+    #[track_caller]
+    fn acked(&self, guest: &str) -> u64 {
+        let out = self
+            .guest(guest, "tail -n 1 /run/acked-ledger 2>/dev/null; true")
+            .ok();
+        out.trim().parse().unwrap_or(0)
+    }
+
+    #[track_caller]
+    fn writes_on(&self, guest: &str) -> u64 {
+        let before = self.acked(guest);
+        self.wait_for("more numbers", 60, || {
+            Some(self.acked(guest)).filter(|now| *now > before + 3)
+        })
+    }
+
+    /// The numbers in the file, which are 1, 2, 3 and so on: a second writer or a loss would show.
+    #[track_caller]
+    fn numbers(&self, guest: &str) -> u64 {
+        let count = format!(
+            "awk 'NF == 2 {{ if ($1 != ++n) {{ print \"at \" n \": \" $0; exit }} }} END {{ print n }}' {NUMBERS}"
+        );
+        let out = self.guest(guest, &count).ok();
+        out.trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("not one after the other: {out}"))
+    }
+
+    #[track_caller]
+    fn volume_is_there(&self) -> bool {
+        self.exec("hv1", &["test", "-e", &format!("{POOL}/ledger.data.raw")])
+            .code
+            == 0
+    }
+
+    /// The error of a job that was begun with these arguments and failed.
+    #[track_caller]
+    fn fails(&self, arguments: &[&str]) -> String {
+        let ran = self.ctl(arguments);
+        assert_eq!(ran.code, 1, "stdout: {}\nstderr: {}", ran.out, ran.err);
+        ran.err
+    }
+}
+
+#[track_caller]
+fn data_traces(lab: &Lab, guest: &str) -> Vec<String> {
+    let find = "grep ' /srv/ledger ' /proc/self/mountinfo; ls -d /srv/ledger 2>/dev/null; true";
+    let mut found: Vec<String> = lab.guest(guest, find).ok().lines().map(str::to_owned).collect();
+    found.extend(lab.traces(guest, "ledger"));
+    found
+}
+
+#[test]
+fn the_data_goes_there_and_back_with_every_number_that_was_acknowledged() {
+    let lab = Lab::take();
+    let image = lab.ledger("32MiB");
+    lab.ctl(&["deploy", &image, "--to", "g1"]).ok();
+    let volume = &lab.service("ledger")["volume"];
+    assert_eq!(
+        (
+            &volume["host"],
+            &volume["path"],
+            &volume["size"],
+            &volume["filesystem"],
+            &volume["mount"]
+        ),
+        (
+            &"hv1".into(),
+            &format!("{POOL}/ledger.data.raw").into(),
+            &(32 << 20).into(),
+            &"ext4".into(),
+            &"/srv/ledger".into()
+        )
+    );
+    let mut last = lab.writes_on("g1");
+    for (from, to) in [("g1", "g2"), ("g2", "g1")] {
+        lab.guest(to, "rm -f /run/acked-ledger").ok();
+        let said = lab.ctl(&["move", "ledger", to]).ok();
+        assert!(said.contains("gap in service: "), "{said}");
+        let gap = lab.last_job()["gap_ms"].as_u64().unwrap();
+        eprintln!("{from} -> {to}: gap {gap} ms");
+        assert!((50..60_000).contains(&gap), "{gap} ms");
+        let acked = lab.acked(from);
+        assert!(acked > last, "{from} wrote until it was stopped");
+        last = lab.writes_on(to);
+        assert!(last > acked);
+        let first = lab.guest(to, "head -n 1 /run/acked-ledger").ok();
+        assert_eq!(
+            first.trim().parse(),
+            Ok(acked + 1),
+            "it goes on behind the last one"
+        );
+        assert!(lab.numbers(to) >= last);
+        assert_eq!(data_traces(&lab, from), Vec::<String>::new());
+    }
+
+    let said = lab.ctl(&["remove", "ledger"]).ok();
+    assert!(
+        said.contains("its data volume stays: ") && said.contains("ledger.data.raw on hv1"),
+        "{said}"
+    );
+    assert_eq!(data_traces(&lab, "g1"), Vec::<String>::new());
+    assert!(lab.volume_is_there());
+
+    lab.ctl(&["deploy", &image, "--to", "g2"]).ok();
+    lab.writes_on("g2");
+    assert!(lab.numbers("g2") > last, "the numbers from before are there");
+
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+    assert_eq!(data_traces(&lab, "g2"), Vec::<String>::new());
+    assert!(!lab.volume_is_there());
+    // A deploy after that begins anew.
+    lab.ctl(&["deploy", &image, "--to", "g1", "--stopped"]).ok();
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+}
+
+#[test]
+fn a_stopped_service_takes_its_data_along_and_is_not_started_on_the_way() {
+    let lab = Lab::take();
+    lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
+    lab.writes_on("g1");
+    lab.ctl(&["stop", "ledger"]).ok();
+    let last = lab.acked("g1");
+    for guest in ["g1", "g2"] {
+        lab.guest(guest, "rm -f /run/acked-ledger").ok();
+    }
+    lab.ctl(&["move", "ledger", "g2"]).ok();
+    assert_eq!(
+        lab.last_job()["gap_ms"],
+        Value::Null,
+        "nobody was served before either"
+    );
+    let service = lab.service("ledger");
+    assert_eq!(
+        (&service["guest_name"], &service["life_state"]),
+        (&"g2".into(), &"stopped".into())
+    );
+    assert_eq!(
+        (lab.acked("g1"), lab.acked("g2")),
+        (0, 0),
+        "it was started nowhere"
+    );
+    assert_eq!(data_traces(&lab, "g1"), Vec::<String>::new());
+    lab.ctl(&["start", "ledger"]).ok();
+    lab.writes_on("g2");
+    let first = lab.guest("g2", "head -n 1 /run/acked-ledger").ok();
+    assert_eq!(first.trim().parse(), Ok(last + 1));
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+}
+
+#[test]
+fn an_undone_move_brings_the_data_back_and_a_killed_daemon_takes_a_move_up() {
+    let lab = Lab::take();
+    lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
+    lab.writes_on("g1");
+    lab.guest("g2", "rm -f /run/acked-ledger").ok();
+
+    // The check never passes on the target, where the service writes all the same.
+    lab.hold("g2", "ledger", true);
+    let said = lab.fails(&["move", "ledger", "g2"]);
+    assert!(said.contains("(CheckFailed)"), "{said}");
+    let there = lab.acked("g2");
+    assert!(there > 0, "it was up there");
+    let now = lab.writes_on("g1");
+    assert!(
+        now > there && lab.numbers("g1") >= now,
+        "what was written there is here"
+    );
+    assert_eq!(data_traces(&lab, "g2"), Vec::<String>::new());
+    let service = lab.service("ledger");
+    assert_eq!(
+        (&service["guest_name"], &service["generation"]),
+        (&"g1".into(), &1.into())
+    );
+
+    // An upgrade in place keeps the disk where it is.
+    lab.hold("g2", "ledger", false);
+    let image = lab.ledger_image("2", "16MiB");
+    lab.ctl(&["upgrade", "ledger", &image]).ok();
+    lab.writes_on("g1");
+    lab.numbers("g1");
+
+    // Killed where the target has the volume and has not been confirmed.
+    lab.hold("g2", "ledger", true);
+    let job = lab.begin(&["move", "ledger", "g2"]);
+    lab.wait_for_step(job, "confirm");
+    lab.lab(&["daemon", "hv1", "kill"]).ok();
+    lab.hold("g2", "ledger", false);
+    lab.lab(&["daemon", "hv1", "start"]).ok();
+    let job = lab.wait_for_end(job);
+    assert_eq!(job["result"], "done", "{job:#}");
+    assert!(job["gap_ms"].as_u64().is_some(), "{job:#}");
+    let last = lab.writes_on("g2");
+    assert!(lab.numbers("g2") >= last);
+    assert_eq!(data_traces(&lab, "g1"), Vec::<String>::new());
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+}
+
+#[test]
+fn a_dead_guest_is_fenced_and_its_data_goes_on_elsewhere() {
+    let lab = Lab::take();
+    lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
+    lab.guest("g2", "rm -f /run/acked-ledger").ok();
+    let acked = lab.writes_on("g1");
+    lab.lab(&["guest-kill", "g1"]).ok();
+    lab.wait_for("libvirt sees it", 30, || {
+        lab.exec("hv1", &["virsh", "domstate", "g1"])
+            .out
+            .contains("shut off")
+            .then_some(())
+    });
+    lab.ctl(&["move", "ledger", "g2"]).ok();
+    lab.writes_on("g2");
+    assert!(
+        lab.numbers("g2") > acked,
+        "what was acknowledged before the power cut is there"
+    );
+    let config = lab.xml("g1", true);
+    assert!(!config.contains("<serial>ho"), "fenced: {config}");
+
+    lab.exec("hv1", &["virsh", "start", "g1"]).ok();
+    lab.lab(&["guest-wait", "g1"]).ok();
+    assert_eq!(lab.unit("g1", "ActiveState", "ledger.service"), "inactive");
+    assert_eq!(
+        lab.guest("g1", "cat /run/acked-ledger 2>/dev/null; true").ok(),
+        ""
+    );
+    // Its folders may stay, empty: what was recorded of them is lost where the power went before the disk was written.
+    lab.wait_for("the old copy's leftovers go", 120, || {
+        lab.traces("g1", "ledger").is_empty().then_some(())
+    });
+    lab.writes_on("g2");
+    lab.numbers("g2");
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+}
+
+#[test]
+fn a_guest_whose_agent_is_silent_loses_its_licence_and_stops() {
+    let lab = Lab::take();
+    let bend = format!(
+        "mkdir -p /etc/handoverd/handoverd.d; printf '[deadlines]\\nsilence = \"2s\"\\nrevoke = \"10s\"\\n' >{BENT}"
+    );
+    lab.exec("hv1", &["sh", "-c", &bend]).ok();
+    lab.lab(&["daemon", "hv1", "restart"]).ok();
+    lab.ctl(&["deploy", &lab.ledger("16MiB"), "--to", "g1"]).ok();
+    lab.guest("g2", "rm -f /run/acked-ledger").ok();
+    let acked = lab.writes_on("g1");
+    // A second later, so that this can be answered. It continues by itself: no agent could be asked to let it.
+    let freeze = "systemd-run --quiet sh -c 'sleep 1; kill -STOP $(pidof qemu-ga); sleep 80; kill -CONT $(pidof qemu-ga)'";
+    lab.guest("g1", freeze).ok();
+    lab.wait_for("the agent falls silent", 30, || {
+        (lab.guest("g1", "true").code != 0).then_some(())
+    });
+    let moved = lab.ctl(&["move", "ledger", "g2"]);
+    let job = lab.last_job();
+    lab.exec("hv1", &["rm", "-f", BENT]).ok();
+    lab.lab(&["daemon", "hv1", "restart"]).ok();
+    assert_eq!(moved.code, 0, "{}", moved.err);
+    lab.writes_on("g2");
+    assert!(lab.numbers("g2") > acked);
+    let journal = lab.job(job["id"].as_u64().unwrap())["journal"].to_string();
+    assert!(journal.contains("revokes the licence of g1"), "{journal}");
+    lab.wait_for("the agent speaks again and the leftovers go", 150, || {
+        let ran = lab.guest("g1", "true");
+        (ran.code == 0 && data_traces(&lab, "g1").is_empty()).then_some(())
+    });
+    let copies = lab.guest("g1", "pgrep -x writer; true").ok();
+    assert_eq!(copies, "", "systemd stopped it without the agent");
+    lab.ctl(&["remove", "ledger", "--delete-data"]).ok();
+}
+
+#[test]
+fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
+    let lab = Lab::take();
+    let image = lab.ledger("16MiB");
+    let path = format!("{POOL}/ledger.data.raw");
+
+    // No room.
+    let large = lab.ledger_image("0", "8TiB");
+    let said = lab.fails(&["deploy", &large, "--to", "g1"]);
+    assert!(
+        said.contains("is full: data volume ledger.data.raw needs 8388608.0 MiB, it has "),
+        "{said}"
+    );
+    assert_eq!(data_traces(&lab, "g1"), Vec::<String>::new());
+    assert!(!lab.volume_is_there());
+
+    lab.ctl(&["deploy", &image, "--to", "g1"]).ok();
+    lab.writes_on("g1");
+    let pid = lab.unit("g1", "MainPID", "ledger.service");
+    let untouched = |lab: &Lab| {
+        assert_eq!(
+            lab.unit("g1", "MainPID", "ledger.service"),
+            pid,
+            "the source was not touched"
+        );
+        assert_eq!(lab.service("ledger")["guest_name"], "g1");
+        assert_eq!(data_traces(lab, "g2"), Vec::<String>::new());
+    };
+
+    // Somebody has it in another guest's definition.
+    lab.exec(
+        "hv1",
+        &[
+            "virsh",
+            "attach-disk",
+            "g2",
+            &path,
+            "sdz",
+            "--config",
+            "--targetbus",
+            "scsi",
+        ],
+    )
+    .ok();
+    lab.ctl(&["move", "ledger", "g2"]).refused(
+        3,
+        "guest g2 has /var/lib/libvirt/images/handoverd/ledger.data.raw as disk sdz",
+    );
+    lab.exec("hv1", &["virsh", "detach-disk", "g2", "sdz", "--config"])
+        .ok();
+    untouched(&lab);
+
+    // Smaller.
+    let other = lab.ledger_image("2", "17MiB");
+    lab.ctl(&["upgrade", "ledger", &other])
+        .refused(3, "handoverd does not grow volumes");
+    untouched(&lab);
+
+    // Somebody's folder at the mount point.
+    lab.guest("g2", "mkdir -p /srv/ledger && touch /srv/ledger/theirs")
+        .ok();
+    lab.ctl(&["move", "ledger", "g2"])
+        .refused(3, "/srv/ledger is there, not ours and not empty");
+    lab.guest("g2", "rm /srv/ledger/theirs && mount -t tmpfs theirs /srv/ledger")
+        .ok();
+    lab.ctl(&["move", "ledger", "g2"])
+        .refused(3, "theirs is mounted at /srv/ledger");
+    lab.guest("g2", "umount /srv/ledger && rmdir /srv/ledger").ok();
+    untouched(&lab);
+
+    // A file system that cannot be mounted any more.
+    lab.ctl(&["stop", "ledger"]).ok();
+    lab.exec(
+        "hv1",
+        &[
+            "dd",
+            "if=/dev/zero",
+            &format!("of={path}"),
+            "bs=4096",
+            "count=2",
+            "conv=notrunc",
+            "status=none",
+        ],
+    )
+    .ok();
+    let said = lab.fails(&["start", "ledger"]);
+    assert!(
+        said.contains("the file system of the data volume does not mount"),
+        "{said}"
+    );
+    assert!(said.contains("no file system is found on it"), "{said}");
+    lab.ctl(&["remove", "ledger"]).ok();
+    let said = lab.fails(&["deploy", &image, "--to", "g1"]);
+    assert!(
+        said.contains("no file system is found on it; it is not formatted"),
+        "{said}"
+    );
+    assert!(lab.volume_is_there(), "what may still be repaired is not deleted");
+    assert_eq!(data_traces(&lab, "g1"), Vec::<String>::new());
+}
