@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::goals::{Goal, applies, commit_goal, goals};
 use super::machine::{Direction, Event, Illegal, Phase, State, Terms, transition};
@@ -150,6 +150,10 @@ struct Position {
     began: u64,
     last: String,
     again_in: Option<Duration>,
+    /// How many waits there were since something was done.
+    waits: u32,
+    /// Why it waits, as it was logged last.
+    said: String,
 }
 
 impl Position {
@@ -158,6 +162,8 @@ impl Position {
             began: world.clock.now(),
             last: String::new(),
             again_in: None,
+            waits: 0,
+            said: String::new(),
         }
     }
 
@@ -202,12 +208,19 @@ impl Position {
                     Direction::Back => run.undo(goal).await,
                 };
                 match done {
-                    Ok(()) => Event::Acted,
+                    Ok(()) => {
+                        self.waits = 0;
+                        Event::Acted
+                    }
                     Err(error) => failed(error),
                 }
             }
             Phase::Waiting => {
-                let wait = self.again_in.take().unwrap_or_else(|| backoff(tries));
+                self.waits = self.waits.saturating_add(1);
+                let wait = self
+                    .again_in
+                    .take()
+                    .unwrap_or_else(|| backoff(tries.max(self.waits)));
                 control.report(&run.handover, &self.last);
                 run.forget_fresh();
                 if is_cancelable(&run.handover) {
@@ -218,6 +231,20 @@ impl Position {
                 }
                 Event::Elapsed
             }
+        }
+    }
+
+    /// Logs a transition; a wait that goes on for the same reason is told once.
+    fn log(&mut self, from: State, to: State, event: &Event, why: &str) {
+        let repeated = match event {
+            Event::Failed(_) | Event::Pending(_) => std::mem::replace(&mut self.said, why.to_owned()) == why,
+            Event::Elapsed => !self.said.is_empty(),
+            _ => false,
+        };
+        if repeated {
+            debug!("{} -> {}: {why}", name(from), name(to));
+        } else {
+            info!("{} -> {}: {why}", name(from), name(to));
         }
     }
 
@@ -308,10 +335,12 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
             fulfil(run).await;
         }
     }
-    info!("{} -> {}: {why}", name(from), name(to));
+    at.log(from, to, event, &why);
     if goal_of(from) != goal_of(to) || direction_of(from) != direction_of(to) {
         at.began = run.world.clock.now();
         at.last.clear();
+        at.waits = 0;
+        at.said.clear();
         let entry = JournalEntry {
             at: run.world.clock.now(),
             step: goal_of(from).map_or("end", Goal::as_str).to_owned(),

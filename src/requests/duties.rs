@@ -9,7 +9,7 @@ use crate::handover::world::StepError;
 use crate::ports::{GuestStep, Half};
 
 /// How often open duties are looked at.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(10);
 /// How long one uninstall in a guest may take.
 const UNINSTALL: Duration = Duration::from_secs(60);
 

@@ -89,7 +89,8 @@ def xml(guest: Guest) -> str:
   <devices>
     <emulator>/usr/bin/qemu-system-x86_64</emulator>
     <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2' cache='unsafe' discard='unmap'/>
+      <!-- Flushes count: tests kill QEMU, and what a guest has synced must be there after it. -->
+      <driver name='qemu' type='qcow2' cache='writeback' discard='unmap'/>
       <source file='{guest.disk}'/>
       <target dev='vda' bus='virtio'/>
     </disk>
