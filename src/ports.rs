@@ -154,8 +154,8 @@ pub enum GuestStep {
     Start(crate::model::life::Enablement),
     /// Removes the wants links, stops the units, then the mounts.
     Stop,
-    /// Stops the units, then the mounts; the wants links stay, so that the service comes back with its disks. Of files, the look after it
-    /// tells only whether they are there.
+    /// Stops the units, then the mounts; the wants links stay, so that the service comes back with its disks. Of files,
+    /// the look after it tells only whether they are there.
     Pause,
     /// Waits for the data disk and makes its file system if the disk is blank. Refused where another one is on it.
     Format,
