@@ -138,7 +138,7 @@ impl Cluster {
     }
 }
 
-fn half<'a>(domain: &'a mut GuestDomain, half: Half) -> Result<&'a mut Definition, PortError> {
+fn half(domain: &mut GuestDomain, half: Half) -> Result<&mut Definition, PortError> {
     let definition = match half {
         Half::Live => domain.live.as_mut(),
         Half::Config => domain.config.as_mut(),
