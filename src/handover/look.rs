@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::goals::{Goal, Kind};
 use super::licence::Licence;
-use super::record::Reason;
+use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::ids::GuestId;
+use crate::model::guest::{CopyState, UnitState};
+use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
 use crate::ports::Tries;
 
@@ -262,10 +263,25 @@ impl Run<'_> {
     }
 
     async fn look_confirm(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        if let Some(seen) = self.look_check(&place).await? {
+            return Ok(seen);
+        }
+        // A unit may have gone down since it was started, and a check need not notice.
+        let copy = self.world.guest.look(place.guest, &placement).await?;
+        let seen = stays_up(&self.handover.service, &place.guest_name, &copy);
+        if seen == Seen::Holds {
+            self.confirmed_at = Some(self.world.clock.now());
+        }
+        Ok(seen)
+    }
+
+    /// What keeps the target's check from passing; `None` if it passes, or there is none.
+    async fn look_check(&mut self, place: &Place) -> Result<Option<Seen>, StepError> {
         let Some(check) = self.manifest.check.clone() else {
-            return Ok(Seen::Holds);
+            return Ok(None);
         };
-        let guest = self.handover.target.guest;
+        let guest = place.guest;
         let tries = Tries {
             passes: check.successes,
             interval: check.interval,
@@ -277,16 +293,15 @@ impl Run<'_> {
             .check(guest, &self.target, tries, deadline)
             .await?
         {
-            return Ok(Seen::Pending {
+            return Ok(Some(Seen::Pending {
                 why: format!(
                     "the check of {} on {} fails: {why}",
-                    self.handover.service, self.handover.target.guest_name
+                    self.handover.service, place.guest_name
                 ),
                 again_in: check.interval,
-            });
+            }));
         }
-        self.confirmed_at = Some(self.world.clock.now());
-        Ok(Seen::Holds)
+        Ok(None)
     }
 
     async fn look_record(&mut self) -> Look {
@@ -369,5 +384,25 @@ impl Run<'_> {
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
         }))
+    }
+}
+
+/// Confirm: units that were started and went down again do not start; others may come up by themselves.
+pub(super) fn stays_up(service: &ServiceId, guest_name: &str, copy: &CopyState) -> Seen {
+    if copy.is_up() {
+        return Seen::Holds;
+    }
+    if copy.units.iter().any(UnitState::is_down) {
+        return Seen::Never(Reason::new(
+            "StartFailed",
+            format!(
+                "{service} does not start on {guest_name}: {}",
+                verdict::unit_states(copy)
+            ),
+        ));
+    }
+    Seen::Pending {
+        why: verdict::unit_states(copy),
+        again_in: Duration::from_millis(500),
     }
 }
