@@ -26,8 +26,6 @@ use crate::requests::refusal::Refusal;
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
-/// How long an undo may take before its handover is stuck.
-const UNDO: Duration = Duration::from_secs(300);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -184,7 +182,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         deadlines,
         confirm: d.confirm,
-        undo: UNDO,
+        undo: d.undo,
         silence: d.silence,
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,

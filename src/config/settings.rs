@@ -94,7 +94,7 @@ impl FromStr for BusAddress {
     }
 }
 
-/// How long one step of a handover, and its undo, may take before it counts as failed; each 1 s to 24 h. `[deadlines]`.
+/// How long one step of a handover may take before it counts as failed; each 1 s to 24 h. `[deadlines]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// Claiming the name and the row.
@@ -121,6 +121,8 @@ pub struct Deadlines {
     pub publish: Duration,
     /// Disk and units off the source.
     pub retire: Duration,
+    /// The undo of one step; what cannot be undone within it is stuck, and an operator's.
+    pub undo: Duration,
 }
 
 impl Default for Deadlines {
@@ -139,13 +141,14 @@ impl Default for Deadlines {
             confirm: seconds(60),
             publish: seconds(60),
             retire: seconds(120),
+            undo: seconds(300),
         }
     }
 }
 
 impl Deadlines {
     /// Each with its key, in the order of a handover.
-    pub fn named(&self) -> [(&'static str, Duration); 12] {
+    pub fn named(&self) -> [(&'static str, Duration); 13] {
         [
             ("reserve", self.reserve),
             ("observe", self.observe),
@@ -159,6 +162,7 @@ impl Deadlines {
             ("confirm", self.confirm),
             ("publish", self.publish),
             ("retire", self.retire),
+            ("undo", self.undo),
         ]
     }
 }
@@ -424,6 +428,7 @@ fn deadlines(mut section: Section<'_>) -> Deadlines {
         confirm: read("confirm", default.confirm),
         publish: read("publish", default.publish),
         retire: read("retire", default.retire),
+        undo: read("undo", default.undo),
     };
     section.finish();
     deadlines
