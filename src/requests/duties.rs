@@ -75,12 +75,11 @@ impl Requests {
             files: duty.files.clone(),
         };
         let (placement, _) = world.placement(&place).await?;
-        let (live, config) = verdict::disk_halves(&domain, &placement.serial);
-        if config {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Config, &placement.serial)
-                .await?;
+        // Whatever gave them back, a definition of before the move for instance: the data volume above all.
+        for serial in placement.serials() {
+            if verdict::disk_halves(&domain, serial).1 {
+                world.hypervisor.take(duty.guest, Half::Config, serial).await?;
+            }
         }
         if !domain.summary.is_running() {
             return Ok(false);
@@ -90,17 +89,16 @@ impl Requests {
             .guest
             .act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL)
             .await;
-        if live {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Live, &placement.serial)
-                .await?;
+        for serial in placement.serials() {
+            if verdict::disk_halves(&domain, serial).0 {
+                world.hypervisor.take(duty.guest, Half::Live, serial).await?;
+            }
         }
         let copy = copy?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = verdict::any_halves(&domain, placement.serials());
         if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
             world
                 .table
