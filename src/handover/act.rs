@@ -146,7 +146,7 @@ impl Run<'_> {
     async fn stage(&mut self) -> Act {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
-        let halves = kept_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if halves == (true, true) && self.in_place() {
             return Ok(());
         }

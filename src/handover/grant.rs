@@ -5,17 +5,20 @@ use super::record::Place;
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::disk::DiskSerial;
+use crate::model::disk::{DiskRole, DiskSerial};
 use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::GuestDomain;
 use crate::model::ids::Generation;
 
-/// Which halves a domain has of a bundle disk that it keeps: the persistent definition counts only where it names the
-/// same source as the live one. One that somebody put back may name a grant that is gone, and boots without the disk.
-pub fn kept_halves(domain: &GuestDomain, serial: &DiskSerial) -> (bool, bool) {
+/// Which halves a domain has of a disk that it keeps: (live, config). Of a bundle disk the persistent definition counts
+/// only where it names the same source as the live one: one that somebody put back may name a grant that is gone, and
+/// would boot without the disk.
+pub fn kept_halves(domain: &GuestDomain, role: DiskRole, serial: &DiskSerial) -> (bool, bool) {
     let (live, config) = verdict::disk_halves(domain, serial);
-    let same = given_source(domain, serial)
-        .is_none_or(|source| verdict::other_source(domain, serial, source).is_none());
+    let same = match (role, given_source(domain, serial)) {
+        (DiskRole::Bundle, Some(source)) => verdict::other_source(domain, serial, source).is_none(),
+        _ => true,
+    };
     (live, config && same)
 }
 
@@ -147,7 +150,13 @@ mod tests {
         ];
         for (live, config, halves) in cases {
             let guest = guest(live, config);
-            assert_eq!(kept_halves(&guest, &serial()), halves, "{live:?} {config:?}");
+            let kept = |role| kept_halves(&guest, role, &serial());
+            assert_eq!(kept(DiskRole::Bundle), halves, "{live:?} {config:?}");
+            assert_eq!(
+                kept(DiskRole::Volume),
+                (live.is_some(), config.is_some()),
+                "its source is looked at for itself"
+            );
             assert_eq!(given_source(&guest, &serial()), live);
         }
     }

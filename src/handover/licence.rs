@@ -232,7 +232,7 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         let active = domain.is_active();
         for (role, serial) in licence.disks(&placement) {
-            let (live, config) = kept_halves(&domain, &serial);
+            let (live, config) = kept_halves(&domain, role, &serial);
             if (active && !live) || !config {
                 return Ok(Seen::missing(format!(
                     "{} lacks {}",
@@ -328,10 +328,7 @@ impl Run<'_> {
         let _guard = self.world.guest_lock(place.guest).await;
         let domain = self.inspect(place).await?;
         let active = domain.is_active();
-        let (live, config) = match role {
-            DiskRole::Bundle => kept_halves(&domain, serial),
-            DiskRole::Volume => verdict::disk_halves(&domain, serial),
-        };
+        let (live, config) = kept_halves(&domain, role, serial);
         if (live || !active) && config {
             return Ok(());
         }

@@ -9,6 +9,7 @@ use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
+use crate::model::disk::DiskRole;
 use crate::model::ids::GuestId;
 use crate::model::placement::Placement;
 use crate::ports::Tries;
@@ -184,7 +185,7 @@ impl Run<'_> {
                 ),
             )));
         }
-        let halves = kept_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
