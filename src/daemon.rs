@@ -70,7 +70,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let world = Arc::new(World::new(
         libvirt.clone(),
         Arc::new(GuestAgent::new(Channel(libvirt))),
-        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE)),
+        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window)),
         table,
         Arc::new(SystemClock),
         limits(&settings),
@@ -166,6 +166,8 @@ fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
             name: z.name.clone(),
             server: z.server,
             key,
+            secondaries: z.secondaries.clone(),
+            view: z.view.clone(),
         })
     };
     settings.zones.iter().map(zone).collect()

@@ -15,7 +15,7 @@ use crate::model::disk::{DiskSerial, GuestDisk};
 use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
-use crate::model::name::{DnsName, NameChange, NameRecords};
+use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 
@@ -253,7 +253,28 @@ pub enum Swapped {
     No(NameRecords),
 }
 
-/// The primaries of the configured zones.
+/// What one authoritative server of a zone says of a name.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    /// Its name or address.
+    pub server: String,
+    /// What it gives now, or why that is not known.
+    pub records: Result<NameRecords, PortError>,
+}
+
+impl Authority {
+    /// Whether it is known to give this ownership and these addresses (in any order). One that does not answer is not.
+    pub fn gives(&self, ownership: &Ownership, addresses: &[IpAddr]) -> bool {
+        let mut wanted = addresses.to_vec();
+        wanted.sort();
+        wanted.dedup();
+        self.records
+            .as_ref()
+            .is_ok_and(|records| records.addresses == wanted && records.ownership == [ownership.to_string()])
+    }
+}
+
+/// The servers of the configured zones.
 #[async_trait]
 pub trait NameServer: Send + Sync {
     /// Whether a configured zone covers the name; its origin if so.
@@ -262,7 +283,12 @@ pub trait NameServer: Send + Sync {
     /// What the zone's primary says of the name now (authoritative answers only).
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError>;
 
-    /// One UPDATE message with prerequisites, answered and verified, and read back.
+    /// What every authoritative server of the name's zone gives now, the primary first. A server that does not answer
+    /// is in the list with its error; an error of the call itself means that the servers are not known.
+    async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError>;
+
+    /// An UPDATE with prerequisites, answered and verified, and read back. It may share a message with the changes of
+    /// other names; what it tells is about this name alone. After `Unknown` the message may still arrive: read the name.
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError>;
 }
 

@@ -68,8 +68,8 @@ fn zone(last: u8, ownership: &[&Ownership]) -> NameRecords {
     NameRecords {
         addresses: vec![IpAddr::from([10, 77, 0, last])],
         ttl: 5,
-        cname: None,
         ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
     }
 }
 
