@@ -32,8 +32,6 @@ use crate::requests::refusal::Refusal;
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
-/// How long an undo may take before its handover is stuck.
-const UNDO: Duration = Duration::from_secs(300);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +78,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let world = Arc::new(World::new(
         libvirt.clone(),
         Arc::new(GuestAgent::new(Channel(libvirt))),
-        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE)),
+        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window)),
         table,
         Arc::new(SystemClock),
         limits(&settings),
@@ -220,6 +218,8 @@ fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
             name: z.name.clone(),
             server: z.server,
             key,
+            secondaries: z.secondaries.clone(),
+            view: z.view.clone(),
         })
     };
     settings.zones.iter().map(zone).collect()
@@ -246,7 +246,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         deadlines,
         confirm: d.confirm,
-        undo: UNDO,
+        undo: d.undo,
         silence: d.silence,
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,

@@ -3,6 +3,7 @@
 use super::finding::{Kind, Remedy, Repair};
 use super::judge::{Checked, runs, units_say};
 use super::picture::Asked;
+use crate::handover::grant::kept_halves;
 use crate::handover::verdict;
 use crate::model::disk::{DiskRole, DiskSerial};
 use crate::model::guest::{CopyState, GuestDomain};
@@ -195,7 +196,7 @@ fn disks(checked: &mut Checked<'_>, domain: &GuestDomain) -> bool {
     }
     let mut whole = true;
     for (role, serial) in wanted {
-        let (live, config) = verdict::disk_halves(domain, &serial);
+        let (live, config) = kept_halves(domain, role, &serial);
         let lacks_live = domain.is_active() && !live;
         let lacks_config = domain.config.is_some() && !config;
         let place = match (lacks_live, lacks_config) {

@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::booting::disk_target;
 use crate::faults::agree;
 use crate::lab::Lab;
 use crate::refusals::nsupdate;
@@ -142,23 +143,20 @@ fn a_licence_that_an_old_xml_brings_back_is_found_and_taken_when_told() {
     agree(&lab, "web", "after the repair");
 
     // The home guest's definition loses it: what runs goes on, and the definition gets it back.
-    lab.exec(
-        "hv1",
-        &[
-            "sh",
-            "-c",
-            "virsh dumpxml --inactive g2 | sed '/<serial>ho/d' >/run/bare-g2.xml",
-        ],
-    )
-    .ok();
-    lab.exec("hv1", &["virsh", "define", "/run/bare-g2.xml"]).ok();
-    assert_eq!(lab.kinds(&["web"]), ["disk-missing"]);
-    // The nameless disk sits where ours is to be: an operator takes it away first.
-    let target = "virsh dumpxml --inactive g2 | tr -d '\\n' | grep -o '<disk[^>]*>.*</disk>' | sed 's:</disk>:&\\n:g' \
-        | grep handoverd | sed \"s/.*<target dev='\\([a-z]*\\)'.*/\\1/\"";
-    let target = lab.exec("hv1", &["sh", "-c", target]).ok();
-    lab.exec("hv1", &["virsh", "detach-disk", "g2", target.trim(), "--config"])
+    let serial = lab
+        .exec(
+            "hv1",
+            &[
+                "sh",
+                "-c",
+                "virsh dumpxml g2 | sed -n 's:.*<serial>\\(ho[^<]*\\)</serial>.*:\\1:p'",
+            ],
+        )
         .ok();
+    let target = disk_target(&lab.xml("g2", true), serial.trim());
+    lab.exec("hv1", &["virsh", "detach-disk", "g2", &target, "--config"])
+        .ok();
+    assert_eq!(lab.kinds(&["web"]), ["disk-missing"]);
     let rows = lab.audit(&["--repair"]);
     assert_eq!(
         (&rows[0]["kind"], &rows[0]["outcome"]),

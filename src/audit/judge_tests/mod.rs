@@ -219,6 +219,7 @@ fn healthy(data: bool) -> Picture {
     Picture {
         own: host(),
         images: BTreeMap::from([((host(), runs.digest.clone()), Ok(Some(4096)))]),
+        spent_grants: Vec::new(),
         volumes: if data {
             BTreeMap::from([((host(), web()), Ok(Some(8192)))])
         } else {
