@@ -124,6 +124,7 @@ fn zone(ownership: &[Ownership]) -> NameRecords {
         ttl: 5,
         cname: None,
         ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
     }
 }
 
