@@ -36,6 +36,7 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         expect_addresses: Some(records.addresses.clone()),
         ownership: Some(Ownership::Free(ours.clone())),
         addresses,
+        srv: Vec::new(),
     };
     if let Some(alias) = &records.cname {
         let what = format!("{name} is a CNAME to {alias}");

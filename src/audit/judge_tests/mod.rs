@@ -172,6 +172,7 @@ fn zone(last: u8, ownership: &[Ownership]) -> NameRecords {
         ttl: 5,
         cname: None,
         ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
     }
 }
 
