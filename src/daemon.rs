@@ -21,7 +21,7 @@ use crate::model::ids::{GuestId, InvalidId};
 use crate::model::name::DnsName;
 use crate::ports::PortError;
 use crate::requests::Requests;
-use crate::requests::jobs::Jobs;
+use crate::requests::jobs::{Jobs, Tokio};
 use crate::requests::refusal::Refusal;
 
 /// How long one DNS exchange may take.
@@ -80,6 +80,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     ));
     let jobs = Jobs::new(
         world.clone(),
+        Arc::new(Tokio),
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );
