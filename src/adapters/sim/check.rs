@@ -146,7 +146,7 @@ fn never_two_writers(world: &SimWorld, found: &mut Found) {
 fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
     let starting = table
         .latest(&row.id)
-        .is_some_and(|(h, open)| open && matches!(h.kind, Kind::Start));
+        .is_some_and(|(h, open)| (open || row.frozen.is_some()) && matches!(h.kind, Kind::Start));
     if row.wanted != LifeState::Stopped || starting {
         return;
     }
@@ -159,9 +159,7 @@ fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord
 
 /// Invariant 5, as far as one moment tells: the volume and what was synced to it, and the bundle.
 fn nothing_lost(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
-    let removing = table
-        .latest(&row.id)
-        .is_some_and(|(h, open)| open && h.facts.delete_data);
+    let removing = table.latest(&row.id).is_some_and(|(h, _)| h.facts.delete_data);
     if let Some(volume) = &row.volume
         && !removing
     {
@@ -185,10 +183,10 @@ fn nothing_lost(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: 
 /// Invariant 7: no persistent definition names a volume that another guest has open, unless somebody else put it there.
 fn every_guest_boots(world: &SimWorld, found: &mut Found) {
     for (id, guest) in &world.guests {
-        let Some(config) = guest.configs.get(&guest.host) else {
-            continue;
-        };
-        for (serial, disk) in &config.disks {
+        let config = guest.configs.get(&guest.host).into_iter();
+        // One that was saved comes back with what it had.
+        let saved = (guest.power == Power::Asleep).then_some(&guest.live);
+        for (serial, disk) in config.chain(saved).flat_map(|definition| &definition.disks) {
             let locked = disk.role == DiskRole::Volume && world.opener(&disk.base, *id).is_some();
             found.unless(!locked || guest.touched.contains(serial), 7, || {
                 format!(
@@ -235,8 +233,11 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
             }
         }
     }
-    for name in world.zone.names.keys() {
-        found.unless(names.contains(name), 3, || {
+    for (name, records) in &world.zone.names {
+        // What a deploy leaves whose claim may have been under way; the next deploy takes its place.
+        let withdrawn = matches!(verdict::owner_text(records), Some(Ownership::Aborted(_, None)));
+        let left = withdrawn && records.addresses.is_empty();
+        found.unless(names.contains(name) || left, 3, || {
             format!("{name} is in the zone, and no service has it")
         });
     }
