@@ -160,6 +160,8 @@ impl Run<'_> {
                 let seen = Seen::holds_if(down, "the target's units are up");
                 Ok(self.unless_late(place.guest, seen))
             }
+            // At its home the service keeps its disks: nothing would give them back.
+            Err(StepError::Failed(why)) if self.is_at_home(&place) => Err(StepError::Failed(why)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 let licensed = Licence::Sole
@@ -185,12 +187,7 @@ impl Run<'_> {
         if domain.summary.managed_save && !self.handover.facts.may_overlap() {
             return Err(StepError::Failed(verdict::asleep(name, domain).text));
         }
-        let at_home = self
-            .handover
-            .source
-            .as_ref()
-            .is_some_and(|p| p.guest == place.guest);
-        if at_home {
+        if self.is_at_home(place) {
             let service = &self.handover.service;
             return Err(StepError::Failed(format!(
                 "guest {name} is off, and would start {service} when it is back; start it"
@@ -199,11 +196,19 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Whether a place is the service's home: source and target are one guest.
+    fn is_at_home(&self, place: &Place) -> bool {
+        self.handover
+            .source
+            .as_ref()
+            .is_some_and(|p| p.guest == place.guest)
+    }
+
     /// Stops the target's units; where its agent is silent and the source must not run beside it, revokes its licence.
     pub(super) async fn unstart(&mut self) -> Act {
         let (place, placement) = self.target_copy();
         match self.step(Goal::Start, &place, &placement, GuestStep::Stop).await {
-            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() => {
+            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() && !self.is_at_home(&place) => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 self.revoke(Goal::Start, &place, &Licence::Sole.disks(&placement))
                     .await

@@ -177,7 +177,7 @@ impl Run<'_> {
         Ok(
             match verdict::claimable(&self.handover, service.as_ref(), &records) {
                 verdict::Claimable::Ours => {
-                    self.handover.facts.claim_seen = true;
+                    self.handover.facts.claim_seen = !self.handover.facts.claim_again;
                     Seen::Holds
                 }
                 verdict::Claimable::From { .. } => Seen::missing("the name is not claimed yet"),

@@ -32,6 +32,7 @@ impl Run<'_> {
         self.handover.facts.old_owner = owner;
         self.handover.facts.old_addresses = records.addresses.clone();
         self.handover.facts.old_ttl = records.ttl;
+        self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
         self.journal(
             Goal::Reserve,
@@ -57,10 +58,10 @@ impl Run<'_> {
         let records = self.world.names.read(&name).await?;
         let standing = verdict::owner_text(&records);
         if matches!(&standing, Some(Ownership::Claimed(id, _)) if *id == self.handover.id) {
-            self.handover.facts.claim_seen = true;
+            self.handover.facts.claim_seen = !self.handover.facts.claim_again;
         }
         let ownership = match self.handover.release() {
-            None if standing.is_none() => Some(self.handover.withdrawal()),
+            None if !self.handover.facts.claim_seen => Some(self.handover.withdrawal()),
             release => release,
         };
         let change = NameChange {

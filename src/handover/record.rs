@@ -57,7 +57,10 @@ pub struct Facts {
     pub old_owner: Option<Owner>,
     /// The UPDATE that claims the name may have been sent.
     pub claim_sent: bool,
-    /// The claim was seen to stand: no message that asks for it is under way any more.
+    /// It was sent again, so that an earlier one may still be under way.
+    #[serde(default)]
+    pub claim_again: bool,
+    /// The claim was seen to stand, and was sent once: no message that asks for it is under way any more.
     #[serde(default)]
     pub claim_seen: bool,
     /// The operator lets the service take over a name that is there already.
@@ -241,6 +244,7 @@ pub mod tests {
             old_ttl: 5,
             old_owner: None,
             claim_sent: false,
+            claim_again: false,
             claim_seen: false,
             take_over: false,
             sent: false,

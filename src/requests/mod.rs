@@ -469,6 +469,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_ttl: 0,
         old_owner: None,
         claim_sent: false,
+        claim_again: false,
         claim_seen: false,
         take_over: false,
         sent: false,

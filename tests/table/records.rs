@@ -269,6 +269,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 after: None,
             }),
             claim_sent: true,
+            claim_again: false,
             claim_seen: false,
             take_over: true,
             sent: false,

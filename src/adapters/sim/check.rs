@@ -67,7 +67,13 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     };
     let overlap = table.bundles.get(&row.bundle).is_some_and(|b| b.manifest.overlap);
     let meant = row.wanted == LifeState::Accessible && row.enablement == Enablement::Enabled;
-    if !meant || !overlap || row.volume.is_some() || table.latest(&row.id).is_some_and(interrupts) {
+    if !meant
+        || !overlap
+        || row.volume.is_some()
+        || table
+            .latest(&row.id)
+            .is_some_and(|(h, open)| interrupts(h, open || row.frozen.is_some()))
+    {
         return;
     }
     for address in world.zone.believed(name, world.now) {
@@ -90,8 +96,8 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     }
 }
 
-/// Whether a handover is not a planned move of a service that is up.
-fn interrupts((handover, open): (&Handover, bool)) -> bool {
+/// Whether a handover, `open` or stuck, is not a planned move of a service that is up.
+fn interrupts(handover: &Handover, open: bool) -> bool {
     match handover.kind {
         Kind::Move => {
             let up = handover.facts.observed.is_none_or(LifeState::wants_running);

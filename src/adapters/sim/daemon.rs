@@ -203,9 +203,12 @@ impl Simulation {
         };
         self.run(PATIENCE, quiet);
         self.shared.lock().director = Box::new(Clean);
-        self.mend();
-        for _ in 0..3 {
+        for _ in 0..4 {
+            self.mend();
             let rest = |inner: &Inner| !inner.violations.is_empty() || check::is_at_rest(&inner.world);
+            self.run(60_000, |inner| {
+                !inner.violations.is_empty() || all_up(&inner.world)
+            });
             self.run(PATIENCE, rest);
             let stuck: Vec<JobId> = {
                 let inner = self.shared.lock();
@@ -216,7 +219,7 @@ impl Simulation {
                     .flat_map(super::table::SimTable::stuck)
                     .collect()
             };
-            if stuck.is_empty() {
+            if stuck.is_empty() && all_up(&self.shared.lock().world) {
                 break;
             }
             for id in stuck {
@@ -306,6 +309,10 @@ fn line(world: &SimWorld, entry: &Entry) -> String {
         Entry::Killed => "the daemon is killed".to_owned(),
         Entry::Started => "a daemon starts".to_owned(),
     }
+}
+
+fn all_up(world: &SimWorld) -> bool {
+    world.guests.values().all(|guest| guest.power == Power::Up)
 }
 
 fn under_way(world: &SimWorld) -> String {
