@@ -31,6 +31,7 @@ const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
 const READ_FILE: &str = include_str!("scripts/read_file.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
+const SUPERSEDE: &str = "main() {\n  begin\n  look\n  finish done\n}\n";
 const LOOK: &str = include_str!("scripts/history.sh");
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
@@ -106,6 +107,7 @@ pub fn step_name(step: GuestStep) -> &'static str {
         GuestStep::Stop => "stop",
         GuestStep::Pause => "pause",
         GuestStep::Format => "format",
+        GuestStep::Supersede => "supersede",
         GuestStep::Uninstall => "uninstall",
     }
 }
@@ -155,6 +157,7 @@ pub fn act(
                 set(&mut out, "tries", &tries(deadline));
                 body(&[WAIT, FORMAT])
             }
+            GuestStep::Supersede => body(&[SUPERSEDE]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
         Ok(out + &does + RUN)
