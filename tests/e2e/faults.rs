@@ -94,6 +94,16 @@ impl Lab {
 /// What a service is to look like from everywhere when nothing of it is open.
 #[track_caller]
 pub fn agree(lab: &Lab, service: &str, when: &str) -> String {
+    // The auditor agrees too, and looks now: what was seen a minute ago may have been a guest on its way up.
+    let mut last = String::new();
+    lab.wait_for(&format!("{when}: an audit that finds nothing"), 120, || {
+        let audit = lab.ctl(&["audit", service]);
+        if audit.out != last {
+            eprintln!("{when}: {}", audit.out);
+        }
+        last = audit.out;
+        (audit.code == 0).then_some(())
+    });
     let row = lab.service(service);
     let (home, generation) = (row["guest_name"].as_str().unwrap(), &row["generation"]);
     let other = other(home);
