@@ -151,6 +151,7 @@ impl Healthy {
                 ttl: 5,
                 cname: None,
                 ownership: vec![owner.to_string()],
+                ..NameRecords::default()
             };
             state.names.insert(NAME.parse().unwrap(), records);
         }
