@@ -7,6 +7,7 @@
     reason = "a failing test is to say where"
 )]
 
+mod agreement;
 mod booting;
 mod bundles;
 mod cancelling;
@@ -14,12 +15,16 @@ mod daemon;
 mod environment;
 mod faults;
 mod jobs;
+mod kills;
 mod lab;
+mod ledger;
+mod moments;
 mod moving;
 mod names;
 mod preflight;
 mod refusals;
 mod states;
+mod stuck;
 mod systemds;
 mod undoing;
 mod upgrading;

@@ -300,9 +300,8 @@ fn a_domain_that_will_not_do_is_refused_by_its_state_and_definition() {
     assert_eq!(lab.witness("sleeper"), before);
 
     // One guest is controlled by one daemon, and its metadata says by which.
-    let metadata = |half: &str, more: &str| {
-        format!("virsh metadata g2 --uri urn:handoverd:domain:1 --{half} {more}")
-    };
+    let metadata =
+        |half: &str, more: &str| format!("virsh metadata g2 --uri urn:handoverd:domain:1 --{half} {more}");
     let both = |more: &str| format!("{}; {}", metadata("config", more), metadata("live", more));
     {
         let free = both("--remove");
