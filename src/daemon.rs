@@ -21,6 +21,7 @@ use crate::model::ids::{GuestId, InvalidId};
 use crate::model::name::DnsName;
 use crate::ports::PortError;
 use crate::requests::Requests;
+use crate::requests::audit::Audits;
 use crate::requests::jobs::Jobs;
 use crate::requests::refusal::Refusal;
 
@@ -81,7 +82,11 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );
-    let requests = Arc::new(Requests { world, jobs });
+    let requests = Arc::new(Requests {
+        world,
+        jobs,
+        audits: Audits::default(),
+    });
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
         BusAddress::Session => Bus::Session,
@@ -96,12 +101,17 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         let requests = requests.clone();
         async move { requests.carry_duties().await }
     });
+    let audits = tokio::spawn({
+        let requests = requests.clone();
+        async move { requests.audit_every_minute().await }
+    });
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
     duties.abort();
+    audits.abort();
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "the bus connection was closed already");
     }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::handover::record::{Duty, Handover};
 use crate::model::disk::{DiskSerial, GuestDisk};
+use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
 use crate::model::name::{DnsName, NameChange, NameRecords};
@@ -94,7 +95,7 @@ pub trait Hypervisor: Send + Sync {
     /// nothing. Empty: no host knows it.
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;
 
-    /// Gives `disk` as its role asks (a bundle readonly and shareable, a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
+    /// Gives `disk` as its role asks (a bundle read-only, by its grant or by the shared image; a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError>;
 
     /// Takes the disk with this serial from one half. `Config` is every host's definition of the guest. `Live` waits for DEVICE_REMOVED within a deadline; a guest
@@ -126,8 +127,25 @@ pub trait Hypervisor: Send + Sync {
         size: u64,
     ) -> Result<String, PortError>;
 
-    /// Deletes a bundle image that nothing uses; absent is fine.
+    /// Deletes a bundle image that neither a guest nor a grant uses (`Refused`); absent is fine.
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError>;
+
+    /// Makes the file of a grant in the pool of `host`, on that host's image of `digest`, and tells what the disk is to
+    /// have as its source: that file, or the image itself where the pool has no files (of block devices). One that
+    /// is there stays. Without the image it is `Refused`.
+    async fn make_grant(&self, host: &HostId, grant: &Grant, digest: &Digest) -> Result<String, PortError>;
+
+    /// The files of a service's grants for a guest that nothing needs any more: no definition of the guest names them,
+    /// nor does a managed-save image or a snapshot with memory, which libvirt would refuse to restore without its disk's
+    /// file. Hosts that do not answer are passed over; if none does, that is the error.
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError>;
+
+    /// Deletes what [`Hypervisor::spent_grants`] tells; none is fine. To be called when the disk is taken from both halves.
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError>;
+
+    /// The file of every grant in the pool of every host that answers, needed or not; a host that does not is an error
+    /// of its own in the list.
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>>;
 
     /// The data volume of a service in a host's pool: its path and its size in bytes; `None` if it is not there.
     async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError>;

@@ -79,6 +79,8 @@ pub enum Command {
     Services(commands::services::Services),
     /// List guests, and what keeps services from them
     Guests(commands::guests::Guests),
+    /// Compare table, zone, libvirt and guests, and repair what differs
+    Audit(commands::audit::Audit),
     /// List jobs, show, follow, cancel, resume or abandon one
     Jobs(commands::jobs::Jobs),
     /// Let a stuck job try again (as `jobs resume`)
@@ -278,6 +280,8 @@ mod tests {
             "resume 7",
             "watch --json",
             "guests g1 --check",
+            "audit",
+            "audit web --repair --json",
         ] {
             let words = std::iter::once("handoverctl").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -77,6 +77,7 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Stop(stop) => stop.run(context).await,
         Command::Services(services) => services.run(context).await,
         Command::Guests(guests) => guests.run(context).await,
+        Command::Audit(audit) => audit.run(context).await,
         Command::Jobs(jobs) => jobs.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Abandon(abandon) => abandon.run(context).await,

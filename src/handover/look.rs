@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
 use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
+use crate::model::disk::DiskRole;
 use crate::model::guest::{CopyState, UnitState};
 use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
@@ -184,7 +186,7 @@ impl Run<'_> {
                 ),
             )));
         }
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
@@ -219,15 +221,21 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
         if self.in_place() || !domain.is_active() {
-            return Ok(verdict::gone(halves, None));
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(verdict::gone(halves, Some(&copy))),
+            Ok(copy) => {
+                let seen = verdict::gone(halves, Some(&copy));
+                self.without_grant(&place, seen).await
+            }
             Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Stage, &place, &why).await?;
-                self.leave_to_a_duty(Goal::Stage).await?;
-                Ok(Seen::Holds)
+                let seen = self.without_grant(&place, Seen::Holds).await?;
+                if seen == Seen::Holds {
+                    self.leave_to_a_duty(Goal::Stage).await?;
+                }
+                Ok(seen)
             }
             Err(refused) => Err(refused),
         }
@@ -350,11 +358,12 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         if self.in_place() {
             let halves = verdict::disk_halves(&domain, &placement.serial);
-            return Ok(verdict::gone(halves, None));
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         let halves = verdict::any_halves(&domain, placement.serials());
         if !domain.is_active() {
-            return Ok(if halves == (false, false) {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(if seen == Seen::Holds {
                 Seen::Never(Reason::new(
                     "GuestOff",
                     format!(
@@ -363,12 +372,13 @@ impl Run<'_> {
                     ),
                 ))
             } else {
-                Seen::missing("the disk is still in a definition")
+                seen
             });
         }
         if halves == (false, false) || self.handover.kind == Kind::Remove {
             let copy = self.copy(&place, &placement).await?;
-            return Ok(verdict::gone(halves, Some(&copy)));
+            let seen = verdict::gone(halves, Some(&copy));
+            return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Requests;
+use crate::handover::grant::without_grant;
 use crate::handover::record::{Duty, Place};
 use crate::handover::verdict;
 use crate::handover::world::StepError;
@@ -82,6 +83,12 @@ impl Requests {
             }
         }
         if !domain.summary.is_running() {
+            if !domain.is_active() {
+                world
+                    .hypervisor
+                    .delete_spent_grants(duty.guest, &duty.service)
+                    .await?;
+            }
             return Ok(false);
         }
         let attempt = world.table.next_attempt(&duty.service).await?;
@@ -94,12 +101,18 @@ impl Requests {
                 world.hypervisor.take(duty.guest, Half::Live, serial).await?;
             }
         }
+        world
+            .hypervisor
+            .delete_spent_grants(duty.guest, &duty.service)
+            .await?;
         let copy = copy?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
         let halves = verdict::any_halves(&domain, placement.serials());
-        if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
+        let spent = world.hypervisor.spent_grants(duty.guest, &duty.service).await?;
+        let seen = without_grant(verdict::gone(halves, Some(&copy)), &spent);
+        if seen == verdict::Seen::Holds {
             world
                 .table
                 .fulfil(&duty.service, duty.guest, duty.generation)

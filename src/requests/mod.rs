@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
+pub mod audit;
 pub mod bundles;
 mod data;
 pub mod duties;
@@ -59,6 +60,8 @@ pub struct Requests {
     pub world: Arc<World>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// What audits have come to.
+    pub audits: audit::Audits,
 }
 
 impl Requests {

@@ -45,6 +45,19 @@ impl Lab {
             if row["life_state"] != "accessible" || row["frozen"] != Value::Null {
                 writeln!(differs, "the table: {row:#}").unwrap();
             }
+            let file = format!(
+                "{id}@{}.g{}.qcow2",
+                row["guest"].as_str().unwrap(),
+                row["generation"]
+            );
+            let grants: Vec<&String> = outside
+                .grants
+                .iter()
+                .filter(|name| name.starts_with(&format!("{id}@")))
+                .collect();
+            if grants != [&file] {
+                writeln!(differs, "the grants: {grants:?}, and not {file}").unwrap();
+            }
             if found.len() != 2 || !expected.iter().all(|record| zone.contains(record)) {
                 writeln!(differs, "the zone: {found:?}, and not {expected:?}").unwrap();
             }
@@ -110,7 +123,8 @@ impl Lab {
         let line = "handoverctl services --json; echo ----; \
             dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; \
             for g in g1 g2; do for half in live config; do \
-            virsh dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; done; done";
+            virsh dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; done; done; \
+            echo ----; virsh -q vol-list handoverd | awk '$1 ~ /@/ { print $1 }'";
         let ran = self.exec("hv1", &["sh", "-c", line]);
         let mut parts = ran.out.split("----\n");
         let mut next = || parts.next().ok_or_else(|| format!("hv1: {ran:?}"));
@@ -126,10 +140,12 @@ impl Lab {
             })
             .collect();
         let disks = next()?.lines().map(str::to_owned).collect();
+        let grants = next()?.lines().map(str::to_owned).collect();
         Ok(Outside {
             services,
             zone,
             disks,
+            grants,
         })
     }
 
@@ -157,4 +173,6 @@ struct Outside {
     zone: Vec<String>,
     /// `GUEST live` or `GUEST config`, once for each disk of ours.
     disks: Vec<String>,
+    /// The files in the pool by which guests have bundles.
+    grants: Vec<String>,
 }

@@ -154,7 +154,7 @@ const TO_THE_SOURCE: [Fault; 12] = [
 ];
 
 /// What happens to the target.
-const TO_THE_TARGET: [Fault; 9] = [
+const TO_THE_TARGET: [Fault; 10] = [
     Fault {
         name: "the target is reset while it is staged",
         at: ("ledger", "stage (looking) -> stage (acting)"),
@@ -202,6 +202,13 @@ const TO_THE_TARGET: [Fault; 9] = [
         at: ("ledger", "publish (looking) -> record"),
         hit: &["guest-kill", "TARGET"],
         heal: Heal::AfterTheEnd(BOOT_TARGET),
+        ends: DONE,
+    },
+    Fault {
+        name: "the target is defined with the XML that it had before the move",
+        at: ("ledger", "publish (looking) -> record"),
+        hit: hv1!("virsh", "define", "/run/before-TARGET.xml"),
+        heal: Heal::AfterTheEnd(hv1!("handoverctl", "audit", "--repair")),
         ends: DONE,
     },
     Fault {
@@ -310,7 +317,7 @@ impl Subjects {
         let home = self.together();
         self.run(
             &home,
-            sh!("virsh dumpxml --inactive SOURCE >/run/before-SOURCE.xml"),
+            sh!("for guest in g1 g2; do virsh dumpxml --inactive $guest >/run/before-$guest.xml; done"),
         );
         let log = Log::follow(lab);
         // The one whose moment it is begins last.

@@ -14,6 +14,7 @@ mod cancelling;
 mod daemon;
 mod environment;
 mod faults;
+mod grants;
 mod jobs;
 mod kills;
 mod lab;

@@ -30,7 +30,7 @@ const PAUSE: &str = include_str!("scripts/pause.sh");
 const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
-const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
+const LOOK: &str = include_str!("scripts/history.sh");
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
 const ATTACHED: &str = "/etc/systemd/system.attached/";
