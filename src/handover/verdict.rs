@@ -358,7 +358,9 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
         },
         (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _))) => no(
             "NameClaimed",
-            format!("{name} is claimed by handover {id}; wait for it to end, or free it with `--take-over`"),
+            format!(
+                "{name} is claimed by handover {id}; wait for it, or free it by `handoverctl audit --repair`"
+            ),
         ),
         (Some(service), Some(Ownership::Free(owner)))
             if owner.guest == service.guest && owner.generation == service.generation =>

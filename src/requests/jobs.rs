@@ -11,7 +11,7 @@ use tracing::Instrument as _;
 
 use super::refusal::Refusal;
 use crate::handover::driver::{self, JobControl};
-use crate::handover::machine::{Event, State, Terms, transition};
+use crate::handover::machine::{Direction, Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
 use crate::model::ids::{HandoverId, JobId};
@@ -255,7 +255,16 @@ impl Jobs {
         };
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;
-        handover.reason = None;
+        // What began an undo is why the job ends as it does.
+        if matches!(
+            handover.state,
+            State::At {
+                direction: Direction::Forward,
+                ..
+            }
+        ) {
+            handover.reason = None;
+        }
         record.finished = None;
         record.result = None;
         record.error_name.clear();
