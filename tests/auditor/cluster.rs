@@ -373,7 +373,7 @@ impl Guest for Cluster {
                 };
             }
             GuestStep::Uninstall => *here = CopyState::default(),
-            GuestStep::Install | GuestStep::Format => {}
+            GuestStep::Install | GuestStep::Format | GuestStep::Supersede => {}
         }
         Ok(here.clone())
     }

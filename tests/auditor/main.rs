@@ -144,6 +144,7 @@ impl Healthy {
                 generation: Generation(3),
                 host: host(),
                 guest: guest(1),
+                after: None,
             });
             let records = NameRecords {
                 addresses: vec![address()],

@@ -4,7 +4,6 @@
 use serde_json::Value;
 
 use crate::booting::disk_target;
-use crate::faults::agree;
 use crate::lab::Lab;
 use crate::refusals::nsupdate;
 
@@ -127,7 +126,7 @@ fn a_licence_that_an_old_xml_brings_back_is_found_and_taken_when_told() {
     )
     .ok();
     lab.ctl(&["move", "web", "g2", "--drain", "0"]).ok();
-    agree(&lab, "web", "after the move");
+    lab.comes_to_agree("after the move");
     lab.exec("hv1", &["virsh", "define", "/run/old-g1.xml"]).ok();
     let rows = lab.audit(&["web"]);
     assert_eq!(rows.len(), 1, "{rows:#?}");
@@ -140,7 +139,7 @@ fn a_licence_that_an_old_xml_brings_back_is_found_and_taken_when_told() {
     assert!(libvirt.contains("g1 has bundle config"), "{libvirt}");
     let rows = lab.audit(&["web", "--repair"]);
     assert_eq!(rows[0]["outcome"], "done", "{rows:#?}");
-    agree(&lab, "web", "after the repair");
+    lab.comes_to_agree("after the repair");
 
     // The home guest's definition loses it: what runs goes on, and the definition gets it back.
     let serial = lab
@@ -163,7 +162,7 @@ fn a_licence_that_an_old_xml_brings_back_is_found_and_taken_when_told() {
         (&"disk-missing".into(), &"done".into()),
         "{rows:#?}"
     );
-    agree(&lab, "web", "after the second repair");
+    lab.comes_to_agree("after the second repair");
     lab.ctl(&["remove", "web"]).ok();
 }
 
@@ -199,7 +198,7 @@ fn a_name_that_somebody_changed_is_put_right_and_one_that_somebody_took_is_not()
             "update delete _handover.web.svc.lab. TXT\nupdate add _handover.web.svc.lab. 5 TXT \"{ours}\""
         ),
     );
-    agree(&lab, "web", "after all");
+    lab.comes_to_agree("after all");
     lab.ctl(&["remove", "web"]).ok();
 }
 
@@ -292,7 +291,7 @@ fn a_lost_table_is_rebuilt_and_the_services_move_on() {
     // Guests have seen higher attempt numbers than a new table would begin with.
     lab.ctl(&["move", "web", "g1", "--drain", "0"]).ok();
     lab.ctl(&["start", "other"]).ok();
-    agree(&lab, "web", "after a recovery");
+    lab.comes_to_agree("after a recovery");
     for id in ["web", "other"] {
         lab.ctl(&["remove", id]).ok();
     }

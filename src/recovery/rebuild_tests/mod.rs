@@ -119,6 +119,7 @@ fn owner(generation: u64, number: u8) -> Owner {
         generation: Generation(generation),
         host: "hv1".parse().unwrap(),
         guest: guest(number),
+        after: None,
     }
 }
 
