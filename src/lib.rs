@@ -14,4 +14,5 @@ pub mod handover;
 pub mod model;
 pub mod plan;
 pub mod ports;
+pub mod recovery;
 pub mod requests;

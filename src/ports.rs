@@ -15,12 +15,12 @@ use crate::model::disk::{DiskSerial, GuestDisk};
 use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
-use crate::model::name::{DnsName, NameChange, NameRecords};
+use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 
 /// What is known about the effect of a call that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// It was refused for a reason that asking again will not change: go back.
     Refused,
@@ -67,7 +67,7 @@ impl PortError {
 }
 
 /// Which of a domain's two definitions an effect is for (design section 4, "Two effects").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Half {
     /// The running machine (VIR_DOMAIN_AFFECT_LIVE).
     Live,
@@ -158,8 +158,32 @@ pub trait Hypervisor: Send + Sync {
     async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError>;
 }
 
+/// Bundle images of the hosts' pools, to be found and read without a table: for its recovery.
+#[async_trait]
+pub trait ImagePool: Send + Sync {
+    /// The digests by which images in a host's pool are named; whether they are whole, reading tells.
+    async fn images(&self, host: &HostId) -> Result<Vec<Digest>, PortError>;
+
+    /// An image out of a host's pool, from its beginning; refused if its sha256 is not its name.
+    async fn read_image(&self, host: &HostId, digest: &Digest) -> Result<File, PortError>;
+}
+
+/// Files in guests, to be read back: for the recovery of the table.
+#[async_trait]
+pub trait GuestFiles: Send + Sync {
+    /// The content of a regular file in the guest, of at most `limit` bytes (more is `Refused`); `None` if there is
+    /// none. `placement` is whose file it is.
+    async fn read_file(
+        &self,
+        guest: GuestId,
+        placement: &Placement,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, PortError>;
+}
+
 /// Whether and how a step changes the life of the units it places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GuestStep {
     /// Writes unit files, mount point, config and secrets; removes the wants links; starts nothing. Refuses what is
     /// there and not ours.
@@ -177,12 +201,14 @@ pub enum GuestStep {
     Pause,
     /// Waits for the data disk and makes its file system if the disk is blank. Refused where another one is on it.
     Format,
+    /// Changes nothing: from then on every script that was sent before it is refused as late.
+    Supersede,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.
     Uninstall,
 }
 
 /// How many tries of a check are wanted to pass in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tries {
     /// How many; 0 counts as 1.
     pub passes: u32,
@@ -245,7 +271,7 @@ pub trait Guest: Send + Sync {
 }
 
 /// The end of a compare-and-swap.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Swapped {
     /// It holds now (written and read back).
     Yes,
@@ -253,7 +279,28 @@ pub enum Swapped {
     No(NameRecords),
 }
 
-/// The primaries of the configured zones.
+/// What one authoritative server of a zone says of a name.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    /// Its name or address.
+    pub server: String,
+    /// What it gives now, or why that is not known.
+    pub records: Result<NameRecords, PortError>,
+}
+
+impl Authority {
+    /// Whether it is known to give this ownership and these addresses (in any order). One that does not answer is not.
+    pub fn gives(&self, ownership: &Ownership, addresses: &[IpAddr]) -> bool {
+        let mut wanted = addresses.to_vec();
+        wanted.sort();
+        wanted.dedup();
+        self.records
+            .as_ref()
+            .is_ok_and(|records| records.addresses == wanted && records.ownership == [ownership.to_string()])
+    }
+}
+
+/// The servers of the configured zones.
 #[async_trait]
 pub trait NameServer: Send + Sync {
     /// Whether a configured zone covers the name; its origin if so.
@@ -262,7 +309,12 @@ pub trait NameServer: Send + Sync {
     /// What the zone's primary says of the name now (authoritative answers only).
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError>;
 
-    /// One UPDATE message with prerequisites, answered and verified, and read back.
+    /// What every authoritative server of the name's zone gives now, the primary first. A server that does not answer
+    /// is in the list with its error; an error of the call itself means that the servers are not known.
+    async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError>;
+
+    /// An UPDATE with prerequisites, answered and verified, and read back. It may share a message with the changes of
+    /// other names; what it tells is about this name alone. After `Unknown` the message may still arrive: read the name.
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError>;
 }
 
@@ -298,7 +350,7 @@ pub enum TableError {
 }
 
 /// A job as it is kept for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JobRecord {
     /// Its number.
     pub id: JobId,
@@ -325,7 +377,7 @@ pub struct JobRecord {
 }
 
 /// One entry of a handover's journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// When.
     pub at: Millis,

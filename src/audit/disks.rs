@@ -306,7 +306,7 @@ fn remove_copy(checked: &Checked<'_>, guest: GuestId) -> Remedy {
 }
 
 /// A guest that another daemon controls is not touched.
-fn unless_controlled(picture: &Picture, guest: GuestId, repair: Repair, text: String) -> Remedy {
+pub(super) fn unless_controlled(picture: &Picture, guest: GuestId, repair: Repair, text: String) -> Remedy {
     match picture
         .guest(guest)
         .and_then(|domain| domain.summary.other_controller(&picture.own))

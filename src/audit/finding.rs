@@ -53,6 +53,8 @@ pub enum Kind {
     DiskStray,
     /// A guest has a disk with a serial of our form that nothing in the table accounts for.
     DiskUnknown,
+    /// The file of a grant is left that no definition needs: an old definition would bring the licence back.
+    GrantLeft,
     /// It is wanted running and is down, or has failed.
     Down,
     /// It is wanted running, was not up since its guest booted, and nothing starts it.
@@ -105,6 +107,7 @@ impl Kind {
             Self::DiskMissing => "disk-missing",
             Self::DiskStray => "disk-stray",
             Self::DiskUnknown => "disk-unknown",
+            Self::GrantLeft => "grant-left",
             Self::Down => "down",
             Self::DownAfterBoot => "down-after-boot",
             Self::StoppedByHand => "stopped-by-hand",
@@ -140,6 +143,7 @@ impl Kind {
             | Self::DiskMissing
             | Self::DiskStray
             | Self::DiskUnknown
+            | Self::GrantLeft
             | Self::StoppedByHand
             | Self::StartedByHand
             | Self::EnablementByHand
@@ -181,6 +185,8 @@ pub enum Repair {
     GiveDisk(DiskRole, DiskSerial),
     /// Takes a disk from a guest, out of both definitions.
     TakeDisk(GuestId, DiskSerial),
+    /// Deletes the files of the service's grants for a guest that nothing needs any more.
+    DeleteGrants(GuestId),
     /// Stops and uninstalls the copy of this bundle on a guest, and takes its disks.
     RemoveCopy(GuestId, Digest, Vec<PlacedFile>),
     /// Brings the bundle's image to a host from another: to, from.
@@ -204,6 +210,7 @@ impl Repair {
             Self::Install => "install",
             Self::GiveDisk(..) => "give-disk",
             Self::TakeDisk(..) => "take-disk",
+            Self::DeleteGrants(_) => "delete-grants",
             Self::RemoveCopy(..) => "remove-copy",
             Self::CopyImage(..) => "copy-image",
             Self::SwapName(_) => "swap-name",

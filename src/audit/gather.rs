@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 
 use super::picture::{Asked, Candidate, Picture};
 use crate::handover::world::World;
+use crate::model::grant::GrantFile;
 use crate::model::guest::GuestDomain;
 use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::model::name::{DnsName, NameRecords};
@@ -51,6 +52,7 @@ pub async fn gather(world: &World, scope: Scope<'_>) -> Result<Picture, TableErr
         names: BTreeMap::new(),
         images: BTreeMap::new(),
         volumes: BTreeMap::new(),
+        spent_grants: Vec::new(),
     };
     look_at_guests(world, scope, &mut picture).await;
     let candidates: Vec<Candidate> = picture
@@ -69,6 +71,7 @@ pub async fn gather(world: &World, scope: Scope<'_>) -> Result<Picture, TableErr
     picture.names = names;
     picture.images = images;
     picture.volumes = volumes;
+    picture.spent_grants = find_spent_grants(world, scope, &picture).await;
     Ok(picture)
 }
 
@@ -295,6 +298,25 @@ async fn find_images(world: &World, scope: Scope<'_>, picture: &Picture) -> Imag
     }
     found.extend(each(elsewhere, find).await);
     found
+}
+
+/// Files of grants that nothing needs, of services that no job has. What does not answer is told by other looks.
+async fn find_spent_grants(world: &World, scope: Scope<'_>, picture: &Picture) -> Vec<GrantFile> {
+    let all = world.hypervisor.grants().await.into_iter().filter_map(Result::ok);
+    let of: BTreeSet<(GuestId, ServiceId)> = all
+        .filter(|file| scope.covers(&file.grant.service) && !picture.is_busy(&file.grant.service))
+        .map(|file| (file.grant.guest, file.grant.service))
+        .collect();
+    let spent = each(of, |(guest, service)| async move {
+        world
+            .hypervisor
+            .spent_grants(guest, &service)
+            .await
+            .unwrap_or_default()
+    });
+    let mut files: Vec<GrantFile> = spent.await.into_iter().flatten().collect();
+    files.sort_by(|one, other| (&one.grant, &one.host).cmp(&(&other.grant, &other.host)));
+    files
 }
 
 type Volumes = BTreeMap<(HostId, ServiceId), Result<Option<u64>, String>>;

@@ -3,6 +3,7 @@
 use super::finding::{Kind, Remedy, Repair};
 use super::judge::{Checked, runs, units_say};
 use super::picture::Asked;
+use crate::handover::grant::kept_halves;
 use crate::handover::verdict;
 use crate::model::disk::{DiskRole, DiskSerial};
 use crate::model::guest::{CopyState, GuestDomain};
@@ -195,7 +196,7 @@ fn disks(checked: &mut Checked<'_>, domain: &GuestDomain) -> bool {
     }
     let mut whole = true;
     for (role, serial) in wanted {
-        let (live, config) = verdict::disk_halves(domain, &serial);
+        let (live, config) = kept_halves(domain, role, &serial);
         let lacks_live = domain.is_active() && !live;
         let lacks_config = domain.config.is_some() && !config;
         let place = match (lacks_live, lacks_config) {
@@ -290,7 +291,11 @@ fn is_changing(copy: &CopyState) -> bool {
     let linked = copy.links > 0 && copy.system == "starting";
     on_its_way
         || (!copy.is_up()
-            && (linked || matches!(copy.system.as_str(), "initializing" | "stopping" | "offline")))
+            && (linked
+                || matches!(
+                    copy.system.as_str(),
+                    "initializing" | "stopping" | "maintenance" | "offline"
+                )))
 }
 
 fn wanted_running(checked: &mut Checked<'_>, copy: &CopyState) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::finding::{Copies, Finding, Kind, Remedy, Says};
 use super::picture::{Asked, OwnDisk, Picture, is_our_pattern};
-use super::{disks, home, naming};
+use super::{disks, grants, home, naming};
 use crate::handover::verdict;
 use crate::model::disk::DiskRole;
 use crate::model::guest::CopyState;
@@ -19,6 +19,7 @@ pub fn findings(picture: &Picture) -> Vec<Finding> {
         all.extend(of_service(picture, service));
     }
     all.extend(disks::of_nobody(picture));
+    all.extend(grants::of_nobody(picture));
     all
 }
 
@@ -43,6 +44,7 @@ pub fn of_service(picture: &Picture, service: &ServiceRecord) -> Vec<Finding> {
     }
     home::check(&mut checked);
     disks::strays(&mut checked);
+    grants::spent(&mut checked);
     naming::check(&mut checked);
     checked.found
 }

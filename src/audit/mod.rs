@@ -26,6 +26,7 @@
 pub mod disks;
 pub mod finding;
 pub mod gather;
+pub mod grants;
 pub mod home;
 pub mod judge;
 pub mod naming;

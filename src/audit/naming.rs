@@ -28,6 +28,7 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         generation: service.generation,
         host: service.host.clone(),
         guest: service.guest,
+        after: None,
     };
     let wanted: Vec<IpAddr> = service.address.into_iter().collect();
     let change = |expect, addresses: Option<(Vec<IpAddr>, u32)>| NameChange {
@@ -36,6 +37,7 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         expect_addresses: Some(records.addresses.clone()),
         ownership: Some(Ownership::Free(ours.clone())),
         addresses,
+        srv: Vec::new(),
     };
     if let Some(alias) = &records.cname {
         let what = format!("{name} is a CNAME to {alias}");

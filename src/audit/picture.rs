@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::handover::record::{Duty, Handover};
 use crate::model::disk::{DiskRole, DiskSerial};
+use crate::model::grant::GrantFile;
 use crate::model::guest::{CopyState, Definition, GuestDomain};
 use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::model::name::{DnsName, NameRecords};
@@ -48,6 +49,8 @@ pub struct Picture {
     pub images: BTreeMap<(HostId, Digest), Result<Option<u64>, String>>,
     /// Sizes in bytes of data volumes in the hosts' pools.
     pub volumes: BTreeMap<(HostId, ServiceId), Result<Option<u64>, String>>,
+    /// Files of grants that no definition and no saved memory needs.
+    pub spent_grants: Vec<GrantFile>,
 }
 
 /// What a disk with a serial of ours is.

@@ -3,11 +3,13 @@
 use super::finding::Repair;
 use super::picture::Picture;
 use crate::handover::goals::Goal;
+use crate::handover::grant::{given_source, kept_halves};
 use crate::handover::machine::Direction;
 use crate::handover::record::Reason;
 use crate::handover::verdict;
 use crate::handover::world::{StepError, World};
 use crate::model::disk::{DiskRole, DiskSerial};
+use crate::model::grant::Grant;
 use crate::model::guest::GuestDomain;
 use crate::model::ids::{Digest, GuestId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
@@ -30,7 +32,14 @@ pub async fn carry_out(world: &World, picture: &Picture, service: &ServiceId, re
         ));
     }
     match repair {
-        Repair::TakeDisk(guest, serial) => return take(world, *guest, serial).await,
+        Repair::TakeDisk(guest, serial) => {
+            take(world, *guest, serial).await?;
+            return Ok(world.hypervisor.delete_spent_grants(*guest, service).await?);
+        }
+        Repair::DeleteGrants(guest) => {
+            controlled(world, *guest).await?;
+            return Ok(world.hypervisor.delete_spent_grants(*guest, service).await?);
+        }
         Repair::RemoveCopy(guest, digest, files) => {
             return remove_copy(world, picture, service, *guest, digest, files).await;
         }
@@ -82,7 +91,7 @@ pub async fn carry_out(world: &World, picture: &Picture, service: &ServiceId, re
             Ok(world.hypervisor.claim_guest(*guest, &world.host).await?)
         }
         Repair::StartJob => Err(refused("NeedsJob", "a job is needed for it".to_owned())),
-        Repair::TakeDisk(..) | Repair::RemoveCopy(..) => Ok(()),
+        Repair::TakeDisk(..) | Repair::RemoveCopy(..) | Repair::DeleteGrants(_) => Ok(()),
     }
 }
 
@@ -167,7 +176,7 @@ async fn remove_copy(
         }
     }
     if !domain.is_active() {
-        return Ok(());
+        return Ok(world.hypervisor.delete_spent_grants(guest, service).await?);
     }
     let attempt = world.table.next_attempt(service).await?;
     let deadline = deadline(world, Goal::Retire, &bundle);
@@ -180,6 +189,7 @@ async fn remove_copy(
             world.hypervisor.take(guest, Half::Live, serial).await?;
         }
     }
+    world.hypervisor.delete_spent_grants(guest, service).await?;
     uninstalled?;
     Ok(())
 }
@@ -285,14 +295,14 @@ impl<'w> Home<'w> {
             let _guard = world.guest_lock(guest).await;
             let domain = controlled(world, guest).await?;
             let active = domain.is_active();
-            let (live, config) = verdict::disk_halves(&domain, serial);
+            let (live, config) = kept_halves(&domain, role, serial);
             let slot = disk_slot::choose(&domain, serial).map_err(|obstacle| {
                 refused(
                     "Unsuitable",
                     format!("guest {} will not do: {obstacle}", domain.summary.name),
                 )
             })?;
-            let source = self.source(role, &domain).await?;
+            let source = self.source(role, serial, &domain).await?;
             let disk = slot.disk(role, serial.clone(), source);
             let hypervisor = &world.hypervisor;
             if active && slot.add_live_controller {
@@ -309,6 +319,10 @@ impl<'w> Home<'w> {
                 hypervisor.give(guest, Half::Live, &disk).await?;
             }
             if !config {
+                if verdict::disk_halves(&domain, serial).1 {
+                    // Its source is another's, such as a grant that is gone.
+                    hypervisor.take(guest, Half::Config, serial).await?;
+                }
                 hypervisor.give(guest, Half::Config, &disk).await?;
             }
             active && !live
@@ -319,7 +333,13 @@ impl<'w> Home<'w> {
         Ok(())
     }
 
-    async fn source(&self, role: DiskRole, domain: &GuestDomain) -> Result<String, StepError> {
+    /// What the disk is to have as its source: what the running guest has it by, else its volume or a grant.
+    async fn source(
+        &self,
+        role: DiskRole,
+        serial: &DiskSerial,
+        domain: &GuestDomain,
+    ) -> Result<String, StepError> {
         match (role, &self.row.volume) {
             (DiskRole::Volume, Some(volume)) => Ok(volume.path.clone()),
             (DiskRole::Volume, None) => Err(refused(
@@ -327,18 +347,16 @@ impl<'w> Home<'w> {
                 format!("the table knows no data volume of {}", self.row.id),
             )),
             (DiskRole::Bundle, _) => {
-                let host = &domain.summary.host;
-                let image = self.world.hypervisor.image(host, &self.row.bundle).await?;
-                match image {
-                    Some((path, size)) if size >= self.bundle.size => Ok(path),
-                    _ => Err(refused(
-                        "NoSuchBundle",
-                        format!(
-                            "the image of bundle {} is not in the pool of host {host}",
-                            self.row.bundle.short()
-                        ),
-                    )),
+                if let Some(source) = given_source(domain, serial) {
+                    return Ok(source.to_owned());
                 }
+                let grant = Grant {
+                    service: self.row.id.clone(),
+                    guest: self.row.guest,
+                    generation: self.row.generation,
+                };
+                let (host, digest) = (&domain.summary.host, &self.row.bundle);
+                Ok(self.world.hypervisor.make_grant(host, &grant, digest).await?)
             }
         }
     }

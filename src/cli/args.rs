@@ -89,6 +89,8 @@ pub enum Command {
     Abandon(commands::jobs::Abandon),
     /// Print what happens to jobs and services, until Ctrl-C
     Watch(commands::watch::Watch),
+    /// Rebuild a lost service table from libvirt, DNS and the guests, with the daemon stopped
+    RecoverTable(commands::recover_table::RecoverTable),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
     /// Print the manual page, or write all of them to a folder
@@ -282,6 +284,7 @@ mod tests {
             "guests g1 --check",
             "audit",
             "audit web --repair --json",
+            "recover-table --dry-run",
         ] {
             let words = std::iter::once("handoverctl").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -14,6 +14,7 @@ use crate::model::ids::HostId;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const BATCH_WINDOW: Duration = Duration::from_millis(50);
 
 /// Everything that is configured. Made by [`settings`] or [`super::load`] only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub networks: Vec<Network>,
     /// The zones whose names can be updated. Their names are unique.
     pub zones: Vec<ZoneSettings>,
+    /// How long changes of one zone are collected into one message. `[dns] batch_window`, 0 s to 1 s.
+    pub batch_window: Duration,
     /// How long a source serves on after the old TTL has passed. `[drain] margin`, 0 s to 1 h.
     pub drain_margin: Duration,
     /// How long one step may take.
@@ -272,6 +275,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     let rows = dns.rows("zone");
     let has_zones = !rows.is_empty();
     let zones = zone::zones(rows, surroundings);
+    let batch_window = dns.span("batch_window", Duration::ZERO..=SECOND, BATCH_WINDOW);
     dns.finish();
     let networks = networks(top.section("addresses"), has_zones);
 
@@ -304,6 +308,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         pool: pool_name.map_or_else(|| "handoverd".to_owned(), |found| found.value),
         networks,
         zones,
+        batch_window,
         drain_margin,
         deadlines,
         jobs: job_settings,

@@ -61,6 +61,7 @@ fn owner(generation: u64, guest_id: &str) -> Owner {
         generation: Generation(generation),
         host: "hv1".parse().unwrap(),
         guest: guest(guest_id),
+        after: None,
     }
 }
 
@@ -68,8 +69,8 @@ fn zone(last: u8, ownership: &[&Ownership]) -> NameRecords {
     NameRecords {
         addresses: vec![IpAddr::from([10, 77, 0, last])],
         ttl: 5,
-        cname: None,
         ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod agreement;
+mod auditing;
 mod booting;
 mod bundles;
 mod cancelling;
@@ -30,5 +31,4 @@ mod systemds;
 mod undoing;
 mod upgrading;
 mod volumes;
-
 mod witness;

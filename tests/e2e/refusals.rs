@@ -33,7 +33,7 @@ pub fn fickle(lab: &Lab, id: &str, name: &str) -> String {
 
 /// Changes records of the zone, signed as the daemon signs.
 #[track_caller]
-fn nsupdate(lab: &Lab, lines: &str) {
+pub fn nsupdate(lab: &Lab, lines: &str) {
     lab.exec("hv1", &["sh", "-c", &nsupdate_line(lines)]).ok();
 }
 

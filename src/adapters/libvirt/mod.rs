@@ -18,6 +18,7 @@ mod ffi;
 mod grants;
 mod host;
 mod hotplug;
+mod image_pool;
 mod images;
 mod link;
 mod look;

@@ -1,6 +1,7 @@
 //! Disks of ours where none should be, or none where one should be.
 
 use super::*;
+use crate::model::grant::{Grant, GrantFile};
 
 #[test]
 fn a_disk_that_is_missing_or_came_back_is_found_in_each_half() {
@@ -110,6 +111,29 @@ fn a_disk_that_is_missing_or_came_back_is_found_in_each_half() {
                 duty(p, 1);
             },
             &[],
+        ),
+        (
+            "its definition names a grant that is gone",
+            false,
+            |p| config(p, 1)[0].source = Some("/pool/web@old.qcow2".into()),
+            &["disk-missing when-told give-disk"],
+        ),
+        (
+            "the file of a grant is left",
+            false,
+            |p| spent_grant(p, 2),
+            &["grant-left when-told delete-grants"],
+        ),
+        (
+            "the file of a grant of a service that was removed is left",
+            false,
+            |p| {
+                p.services.clear();
+                p.copies.clear();
+                p.guests.clear();
+                spent_grant(p, 2);
+            },
+            &["grant-left when-told delete-grants"],
         ),
         (
             "the home guest is transient",
@@ -244,4 +268,16 @@ fn only_serials_of_our_form_are_taken_for_ours() {
     ] {
         assert!(!is_our_pattern(other), "{other}");
     }
+}
+
+fn spent_grant(picture: &mut Picture, number: u8) {
+    picture.spent_grants.push(GrantFile {
+        grant: Grant {
+            service: "web".parse().unwrap(),
+            guest: guest(number),
+            generation: Generation(1),
+        },
+        host: "hv1".parse().unwrap(),
+        path: "/pool/web@g2.g1.qcow2".into(),
+    });
 }

@@ -159,6 +159,7 @@ fn owner(generation: u64, number: u8) -> Owner {
         generation: Generation(generation),
         host: host(),
         guest: guest(number),
+        after: None,
     }
 }
 
@@ -172,6 +173,7 @@ fn zone(last: u8, ownership: &[Ownership]) -> NameRecords {
         ttl: 5,
         cname: None,
         ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
     }
 }
 
@@ -219,6 +221,7 @@ fn healthy(data: bool) -> Picture {
     Picture {
         own: host(),
         images: BTreeMap::from([((host(), runs.digest.clone()), Ok(Some(4096)))]),
+        spent_grants: Vec::new(),
         volumes: if data {
             BTreeMap::from([((host(), web()), Ok(Some(8192)))])
         } else {

@@ -8,6 +8,7 @@ pub mod guests;
 pub mod jobs;
 pub mod man;
 pub mod moves;
+pub mod recover_table;
 pub mod remove;
 pub mod services;
 pub mod start;
