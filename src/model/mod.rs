@@ -1,5 +1,6 @@
 //! The words of the design as types: parse, don't validate.
 
+pub mod batch;
 pub mod disk;
 pub mod guest;
 pub mod ids;
