@@ -1,18 +1,21 @@
-//! Jobs: one task for each handover, its progress for those who watch, and its cancel.
+//! Jobs: one task for each handover, its progress for those who watch, and its cancel. A batch is a job as well; what it
+//! does is in [`super::batch`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tracing::Instrument as _;
 
 use super::refusal::Refusal;
 use crate::handover::driver::{self, JobControl};
+use crate::handover::goals::Goal;
 use crate::handover::machine::{Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
+use crate::model::batch::BatchMember;
 use crate::model::ids::JobId;
 use crate::model::service::Millis;
 use crate::ports::{JobRecord, JournalEntry};
@@ -32,6 +35,16 @@ pub struct JobView {
     pub cancelable: bool,
     /// How long nobody served, in milliseconds, where it had a gap.
     pub gap: Option<Millis>,
+    /// The services of a batch, in order; empty for any other job.
+    pub members: Vec<BatchMember>,
+}
+
+impl JobView {
+    /// Whether only old copies are left to be looked after: nothing more is done on the target.
+    pub fn is_past_work(&self) -> bool {
+        let duties = [Goal::Drain, Goal::Retire].map(Goal::as_str);
+        self.record.result.is_some() || duties.contains(&self.step.as_str())
+    }
 }
 
 /// What happens to jobs.
@@ -47,22 +60,38 @@ pub enum JobEvent {
     Gone(JobId),
 }
 
-struct Job {
+/// A job that is shown.
+pub(super) struct Shown {
     view: watch::Sender<JobView>,
     cancel: watch::Sender<Option<String>>,
+}
+
+impl Shown {
+    /// Who asked for it to be cancelled, if somebody did.
+    pub(super) fn cancel_requested(&self) -> Option<String> {
+        self.cancel.borrow().clone()
+    }
+
+    /// Returns when somebody asks for it to be cancelled.
+    pub(super) async fn cancelled(&self) {
+        let mut cancel = self.cancel.subscribe();
+        // The sender lives as long as the job, so an error cannot come.
+        drop(cancel.wait_for(Option::is_some).await);
+    }
 }
 
 /// All jobs that run, and for a while those that have ended.
 pub struct Jobs {
     world: Arc<World>,
-    shown: Mutex<BTreeMap<JobId, Arc<Job>>>,
+    shown: Mutex<BTreeMap<JobId, Arc<Shown>>>,
     events: broadcast::Sender<JobEvent>,
     places: Arc<Semaphore>,
     keep: Duration,
 }
 
 impl Jobs {
-    /// No job yet. At most `parallel` handovers run at once; an ended one is shown for `keep`.
+    /// No job yet. At most `parallel` handovers are worked on at once (one that drains waits, and is not counted); an ended
+    /// one is shown for `keep`.
     pub fn new(world: Arc<World>, parallel: usize, keep: Duration) -> Arc<Self> {
         let (events, _) = broadcast::channel(1024);
         Arc::new(Self {
@@ -89,7 +118,7 @@ impl Jobs {
         self.view(id).is_some_and(|view| view.record.result.is_none())
     }
 
-    fn job(&self, id: JobId) -> Option<Arc<Job>> {
+    fn job(&self, id: JobId) -> Option<Arc<Shown>> {
         self.shown
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -97,11 +126,15 @@ impl Jobs {
             .cloned()
     }
 
-    /// Runs a handover in a task of its own.
-    pub fn spawn(self: &Arc<Self>, handover: Handover, record: JobRecord) -> JobId {
-        let id = record.id;
-        let view = view_of(&handover, &record, "");
-        let job = Arc::new(Job {
+    /// What a shown job tells from now on.
+    pub(super) fn watch(&self, id: JobId) -> Option<watch::Receiver<JobView>> {
+        self.job(id).map(|job| job.view.subscribe())
+    }
+
+    /// Shows a job.
+    pub(super) fn show(&self, view: JobView) -> Arc<Shown> {
+        let id = view.record.id;
+        let job = Arc::new(Shown {
             view: watch::Sender::new(view),
             cancel: watch::Sender::new(None),
         });
@@ -110,37 +143,63 @@ impl Jobs {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, job.clone());
         self.send(JobEvent::New(id));
+        job
+    }
+
+    /// Tells where a job stands, if that has changed.
+    pub(super) fn tell(&self, job: &Shown, view: JobView) {
+        let id = view.record.id;
+        if job.view.send_if_modified(|old| {
+            let changed = *old != view;
+            *old = view;
+            changed
+        }) {
+            self.send(JobEvent::Changed(id));
+        }
+    }
+
+    /// Tells that a job has ended, and goes on showing it for a while.
+    pub(super) async fn end(&self, job: &Shown, ended: JobRecord) {
+        let (id, result) = (ended.id, ended.result.clone().unwrap_or_default());
+        job.view.send_modify(|view| {
+            view.record = ended;
+            view.waiting.clear();
+            view.cancelable = false;
+        });
+        self.send(JobEvent::Changed(id));
+        self.send(JobEvent::Ended(id, result));
+        tokio::time::sleep(self.keep).await;
+        let still_ended = job.view.borrow().record.result.is_some();
+        if still_ended {
+            self.shown
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+            self.send(JobEvent::Gone(id));
+        }
+    }
+
+    /// Runs a handover in a task of its own.
+    pub fn spawn(self: &Arc<Self>, handover: Handover, record: JobRecord) -> JobId {
+        let id = record.id;
+        let job = self.show(view_of(&handover, &record, ""));
         let span =
             tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
         let jobs = self.clone();
         tokio::spawn(
             async move {
+                let Ok(place) = jobs.places.clone().acquire_owned().await else {
+                    return;
+                };
                 let control = Control {
                     jobs: jobs.clone(),
                     job: job.clone(),
                     record: record.clone(),
+                    place: Mutex::new(Some(place)),
                 };
-                let ended = match jobs.places.clone().acquire_owned().await {
-                    Ok(_place) => driver::drive(&jobs.world, handover, record, &control).await,
-                    Err(_closed) => return,
-                };
-                let result = ended.result.clone().unwrap_or_default();
-                job.view.send_modify(|view| {
-                    view.record = ended;
-                    view.waiting.clear();
-                    view.cancelable = false;
-                });
-                jobs.send(JobEvent::Changed(id));
-                jobs.send(JobEvent::Ended(id, result));
-                tokio::time::sleep(jobs.keep).await;
-                let still_ended = job.view.borrow().record.result.is_some();
-                if still_ended {
-                    jobs.shown
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&id);
-                    jobs.send(JobEvent::Gone(id));
-                }
+                let ended = driver::drive(&jobs.world, handover, record, &control).await;
+                drop(control);
+                jobs.end(&job, ended).await;
             }
             .instrument(span),
         );
@@ -217,12 +276,10 @@ impl Jobs {
 
     async fn stuck(&self, id: JobId) -> Result<(Handover, JobRecord), Refusal> {
         let record = self.world.table.job(id).await?.ok_or(Refusal::NoSuchJob(id))?;
-        let handover = self
-            .world
-            .table
-            .handover(id)
-            .await?
-            .ok_or(Refusal::NoSuchJob(id))?;
+        let Some(handover) = self.world.table.handover(id).await? else {
+            let why = "it is a batch; see its services' own jobs, `handoverctl jobs show` lists them";
+            return Err(Refusal::NotStuck(id, why.into()));
+        };
         if record.result.as_deref() != Some("stuck") || !matches!(handover.state, State::Stuck { .. }) {
             let is = record.result.unwrap_or_else(|| "it runs".into());
             return Err(Refusal::NotStuck(id, is));
@@ -257,36 +314,44 @@ fn view_of(handover: &Handover, record: &JobRecord, waiting: &str) -> JobView {
         progress: driver::progress(handover),
         cancelable: driver::is_cancelable(handover),
         gap: handover.facts.gap,
+        members: Vec::new(),
     }
 }
 
 struct Control {
     jobs: Arc<Jobs>,
-    job: Arc<Job>,
+    job: Arc<Shown>,
     record: JobRecord,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Control {
+    /// Draining is waiting, which takes no place from work. What comes after it takes one if one is free: a source that
+    /// is done with is not to be kept waiting by new work.
+    fn keep_place(&self, state: State) {
+        let State::At { goal, .. } = state else { return };
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if goal == Goal::Drain {
+            *place = None;
+        } else if place.is_none() {
+            *place = self.jobs.places.clone().try_acquire_owned().ok();
+        }
+    }
 }
 
 #[async_trait]
 impl JobControl for Control {
     fn report(&self, handover: &Handover, waiting: &str) {
-        let view = view_of(handover, &self.record, waiting);
-        let id = view.record.id;
-        if self.job.view.send_if_modified(|old| {
-            let changed = *old != view;
-            *old = view;
-            changed
-        }) {
-            self.jobs.send(JobEvent::Changed(id));
-        }
+        self.keep_place(handover.state);
+        self.jobs
+            .tell(&self.job, view_of(handover, &self.record, waiting));
     }
 
     fn cancel_requested(&self) -> Option<String> {
-        self.job.cancel.borrow().clone()
+        self.job.cancel_requested()
     }
 
     async fn cancelled(&self) {
-        let mut cancel = self.job.cancel.subscribe();
-        // The sender lives as long as the job, so an error cannot come.
-        drop(cancel.wait_for(Option::is_some).await);
+        self.job.cancelled().await;
     }
 }
