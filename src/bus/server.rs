@@ -182,6 +182,7 @@ impl ShownJobs {
             );
             r(before.cancelable != view.cancelable, "Cancelable", &mut names);
             r(before.gap != view.gap, "GapMs", &mut names);
+            r(before.members != view.members, "Members", &mut names);
             r(
                 before.record.error_name != view.record.error_name,
                 "ErrorName",

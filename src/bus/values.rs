@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use zbus::{OwnedVariant, Variant};
 
 use super::error::BusError;
+use crate::model::batch::BatchMember;
 use crate::model::service::ServiceRecord;
 use crate::requests::GivenFiles;
 use crate::requests::jobs::JobView;
@@ -209,6 +210,24 @@ pub fn guest_row(g: &GuestRow) -> Row {
     ])
 }
 
+/// A member of a batch: service, target guest's name, why there, its own job (0: not begun), result, what went wrong.
+pub type Member = (String, String, String, u64, String, String);
+
+/// The members of a batch, in order.
+pub fn members(job: &JobView) -> Vec<Member> {
+    let member = |m: &BatchMember| {
+        (
+            m.service.to_string(),
+            m.target_name.clone(),
+            m.why.clone(),
+            m.job.map_or(0, |job| job.0),
+            m.result.clone().unwrap_or_default(),
+            m.details.clone(),
+        )
+    };
+    job.members.iter().map(member).collect()
+}
+
 /// A job's row.
 pub fn job_row(j: &JobView) -> Row {
     let r = &j.record;
@@ -232,6 +251,9 @@ pub fn job_row(j: &JobView) -> Row {
     ]);
     if let Some(gap) = j.gap {
         columns.insert("gap_ms".to_owned(), owned(gap));
+    }
+    if !j.members.is_empty() {
+        columns.insert("members".to_owned(), owned(members(j)));
     }
     columns
 }

@@ -3,6 +3,7 @@
 pub mod bundles;
 pub mod guests;
 pub mod jobs;
+pub mod plans;
 pub mod services;
 pub mod table;
 pub mod text;
