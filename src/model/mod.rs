@@ -7,6 +7,7 @@ pub mod ids;
 pub mod life;
 pub mod manifest;
 pub mod name;
+pub mod needs;
 pub mod obstacle;
 pub mod placement;
 pub mod service;
