@@ -1,5 +1,14 @@
-//! Pure decisions: where a disk goes, whether a guest will do.
+//! Pure decisions: which guest, in what order, where a disk goes, whether a guest will do.
 
+pub mod choice;
 pub mod classify;
+pub mod cluster;
 pub mod disk_slot;
+pub mod fit;
+mod group;
+pub mod load;
+pub mod placement;
 pub mod preflight;
+#[cfg(test)]
+mod samples;
+pub mod strategy;
