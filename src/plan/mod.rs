@@ -1,5 +1,6 @@
 //! Pure decisions: which guest, in what order, where a disk goes, whether a guest will do.
 
+pub mod batch;
 pub mod choice;
 pub mod classify;
 pub mod cluster;

@@ -1,4 +1,4 @@
-use super::super::samples::{MIB, guest, guest_id, id, leave, memory, needing, service, target};
+use super::super::samples::{guest, guest_id, id, leave, memory, needing, service, target};
 use super::*;
 use crate::model::needs::Needs;
 use crate::model::obstacle::Obstacle;
