@@ -20,9 +20,10 @@ use crate::handover::world::{Limits, World};
 use crate::model::ids::{GuestId, InvalidId};
 use crate::model::name::DnsName;
 use crate::ports::PortError;
-use crate::requests::Requests;
 use crate::requests::jobs::Jobs;
+use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
+use crate::requests::{BatchLimits, Requests};
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
@@ -83,7 +84,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );
-    let requests = Arc::new(Requests { world, jobs });
+    let limits = BatchLimits {
+        parallel: settings.jobs.parallel.into(),
+        per_guest: settings.jobs.per_guest.into(),
+        per_host: settings.jobs.per_host.into(),
+    };
+    let requests = Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits));
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
         BusAddress::Session => Bus::Session,
@@ -94,12 +100,17 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         .take_up_unfinished()
         .await
         .map_err(DaemonError::Unfinished)?;
+    // After the handovers: a batch finds its members' jobs running.
+    let batches = requests
+        .take_up_batches()
+        .await
+        .map_err(DaemonError::Unfinished)?;
     let duties = tokio::spawn({
         let requests = requests.clone();
         async move { requests.carry_duties().await }
     });
     notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(host = %settings.host, taken_up, "ready");
+    tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");

@@ -413,8 +413,8 @@ pub trait Table: Send + Sync {
 
     /// Keeps who asked for what, when, and what was decided.
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError>;
-    /// Keeps a decision where a service is to be, as part of the audit.
-    async fn decide(&self, decision: &Decision) -> Result<(), TableError>;
+    /// Keeps decisions where services are to be, as part of the audit, in one transaction.
+    async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError>;
     /// The last decision about a service.
     async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError>;
 }

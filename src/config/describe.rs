@@ -66,7 +66,11 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
     }
     let keep = quoted(&span::show(jobs.keep));
     writeln!(out, "\n[jobs]\nkeep = {keep}\nparallel = {}", jobs.parallel)?;
-    writeln!(out, "per_guest = {}\nper_host = {}", jobs.per_guest, jobs.per_host)?;
+    writeln!(
+        out,
+        "per_guest = {}\nper_host = {}",
+        jobs.per_guest, jobs.per_host
+    )?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }
 

@@ -193,9 +193,9 @@ async fn the_last_decision_about_a_service_is_told_with_what_it_was_made_from() 
             ("vm3".to_owned(), "no label \"ssd\"".to_owned()),
         ],
     };
-    for (at, service) in [(1, "web"), (2, "api"), (3, "web")] {
-        f.table.decide(&decision(at, service)).await.unwrap();
-    }
+    let first = [decision(1, "web"), decision(2, "api")];
+    f.table.decide(&first).await.unwrap();
+    f.table.decide(&[decision(3, "web")]).await.unwrap();
     f.table.audit(4, "uid 0", "stop web", "job 9").await.unwrap();
     let f = f.reopen();
     assert_eq!(

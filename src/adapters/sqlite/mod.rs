@@ -385,9 +385,14 @@ impl Table for SqliteTable {
         .await
     }
 
-    async fn decide(&self, decision: &Decision) -> Result<(), TableError> {
-        let decision = decision.clone();
-        self.write(move |tx| batches::decide(tx, &decision)).await
+    async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError> {
+        let decisions = decisions.to_vec();
+        self.write(move |tx| {
+            decisions
+                .iter()
+                .try_for_each(|decision| batches::decide(tx, decision))
+        })
+        .await
     }
 
     async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError> {

@@ -35,9 +35,11 @@ impl WhatIf {
         let Event::Dies { guest } = self.event;
         let client = context.connect().await?;
         let losses = client.what_if_dies(guest.as_deref()).await?;
-        context.ui.show(&losses, |look| match (&guest, losses.as_slice()) {
-            (Some(_), [loss]) => plans::loss(loss, look),
-            _ => plans::losses(&losses, look),
-        })
+        context
+            .ui
+            .show(&losses, |look| match (&guest, losses.as_slice()) {
+                (Some(_), [loss]) => plans::loss(loss, look),
+                _ => plans::losses(&losses, look),
+            })
     }
 }

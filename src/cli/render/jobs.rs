@@ -81,13 +81,17 @@ fn end_of_batch(job: &Job, took: &str) -> String {
     if job.members.is_empty() {
         return format!("job {id}: done in {took}: {source} has no service, {EMPTY}");
     }
-    let (all, moved) = (job.members.len(), job.members.iter().filter(|m| m.result == "done").count());
+    let (all, moved) = (
+        job.members.len(),
+        job.members.iter().filter(|m| m.result == "done").count(),
+    );
     if job.result == "done" {
         let services = if all == 1 { "service" } else { "services" };
         return format!("job {id}: done in {took}: {all} {services} moved away from {source}");
     }
     let result = or_dash(Some(&job.result));
-    let mut text = format!("job {id}: {result} after {took}: {moved} of {all} services moved away from {source}");
+    let mut text =
+        format!("job {id}: {result} after {took}: {moved} of {all} services moved away from {source}");
     for member in job.members.iter().filter(|member| member.result != "done") {
         text.push_str(&format!("\njob {id}: {}", standing_of(member).0));
     }
@@ -132,7 +136,10 @@ fn member_table(members: &[Member], look: Look) -> String {
         vec![
             member.service.clone().into(),
             or_dash(Some(&member.target)).into_owned().into(),
-            member.job.map_or_else(|| "-".to_owned(), |job| job.to_string()).into(),
+            member
+                .job
+                .map_or_else(|| "-".to_owned(), |job| job.to_string())
+                .into(),
             Word::new(result, tone),
             why.clone().into(),
         ]

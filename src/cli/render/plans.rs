@@ -14,7 +14,10 @@ pub fn plan(plan: &Plan, rejected: bool, look: Look) -> String {
     if plan.entries.is_empty() {
         return format!("plan {id}: {object} has no service, nothing to do\n");
     }
-    let mut text = format!("plan {id}: {} to {target}\n", counted(plan.entries.len(), &object));
+    let mut text = format!(
+        "plan {id}: {} to {target}\n",
+        counted(plan.entries.len(), &object)
+    );
     text.push_str(&entries(&plan.entries, look));
     for entry in &plan.entries {
         if rejected || entry.target.is_none() {
@@ -23,7 +26,11 @@ pub fn plan(plan: &Plan, rejected: bool, look: Look) -> String {
         if let Some(stale) = entry.stale_ms {
             line(
                 &mut text,
-                format_args!("{}: its state was seen {} ago", clean(&entry.service), duration(stale)),
+                format_args!(
+                    "{}: its state was seen {} ago",
+                    clean(&entry.service),
+                    duration(stale)
+                ),
             );
         }
     }
@@ -36,7 +43,10 @@ pub fn plan(plan: &Plan, rejected: bool, look: Look) -> String {
     match plan.homeless() {
         0 => line(&mut text, format_args!("begin it with `handoverctl apply {id}`")),
         all if all == plan.entries.len() => {
-            line(&mut text, format_args!("no guest fits for any of them; nothing can be begun"));
+            line(
+                &mut text,
+                format_args!("no guest fits for any of them; nothing can be begun"),
+            );
         }
         some => line(
             &mut text,
@@ -88,7 +98,8 @@ pub fn decision(decision: &Decision, now: u64, look: Look) -> String {
     ];
     let mut text = properties(rows, look);
     if !decision.inputs.is_empty() {
-        let row = |input: &crate::cli::plans::Input| vec![input.of.clone().into(), input.known.clone().into()];
+        let row =
+            |input: &crate::cli::plans::Input| vec![input.of.clone().into(), input.known.clone().into()];
         text.push('\n');
         let rows = decision.inputs.iter().map(row).collect();
         text.push_str(&table(&["OF", "KNOWN"], rows, look));
@@ -231,7 +242,10 @@ mod tests {
         let mut old = two(Some("g2"));
         old.entries[0].stale_ms = Some(7_200_000);
         let text = plan(&old, false, Look::default());
-        assert!(text.contains("web: its state was seen 2 h 00 min ago\n"), "{text}");
+        assert!(
+            text.contains("web: its state was seen 2 h 00 min ago\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -254,7 +268,10 @@ mod tests {
         };
         for (entries, text) in [
             (vec![], "if g1 dies: it has no service\n"),
-            (vec![entry("a", Some("g2"))], "if g1 dies, its service has a home elsewhere\n"),
+            (
+                vec![entry("a", Some("g2"))],
+                "if g1 dies, its service has a home elsewhere\n",
+            ),
             (
                 vec![entry("a", Some("g2")), entry("b", Some("g3"))],
                 "if g1 dies, all 2 services have a home elsewhere\n",
@@ -288,6 +305,9 @@ mod tests {
             Look::default(),
         );
         assert!(text.contains("decided:  g2: the least loaded\n"), "{text}");
-        assert!(text.ends_with("OF  KNOWN\ng3  it lacks the label ssd\n"), "{text}");
+        assert!(
+            text.ends_with("OF  KNOWN\ng3  it lacks the label ssd\n"),
+            "{text}"
+        );
     }
 }
