@@ -20,7 +20,7 @@ use crate::handover::world::{Limits, World};
 use crate::model::ids::{GuestId, InvalidId};
 use crate::model::name::DnsName;
 use crate::ports::PortError;
-use crate::requests::jobs::Jobs;
+use crate::requests::jobs::{Jobs, Tokio};
 use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
 use crate::requests::{BatchLimits, Requests};
@@ -81,6 +81,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     ));
     let jobs = Jobs::new(
         world.clone(),
+        Arc::new(Tokio),
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );

@@ -14,7 +14,7 @@ use crate::model::service::Millis;
 use crate::model::volume::Volume;
 
 /// A copy of a service somewhere: which guest, which bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The guest.
     pub guest: GuestId,
@@ -29,7 +29,7 @@ pub struct Place {
 }
 
 /// What was observed and decided on the way; each field is written once, before what depends on it is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Facts {
     /// The service's name.
     pub name: Option<DnsName>,
@@ -113,7 +113,7 @@ impl Facts {
 }
 
 /// Since when something holds of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Since {
     /// The guest.
     pub guest: GuestId,
@@ -122,7 +122,7 @@ pub struct Since {
 }
 
 /// A handover as the journal keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Handover {
     /// Its identity.
     pub id: HandoverId,
@@ -170,7 +170,7 @@ impl Handover {
 }
 
 /// Why a handover did not go forward: an error name (the last part of `org.handoverd1.Error.…`) and a text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reason {
     /// Such as `CheckFailed`.
     pub name: String,
@@ -189,7 +189,7 @@ impl Reason {
 }
 
 /// What is still owed after a commit: the old copy drains, then is retired (design section 4, "Duties").
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Duty {
     /// The service.
     pub service: ServiceId,

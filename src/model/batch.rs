@@ -6,7 +6,7 @@ use super::ids::{GuestId, JobId, ServiceId};
 use super::service::Millis;
 
 /// How a batch goes about its members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BatchOptions {
     /// How long each old copy serves on after its commit, in milliseconds; `None`: the old TTL and the margin.
     pub drain: Option<Millis>,
@@ -19,7 +19,7 @@ pub struct BatchOptions {
 }
 
 /// A batch as the table keeps it, beside its job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Batch {
     /// The job that shows it.
     pub job: JobId,
@@ -34,7 +34,7 @@ pub struct Batch {
 }
 
 /// One service of a batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BatchMember {
     /// Its place in the order, from 0.
     pub seq: u32,
@@ -67,7 +67,7 @@ impl BatchMember {
 }
 
 /// Why a service was put, or is to be put, where it is: what `why` tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Decision {
     /// When.
     pub at: Millis,

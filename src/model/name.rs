@@ -97,7 +97,7 @@ impl From<DnsName> for String {
 }
 
 /// Who stands in the zone as a name's owner: generation, host and guest of its service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
     /// The service's generation when it was written.
     pub generation: Generation,
@@ -111,7 +111,7 @@ pub struct Owner {
 ///
 /// Text forms: `g=4 host=hv1 guest=<uuid>`, `claim=<handover> g=4 host=hv1 guest=<uuid>`,
 /// `aborted=<handover> g=4 host=hv1 guest=<uuid>`; a first claim of an absent name has only its first word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ownership {
     /// Nobody is moving it.
     Free(Owner),
@@ -193,7 +193,7 @@ impl FromStr for Ownership {
 }
 
 /// What a zone's primary says about a service's name, read in one go.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NameRecords {
     /// A and AAAA values, sorted; empty when there are none.
     pub addresses: Vec<IpAddr>,
@@ -206,7 +206,7 @@ pub struct NameRecords {
 }
 
 /// A compare-and-swap of one name: nothing is written unless everything expected holds (RFC 2136 section 2.4).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NameChange {
     /// The service's name.
     pub name: DnsName,

@@ -93,7 +93,7 @@ impl Requests {
             cancelled: None,
         };
         let span = tracing::info_span!("batch", id = id.0, guest = run.record.object);
-        tokio::spawn(run.to_end().instrument(span));
+        self.jobs.run(Box::pin(run.to_end().instrument(span)));
         id
     }
 
@@ -121,6 +121,7 @@ impl Run {
             }
             let shown = self.shown.clone();
             tokio::select! {
+                biased;
                 news = self.news.next() => {
                     if let Some(news) = news {
                         self.take(news).await;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tracing::Instrument as _;
 
@@ -16,7 +17,7 @@ use crate::handover::machine::{Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
 use crate::model::batch::BatchMember;
-use crate::model::ids::JobId;
+use crate::model::ids::{HandoverId, JobId};
 use crate::model::service::Millis;
 use crate::ports::{JobRecord, JournalEntry};
 
@@ -80,9 +81,32 @@ impl Shown {
     }
 }
 
+/// What runs jobs: tasks and identities come from here, so that a simulated daemon is deterministic.
+pub trait Runtime: Send + Sync {
+    /// Runs a task beside all others, until it ends or the daemon does.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+    /// An identity that no other handover of the cluster has.
+    fn handover_id(&self) -> HandoverId;
+}
+
+/// Tokio's tasks, and random identities.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+
+    fn handover_id(&self) -> HandoverId {
+        HandoverId(uuid::Uuid::new_v4())
+    }
+}
+
 /// All jobs that run, and for a while those that have ended.
 pub struct Jobs {
     world: Arc<World>,
+    runtime: Arc<dyn Runtime>,
     shown: Mutex<BTreeMap<JobId, Arc<Shown>>>,
     events: broadcast::Sender<JobEvent>,
     places: Arc<Semaphore>,
@@ -92,10 +116,11 @@ pub struct Jobs {
 impl Jobs {
     /// No job yet. At most `parallel` handovers are worked on at once (one that drains waits, and is not counted); an ended
     /// one is shown for `keep`.
-    pub fn new(world: Arc<World>, parallel: usize, keep: Duration) -> Arc<Self> {
+    pub fn new(world: Arc<World>, runtime: Arc<dyn Runtime>, parallel: usize, keep: Duration) -> Arc<Self> {
         let (events, _) = broadcast::channel(1024);
         Arc::new(Self {
             world,
+            runtime,
             shown: Mutex::new(BTreeMap::new()),
             events,
             places: Arc::new(Semaphore::new(parallel.max(1))),
@@ -106,6 +131,16 @@ impl Jobs {
     /// What happens to jobs from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<JobEvent> {
         self.events.subscribe()
+    }
+
+    /// The identity of a new handover.
+    pub(super) fn new_id(&self) -> HandoverId {
+        self.runtime.handover_id()
+    }
+
+    /// Runs a task beside all others.
+    pub(super) fn run(&self, task: BoxFuture<'static, ()>) {
+        self.runtime.spawn(task);
     }
 
     /// A shown job's view.
@@ -168,7 +203,7 @@ impl Jobs {
         });
         self.send(JobEvent::Changed(id));
         self.send(JobEvent::Ended(id, result));
-        tokio::time::sleep(self.keep).await;
+        self.world.clock.sleep(self.keep).await;
         let still_ended = job.view.borrow().record.result.is_some();
         if still_ended {
             self.shown
@@ -186,23 +221,21 @@ impl Jobs {
         let span =
             tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
         let jobs = self.clone();
-        tokio::spawn(
-            async move {
-                let Ok(place) = jobs.places.clone().acquire_owned().await else {
-                    return;
-                };
-                let control = Control {
-                    jobs: jobs.clone(),
-                    job: job.clone(),
-                    record: record.clone(),
-                    place: Mutex::new(Some(place)),
-                };
-                let ended = driver::drive(&jobs.world, handover, record, &control).await;
-                drop(control);
-                jobs.end(&job, ended).await;
-            }
-            .instrument(span),
-        );
+        let task = async move {
+            let Ok(place) = jobs.places.clone().acquire_owned().await else {
+                return;
+            };
+            let control = Control {
+                jobs: jobs.clone(),
+                job: job.clone(),
+                record: record.clone(),
+                place: Mutex::new(Some(place)),
+            };
+            let ended = driver::drive(&jobs.world, handover, record, &control).await;
+            drop(control);
+            jobs.end(&job, ended).await;
+        };
+        self.runtime.spawn(Box::pin(task.instrument(span)));
         id
     }
 

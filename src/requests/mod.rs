@@ -21,14 +21,13 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 use futures_util::lock::Mutex;
-use uuid::Uuid;
 
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
 use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Generation, HandoverId, JobId, ServiceId};
+use crate::model::ids::{Generation, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
@@ -363,7 +362,7 @@ impl Requests {
             error_details: String::new(),
         };
         let handover = Handover {
-            id: HandoverId(Uuid::new_v4()),
+            id: self.jobs.new_id(),
             job: JobId(0),
             kind,
             service: service.clone(),

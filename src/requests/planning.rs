@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use uuid::Uuid;
-
 use super::Requests;
 use super::cluster::Look;
 use super::refusal::Refusal;
@@ -184,7 +182,7 @@ impl Requests {
     ) -> Result<(Strategy, String), Refusal> {
         Ok(match target {
             TargetName::Random(seed) => {
-                let seed = seed.unwrap_or_else(|| Uuid::new_v4().as_u64_pair().0);
+                let seed = seed.unwrap_or_else(|| self.jobs.new_id().0.as_u64_pair().0);
                 let strategy = Strategy::Random { seed };
                 tracing::info!(%strategy, source = source.name, "draws lots");
                 (strategy, strategy.to_string())

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use uuid::Uuid;
-
 use super::moves::Object;
 use super::planning::{Decided, Entry, Which, limits_of};
 use super::refusal::Refusal;
@@ -106,7 +104,7 @@ impl Requests {
         let limits = limits_of(&self.batch_options(&options));
         let decided = self.decide(&source, which, strategy, limits).await?;
         let plan = Plan {
-            id: new_id(),
+            id: self.new_plan_id(),
             object: service
                 .as_ref()
                 .map_or_else(|| source.name.clone(), ToString::to_string),
@@ -367,6 +365,13 @@ impl Requests {
         Ok(self.world.table.decide(&decisions).await?)
     }
 
+    /// Six hex digits at random: after a restart of the daemon an old id does not mean a new plan.
+    fn new_plan_id(&self) -> String {
+        let mut text = self.jobs.new_id().0.simple().to_string();
+        text.truncate(6);
+        text
+    }
+
     /// The guest where a service is, as libvirt lists it.
     async fn home_of(&self, service: &ServiceRecord) -> Result<GuestSummary, Refusal> {
         self.guest(&service.guest.to_string()).await
@@ -431,11 +436,4 @@ fn changed_service(entry: &Entry, plan: &Plan, now: Option<&ServiceRecord>) -> O
         Some(now) if now.frozen.is_some() && entry.target.is_some() => Some(format!("{id} is frozen now")),
         Some(_) => None,
     }
-}
-
-/// Six hex digits at random: after a restart of the daemon an old id does not mean a new plan.
-fn new_id() -> String {
-    let mut text = Uuid::new_v4().simple().to_string();
-    text.truncate(6);
-    text
 }
