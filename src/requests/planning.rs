@@ -11,7 +11,7 @@ use crate::model::guest::GuestSummary;
 use crate::model::ids::{Generation, GuestId, HostId, JobId, ServiceId};
 use crate::model::life::LifeState;
 use crate::model::service::{Millis, ServiceRecord};
-use crate::plan::batch::{Batch as Schedule, Limits, Task};
+use crate::plan::batch::{Batch as Schedule, BatchError, Limits, Outcome, Task};
 use crate::plan::choice::NoHome;
 use crate::plan::cluster::{Cluster, ServiceView};
 use crate::plan::fit;
@@ -450,15 +450,23 @@ fn rejected(rejected: &[fit::Rejected]) -> Vec<(String, String)> {
         .collect()
 }
 
-/// The entries in the order in which they begin.
+/// The entries in the order in which they begin, and the schedule by which they do.
 fn in_order(mut entries: Vec<Entry>, limits: Limits) -> Result<(Vec<Entry>, Schedule), Refusal> {
-    let tasks = entries.iter().filter_map(Entry::task).collect();
-    let schedule = Schedule::of(tasks, limits).map_err(|cycle| Refusal::NoOrder(cycle.to_string()))?;
-    let place: BTreeMap<ServiceId, usize> = schedule
-        .progress()
-        .enumerate()
-        .map(|(at, (task, _))| (task.service.clone(), at))
-        .collect();
+    let tasks: Vec<Task> = entries.iter().filter_map(Entry::task).collect();
+    let no_order = |cycle: BatchError| Refusal::NoOrder(cycle.to_string());
+    let schedule = Schedule::of(tasks.clone(), limits).map_err(no_order)?;
+    // One at a time, each after those that it comes after.
+    let one = Limits {
+        per_guest: 1,
+        per_host: 1,
+        in_all: 1,
+    };
+    let mut queue = Schedule::of(tasks, one).map_err(no_order)?;
+    let mut place = BTreeMap::new();
+    while let Some(next) = queue.next().pop() {
+        queue.ended(&next, Outcome::Done).map_err(no_order)?;
+        place.insert(next, place.len());
+    }
     entries.sort_by_key(|entry| place.get(&entry.service).copied().unwrap_or(usize::MAX));
     Ok((entries, schedule))
 }

@@ -367,9 +367,13 @@ impl Requests {
 
     /// Six hex digits at random: after a restart of the daemon an old id does not mean a new plan.
     fn new_plan_id(&self) -> String {
-        let mut text = self.jobs.new_id().0.simple().to_string();
-        text.truncate(6);
-        text
+        loop {
+            let text = self.jobs.new_id().0.simple().to_string();
+            let id: String = text.chars().rev().take(6).collect();
+            if self.plans.get(&id).is_none() {
+                return id;
+            }
+        }
     }
 
     /// The guest where a service is, as libvirt lists it.
