@@ -4,6 +4,7 @@ pub mod batch;
 pub mod choice;
 pub mod classify;
 pub mod cluster;
+pub mod decided;
 pub mod disk_slot;
 pub mod fit;
 mod group;
@@ -12,4 +13,6 @@ pub mod placement;
 pub mod preflight;
 #[cfg(test)]
 mod samples;
+pub mod standby;
 pub mod strategy;
+pub mod what_if;
