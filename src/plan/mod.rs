@@ -4,6 +4,7 @@ pub mod batch;
 pub mod choice;
 pub mod classify;
 pub mod cluster;
+pub mod damper;
 pub mod decided;
 pub mod disk_slot;
 pub mod fit;
@@ -11,6 +12,7 @@ mod group;
 pub mod load;
 pub mod placement;
 pub mod preflight;
+pub mod rebalance;
 #[cfg(test)]
 mod samples;
 pub mod standby;
