@@ -52,6 +52,8 @@ pub struct ServiceView {
     pub frozen: Option<String>,
     /// What it asks of a guest.
     pub needs: Needs,
+    /// What it was measured to use; `None`: not known.
+    pub measured: Option<Resources>,
     /// Guests where it is installed without its disk.
     pub standbys: Vec<GuestId>,
     /// A guest with an old copy of the current bundle that still serves (its drain is open).
@@ -60,6 +62,13 @@ pub struct ServiceView {
     pub obstacles: BTreeMap<GuestId, Vec<Obstacle>>,
     /// How long its last handovers took.
     pub expected: Option<Duration>,
+}
+
+impl ServiceView {
+    /// What it is reckoned to add to a guest's load: what it was measured to use, else what its manifest says.
+    pub fn weight(&self) -> Resources {
+        self.measured.unwrap_or_else(|| self.needs.weight())
+    }
 }
 
 /// All guests and services, indexed. The order in which they are given does not matter.
@@ -102,7 +111,7 @@ impl Cluster {
 
     fn index(&mut self, index: usize) {
         let service = &self.services[index];
-        let (demand, weight) = (service.needs.demand(), service.needs.weight());
+        let (demand, weight) = (service.needs.demand(), service.weight());
         let home = service.home.and_then(|id| self.guest_index(id));
         let going = service.going.and_then(|id| self.guest_index(id));
         let find = |names: &[ServiceId]| -> Vec<usize> {
@@ -199,16 +208,29 @@ impl Cluster {
     /// A guest's score if `more` came on top of what is there and on its way there: the larger of what it is measured to
     /// use and what its services say that they need.
     pub(super) fn score(&self, guest: usize, more: Resources) -> Share {
+        self.score_after(guest, more, Resources::NONE)
+    }
+
+    /// As [`Cluster::score`], if `less` went away as well. Pressure is taken to ease by as much as the scarcest of what
+    /// goes.
+    pub(super) fn score_after(&self, guest: usize, more: Resources, less: Resources) -> Share {
         let view = &self.guests[guest];
         let coming = self.coming[guest].plus(more);
         let whole = view.capacity;
         let load = view.load.unwrap_or_default();
+        let goes = (
+            Share::of(less.cpu, whole.cpu),
+            Share::of(less.memory, whole.memory),
+        );
         let measured = Load {
-            cpu: load.cpu.plus(Share::of(coming.cpu, whole.cpu)),
-            memory: load.memory.plus(Share::of(coming.memory, whole.memory)),
-            pressure: load.pressure,
+            cpu: load.cpu.plus(Share::of(coming.cpu, whole.cpu)).minus(goes.0),
+            memory: load
+                .memory
+                .plus(Share::of(coming.memory, whole.memory))
+                .minus(goes.1),
+            pressure: load.pressure.minus(goes.0.max(goes.1)),
         };
-        let needed = self.taken[guest].plus(more);
+        let needed = self.taken[guest].plus(more).minus(less);
         let declared = Share::of(needed.cpu, whole.cpu).max(Share::of(needed.memory, whole.memory));
         measured.score().max(declared)
     }

@@ -98,7 +98,7 @@ fn group(cluster: &Cluster, members: Vec<usize>, gone: &BTreeSet<GuestId>) -> Gr
     for member in &made.members {
         let needs = &all[*member].needs;
         made.kind.demand = made.kind.demand.plus(needs.demand());
-        made.weight = made.weight.plus(needs.weight());
+        made.weight = made.weight.plus(all[*member].weight());
         made.priority = made.priority.max(needs.priority);
         made.kind.labels.extend(needs.labels.iter().cloned());
         if !needs.hosts.is_empty() {

@@ -90,6 +90,25 @@ pub fn place(cluster: &Cluster, question: Question<'_>) -> Result<Placements, Pl
     })
 }
 
+/// Every guest that could take `service` now, by UUID, with the score that it would have then. Costs a look at each guest.
+///
+/// # Errors
+/// A service that is not there.
+pub fn candidates(cluster: &Cluster, service: &ServiceId) -> Result<Vec<(GuestId, Share)>, PlaceError> {
+    let index = cluster
+        .service_index(service)
+        .ok_or_else(|| PlaceError::NoSuchService(service.clone()))?;
+    let gone = BTreeSet::new();
+    let chooser = Chooser::of(cluster, Strategy::LeastLoaded, &gone);
+    let groups = groups(cluster, &BTreeSet::from([index]), &gone);
+    let fit = groups.iter().flat_map(|group| {
+        let fit = (0..cluster.guests().len()).filter(|guest| chooser.takes(group, *guest));
+        let told = |guest: usize| (cluster.guests()[guest].id, cluster.score(guest, group.weight));
+        fit.map(told).collect::<Vec<_>>()
+    });
+    Ok(fit.collect())
+}
+
 /// Why a service is not placed at all.
 fn stays(cluster: &Cluster, service: usize) -> Option<NoHome> {
     let service = &cluster.services()[service];

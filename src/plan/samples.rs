@@ -55,6 +55,7 @@ pub fn service(name: &str, home: u32) -> ServiceView {
         movable: true,
         frozen: None,
         needs: Needs::default(),
+        measured: None,
         standbys: Vec::new(),
         draining: None,
         obstacles: BTreeMap::new(),
