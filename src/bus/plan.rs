@@ -65,9 +65,10 @@ impl PlanObject {
         Ok(self.plan()?.made)
     }
 
+    /// Over everything that the plan relies on: it is another one where any of that is.
     #[zbus(property(emits_changed_signal = "const"))]
     fn generation(&self) -> fdo::Result<u64> {
-        Ok(self.plan()?.generation().0)
+        Ok(self.plan()?.decided.plan.fingerprint.0)
     }
 
     #[zbus(property(emits_changed_signal = "const"))]

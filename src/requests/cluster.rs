@@ -17,6 +17,7 @@ use crate::model::obstacle::Obstacle;
 use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::plan::cluster::{Cluster, GuestView, ServiceView};
 use crate::plan::preflight;
+use crate::plan::strategy::Strategy;
 use crate::ports::JobRecord;
 
 /// How many guests are asked at the same time.
@@ -36,6 +37,14 @@ pub(super) enum Look {
 }
 
 impl Look {
+    /// What a decision by this strategy needs to know; `source` is no target.
+    pub(super) fn of(strategy: Strategy, source: GuestId) -> Self {
+        match strategy {
+            Strategy::Named(guest) => Self::One(guest),
+            Strategy::Random { .. } | Strategy::LeastLoaded | Strategy::Spread => Self::AllBut(source),
+        }
+    }
+
     fn asks(self, guest: &GuestSummary) -> bool {
         match self {
             Self::Listed => false,
@@ -207,6 +216,7 @@ impl Known {
                 BTreeMap::new()
             },
             expected: self.took.get(service.id.as_str()).copied(),
+            measured: None,
         }
     }
 

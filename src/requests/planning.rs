@@ -14,13 +14,13 @@ use crate::model::service::{Millis, ServiceRecord};
 use crate::plan::batch::{Batch as Schedule, BatchError, Limits, Outcome, Task};
 use crate::plan::choice::NoHome;
 use crate::plan::cluster::{Cluster, ServiceView};
+use crate::plan::decided::{Entry as Planned, Plan, Terms};
 use crate::plan::fit;
 use crate::plan::load::Share;
-use crate::plan::placement::{Placements, Question, place};
+use crate::plan::placement::Question;
 use crate::plan::strategy::{Strategy, TargetName};
+use crate::plan::what_if;
 
-/// A life state that was seen longer ago than this is told with its age.
-const FRESH: Duration = Duration::from_secs(300);
 /// What a service is expected to take that was never moved.
 const EXPECTED: Duration = Duration::from_secs(10);
 /// How many guests are named where many were not taken for the same reason.
@@ -100,6 +100,8 @@ pub struct Decided {
     pub entries: Vec<Entry>,
     /// How long all of it is expected to take, where anything is known of that.
     pub expected: Option<Duration>,
+    /// What the planner has decided, of services that are not on their way already.
+    pub plan: Plan,
     /// What may begin when.
     pub(super) schedule: Schedule,
 }
@@ -214,10 +216,7 @@ impl Requests {
         (strategy, told): (Strategy, String),
         limits: Limits,
     ) -> Result<Decided, Refusal> {
-        let look = match strategy {
-            Strategy::Named(guest) => Look::One(guest),
-            Strategy::Random { .. } | Strategy::LeastLoaded | Strategy::Spread => Look::AllBut(source.id),
-        };
+        let look = Look::of(strategy, source.id);
         let cluster = self.cluster(look, Some(source.id)).await?;
         let services: Vec<ServiceId> = match which {
             Which::All => cluster
@@ -230,9 +229,25 @@ impl Requests {
             cluster: &cluster,
             now: self.world.clock.now(),
             records: self.records().await?,
-            leaving: self.leaving(source.id).await?,
+            leaving: self.leaving().await?,
         };
-        let entries = context.entries(services, strategy, &BTreeSet::new(), true)?;
+        let to_place: Vec<ServiceId> = services
+            .iter()
+            .filter(|id| !context.leaving.contains_key(*id))
+            .cloned()
+            .collect();
+        let question = Question {
+            services: &to_place,
+            strategy,
+            gone: &BTreeSet::new(),
+        };
+        let terms = Terms {
+            limits,
+            expected: EXPECTED,
+            ..Terms::default()
+        };
+        let plan = Plan::of(&cluster, question, terms, context.now)?;
+        let entries = context.entries(&services, &plan, true);
         let known = entries.iter().any(|entry| entry.expected.is_some());
         let (entries, schedule) = in_order(entries, limits)?;
         Ok(Decided {
@@ -241,6 +256,7 @@ impl Requests {
             load: self.loads.how().to_owned(),
             entries,
             expected: known.then(|| schedule.expected()),
+            plan,
             schedule,
         })
     }
@@ -256,12 +272,13 @@ impl Requests {
             None => None,
         };
         let moving = only.as_ref().map(|guest| guest.id);
+        let terms = Terms::default();
         let cluster = self.cluster(Look::Listed, moving).await?;
         let context = Context {
             cluster: &cluster,
             now: self.world.clock.now(),
             records: self.records().await?,
-            leaving: BTreeMap::new(),
+            leaving: self.leaving().await?,
         };
         let mut dying: Vec<_> = cluster
             .guests()
@@ -272,12 +289,8 @@ impl Requests {
         dying
             .into_iter()
             .map(|guest| {
-                let services = cluster
-                    .residents(guest.id)
-                    .map(|service| service.id.clone())
-                    .collect();
-                let gone = BTreeSet::from([guest.id]);
-                let entries = context.entries(services, Strategy::LeastLoaded, &gone, moving.is_some())?;
+                let plan = what_if::dies(&cluster, guest.id, Strategy::LeastLoaded, terms, context.now)?;
+                let entries = context.entries(&ids(&plan), &plan, moving.is_some());
                 Ok((guest.name.clone(), entries))
             })
             .collect()
@@ -333,13 +346,12 @@ impl Requests {
             .collect())
     }
 
-    /// Moves away from a guest that are under way.
-    async fn leaving(&self, source: GuestId) -> Result<BTreeMap<ServiceId, (GuestId, JobId)>, Refusal> {
+    /// Moves that are under way: where to, and by which job.
+    async fn leaving(&self) -> Result<BTreeMap<ServiceId, (GuestId, JobId)>, Refusal> {
         let open = self.world.table.unfinished().await?;
         Ok(open
             .into_iter()
             .filter(|h| h.kind == Kind::Move && !h.committed)
-            .filter(|h| h.target.guest != source && h.source.as_ref().is_some_and(|p| p.guest == source))
             .map(|h| (h.service, (h.target.guest, h.job)))
             .collect())
     }
@@ -357,74 +369,55 @@ pub(super) fn limits_of(options: &crate::model::batch::BatchOptions) -> Limits {
 
 impl Context<'_> {
     /// `explained`: with the guests that were not taken for services that have a target, too.
-    fn entries(
-        &self,
-        services: Vec<ServiceId>,
-        strategy: Strategy,
-        gone: &BTreeSet<GuestId>,
-        explained: bool,
-    ) -> Result<Vec<Entry>, Refusal> {
-        let to_place: Vec<ServiceId> = services
-            .iter()
-            .filter(|id| !self.leaving.contains_key(*id))
-            .cloned()
-            .collect();
-        let question = Question {
-            services: &to_place,
-            strategy,
-            gone,
-        };
-        let placements =
-            place(self.cluster, question).map_err(|error| Refusal::InvalidArgument(error.to_string()))?;
+    fn entries(&self, services: &[ServiceId], plan: &Plan, explained: bool) -> Vec<Entry> {
+        let planned: BTreeMap<&ServiceId, &Planned> =
+            plan.entries.iter().map(|entry| (&entry.service, entry)).collect();
         let views = services.iter().filter_map(|id| self.cluster.service(id));
-        Ok(views
-            .map(|view| self.entry(view, &placements, explained))
-            .collect())
+        views
+            .map(|view| {
+                let mut entry = self.entry(view, planned.get(&view.id).copied());
+                if explained || entry.target.is_none() {
+                    entry.rejected = rejected(&plan.rejected(self.cluster, &view.id));
+                }
+                entry
+            })
+            .collect()
     }
 
-    fn entry(&self, service: &ServiceView, placements: &Placements, explained: bool) -> Entry {
-        let record = self.records.get(&service.id);
-        let (target, why, job) = match self.leaving.get(&service.id) {
-            Some((guest, job)) => (
+    fn entry(&self, service: &ServiceView, planned: Option<&Planned>) -> Entry {
+        let (target, why, job) = match (self.leaving.get(&service.id), planned.map(|entry| &entry.choice)) {
+            (Some((guest, job)), _) => (
                 self.target(*guest, None),
                 format!("it is on its way there already (job {job})"),
                 Some(*job),
             ),
-            None => match placements.chosen.get(&service.id) {
-                Some(Ok(choice)) => (
-                    self.target(choice.guest, Some((choice.before, choice.after))),
-                    choice.to_string(),
-                    None,
-                ),
-                Some(Err(none)) => (None, none.to_string(), None),
-                None => (None, NoHome::NoneFits.to_string(), None),
-            },
+            (None, Some(Ok(choice))) => (
+                self.target(choice.guest, Some((choice.before, choice.after))),
+                choice.to_string(),
+                None,
+            ),
+            (None, Some(Err(none))) => (None, none.to_string(), None),
+            (None, None) => (None, NoHome::NoneFits.to_string(), None),
         };
-        let rejected = if explained || target.is_none() {
-            rejected(&placements.explain(self.cluster, &service.id))
-        } else {
-            Vec::new()
-        };
-        let age = Duration::from_millis(self.now.saturating_sub(service.observed_at));
+        let home = service.home.map(|home| self.cluster.name_of(home));
+        let dns = self
+            .records
+            .get(&service.id)
+            .and_then(|record| record.dns.as_ref());
         Entry {
             service: service.id.clone(),
-            generation: service.generation,
-            source: service
-                .home
-                .map(|home| self.cluster.name_of(home))
-                .unwrap_or_default(),
+            source: home.unwrap_or_default(),
             target,
             why,
             job,
             wanted: service.wanted,
-            stale: (age > FRESH).then_some(age),
-            name: record
-                .and_then(|r| r.dns.as_ref())
-                .map(|dns| dns.name.to_string()),
+            stale: planned.and_then(|entry| entry.stale),
+            name: dns.map(|dns| dns.name.to_string()),
+            generation: service.generation,
             expected: service.expected,
             priority: service.needs.priority,
             after: service.needs.after.clone(),
-            rejected,
+            rejected: Vec::new(),
         }
     }
 
@@ -437,6 +430,10 @@ impl Context<'_> {
             load,
         })
     }
+}
+
+fn ids(plan: &Plan) -> Vec<ServiceId> {
+    plan.entries.iter().map(|entry| entry.service.clone()).collect()
 }
 
 /// Guests (those with the same reasons together) and the reasons.

@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::cluster::Look;
 use super::moves::Object;
 use super::planning::{Decided, Entry, Which, limits_of};
 use super::refusal::Refusal;
 use super::{MoveOptions, Requests};
 use crate::model::batch::{Batch, BatchMember, BatchOptions, Decision};
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Generation, JobId, ServiceId};
+use crate::model::ids::{JobId, ServiceId};
 use crate::model::service::{Millis, ServiceRecord};
 use crate::plan::strategy::{Strategy, TargetName};
 use crate::ports::{JobRecord, TableError};
@@ -37,14 +38,6 @@ pub struct Plan {
     asked: String,
     options: MoveOptions,
     applied: Option<JobId>,
-}
-
-impl Plan {
-    /// The sum of its services' generations: it rises with each commit of one of them.
-    pub fn generation(&self) -> Generation {
-        let generations = self.decided.entries.iter().map(|entry| entry.generation.0);
-        Generation(generations.fold(0, u64::saturating_add))
-    }
 }
 
 /// The plans that were shown last.
@@ -159,43 +152,18 @@ impl Requests {
 
     /// What is not any more as it was when a plan was made, for people.
     async fn changed_since(&self, plan: &Plan) -> Result<Vec<String>, Refusal> {
-        let mut changed = Vec::new();
-        let services = self.world.table.services().await?;
-        for entry in &plan.decided.entries {
-            let now = services.iter().find(|service| service.id == entry.service);
-            if let Some(what) = changed_service(entry, plan, now) {
-                changed.push(what);
-            }
-        }
+        let look = Look::of(plan.decided.strategy, plan.source.id);
+        let cluster = self.cluster(look, Some(plan.source.id)).await?;
+        let changes = plan.decided.plan.changes(&cluster);
+        let mut changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
         if plan.service.is_none() {
             let known = |id: &ServiceId| plan.decided.entries.iter().any(|entry| entry.service == *id);
-            let new = services
-                .iter()
-                .filter(|s| s.guest == plan.source.id && !known(&s.id));
-            changed.extend(new.map(|service| format!("{} has come to {}", service.id, plan.source.name)));
-        }
-        let guests = self.guests().await;
-        let mut told = Vec::new();
-        for target in plan
-            .decided
-            .entries
-            .iter()
-            .filter_map(|entry| entry.target.as_ref())
-        {
-            if told.contains(&target.guest) {
-                continue;
-            }
-            told.push(target.guest);
-            match guests.iter().find(|guest| guest.id == target.guest) {
-                None => changed.push(format!("guest {} is not there any more", target.name)),
-                Some(guest) if !guest.is_running() => {
-                    changed.push(format!("guest {} is {}", target.name, guest.state.as_str()));
-                }
-                Some(guest) if guest.host != target.host => {
-                    changed.push(format!("guest {} is on host {} now", target.name, guest.host));
-                }
-                Some(_) => {}
-            }
+            let new = cluster
+                .residents(plan.source.id)
+                .filter(|service| !known(&service.id));
+            changed.extend(
+                new.map(|service| format!("service {} has come to {}", service.id, plan.source.name)),
+            );
         }
         Ok(changed)
     }
@@ -425,19 +393,5 @@ fn member(seq: u32, entry: &Entry) -> BatchMember {
         job: entry.job,
         result: nowhere.then(|| "failed".to_owned()),
         details: if nowhere { entry.why.clone() } else { String::new() },
-    }
-}
-
-fn changed_service(entry: &Entry, plan: &Plan, now: Option<&ServiceRecord>) -> Option<String> {
-    let id = &entry.service;
-    match now {
-        None => Some(format!("{id} is not there any more")),
-        Some(now) if now.guest != plan.source.id => Some(format!("{id} is on {} now", now.guest_name)),
-        Some(now) if now.generation != entry.generation => {
-            Some(format!("{id} is at generation {} now", now.generation))
-        }
-        Some(now) if now.wanted != entry.wanted => Some(format!("{id} is to be {} now", now.wanted.as_str())),
-        Some(now) if now.frozen.is_some() && entry.target.is_some() => Some(format!("{id} is frozen now")),
-        Some(_) => None,
     }
 }

@@ -4,6 +4,7 @@ use crate::handover::record::Reason;
 use crate::handover::world::StepError;
 use crate::model::ids::{InvalidId, JobId};
 use crate::model::obstacle::Obstacle;
+use crate::plan::decided::PlanError;
 use crate::ports::{Fault, PortError, TableError};
 
 /// A refused request. Its name is the last part of the D-Bus error name `org.handoverd1.Error.…`.
@@ -169,6 +170,15 @@ impl From<TableError> for Refusal {
         match error {
             TableError::Busy { .. } => Self::Busy(error.to_string()),
             TableError::Conflict(_) | TableError::Storage(_) => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+impl From<PlanError> for Refusal {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Place(_) => Self::InvalidArgument(error.to_string()),
+            PlanError::Batch(_) => Self::NoOrder(error.to_string()),
         }
     }
 }
