@@ -7,6 +7,7 @@
     reason = "a failing test is to say where"
 )]
 
+mod batches;
 mod booting;
 mod bundles;
 mod cancelling;
