@@ -93,7 +93,7 @@ impl Requests {
             cancelled: None,
         };
         let span = tracing::info_span!("batch", id = id.0, guest = run.record.object);
-        self.jobs.run(Box::pin(run.to_end().instrument(span)));
+        self.jobs.run(Box::pin(run.carry_out().instrument(span)));
         id
     }
 
@@ -112,7 +112,7 @@ impl Requests {
 }
 
 impl Run {
-    async fn to_end(mut self) {
+    async fn carry_out(mut self) {
         loop {
             self.begin_what_may();
             self.tell();

@@ -9,6 +9,7 @@ use super::Requests;
 use super::loads::Measured;
 use super::refusal::Refusal;
 use crate::handover::record::Handover;
+use crate::model::batch::BatchMember;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Digest, GuestId, ServiceId};
 use crate::model::manifest::Manifest;
@@ -147,7 +148,7 @@ impl Known {
             waiting: batches
                 .into_iter()
                 .flat_map(|batch| batch.members)
-                .filter(|member| member.is_waiting())
+                .filter(BatchMember::is_waiting)
                 .filter_map(|member| Some((member.service, member.target?)))
                 .collect(),
             draining: duties

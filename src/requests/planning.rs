@@ -195,7 +195,7 @@ impl Requests {
                 let guest = self.guest(text).await?;
                 if guest.id == source.id {
                     return Err(Refusal::InvalidArgument(format!(
-                        "{text} is {} itself, and its services cannot be moved to where they are; name another guest, or \
+                        "the target {text} is guest {} itself, where the services are; name another guest, or \
                          least-loaded, spread or random",
                         source.name
                     )));

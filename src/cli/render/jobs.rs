@@ -10,10 +10,13 @@ use crate::cli::rows::Service;
 /// The step of a batch of a guest without services.
 const EMPTY: &str = "nothing to do";
 
-/// What a job is about: `move web from g1 to g2`, `deploy web to g1`, `stop web on g1`.
+/// What a job is about: `move web from g1 to g2`, `deploy web to g1`, `stop web on g1`, `move all of g1 to spread`.
 pub fn about(job: &Job) -> String {
     let (operation, object) = (clean(&job.operation), clean(&job.object));
     let (source, target) = (clean(&job.source), clean(&job.target));
+    if is_batch(job) {
+        return format!("{operation} all of {source} to {target}");
+    }
     let places = match (source.as_ref(), target.as_ref()) {
         ("", "") => String::new(),
         ("", target) => format!(" to {target}"),
@@ -71,8 +74,8 @@ pub fn end(job: &Job, service: Option<&Service>, elapsed: u64) -> String {
 }
 
 /// Whether it is about all services of a guest.
-pub fn is_batch(job: &Job) -> bool {
-    !job.members.is_empty() || job.step == EMPTY
+fn is_batch(job: &Job) -> bool {
+    !job.members.is_empty() || job.step == EMPTY || (job.operation == "move" && job.object == job.source)
 }
 
 /// The line (or lines) that a batch ends with: a line for each service that is not where it was to be.
@@ -332,6 +335,70 @@ pub mod tests {
             };
             assert_eq!(about(&job), text);
         }
+    }
+
+    fn batch(result: &str, results: &[&str]) -> Job {
+        let member = |(number, result): (u64, &&str)| Member {
+            service: format!("s{number}"),
+            target: "g2".into(),
+            why: "it is the least loaded that fits".into(),
+            job: (**result != "cancelled").then_some(number),
+            result: (**result).into(),
+            details: String::new(),
+        };
+        Job {
+            object: "g1".into(),
+            target: "spread".into(),
+            members: (8..).zip(results).map(member).collect(),
+            ..ended(result)
+        }
+    }
+
+    #[test]
+    fn a_batch_is_about_all_of_a_guest_and_ends_with_those_that_are_not_where_they_were_to_be() {
+        assert_eq!(about(&batch("done", &["done"])), "move all of g1 to spread");
+        assert_eq!(about(&batch("done", &[])), "move all of g1 to spread");
+        for (job, text) in [
+            (
+                batch("done", &["done"]),
+                "job 7: done in 2.3 s: 1 service moved away from g1",
+            ),
+            (
+                batch("done", &["done", "done"]),
+                "job 7: done in 2.3 s: 2 services moved away from g1",
+            ),
+            (
+                batch("done", &[]),
+                "job 7: done in 2.3 s: g1 has no service, nothing to do",
+            ),
+            (
+                batch("cancelled", &["done", "cancelled", "stuck"]),
+                "job 7: cancelled after 2.3 s: 1 of 3 services moved away from g1\n\
+                 job 7: s9 to g2: cancelled\n\
+                 job 7: s10 to g2: stuck (job 10)",
+            ),
+        ] {
+            assert_eq!(end(&job, None, 0), text);
+        }
+    }
+
+    #[test]
+    fn the_detail_of_a_batch_lists_its_members() {
+        let text = detail(
+            &batch("failed", &["done", "failed", ""]),
+            &[],
+            &[],
+            1_010_000,
+            Look::default(),
+        );
+        assert!(text.contains("state:    failed\n"), "{text}");
+        assert!(
+            text.contains(
+                "SERVICE  TO  JOB  STATE    WHY\ns8       g2  8    done     it is the least loaded"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("s10      g2  10   running  it is"), "{text}");
     }
 
     #[test]
