@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
-use super::record::Reason;
+use super::protocol::Rule;
+use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::ids::GuestId;
+use crate::model::disk::DiskRole;
+use crate::model::guest::{CopyState, UnitState};
+use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
 use crate::ports::Tries;
 
@@ -68,17 +72,17 @@ impl Run<'_> {
                     return Ok(Seen::Holds);
                 };
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::published(&self.handover, &records))
+                Ok(match verdict::published(&self.handover, &records) {
+                    Seen::Never(_) if !self.keeps(Rule::Claim) => Seen::missing("nothing was claimed"),
+                    seen => seen,
+                })
             }
             Goal::Unpublish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                let Some(service) = self.world.table.service(&self.handover.service).await? else {
-                    return Ok(Seen::Holds);
-                };
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::unpublished(&service, &records))
+                Ok(verdict::unpublished(&self.handover, &records))
             }
             Goal::Record => self.look_record().await,
             Goal::Drain => self.look_drain().await,
@@ -95,6 +99,7 @@ impl Run<'_> {
     /// # Errors
     /// A port that did not answer, or refused.
     pub async fn look_undone(&mut self, goal: Goal) -> Look {
+        self.supersedes = false;
         match goal {
             Goal::Reserve => {
                 let Some(name) = self.handover.facts.name.clone() else {
@@ -119,7 +124,8 @@ impl Run<'_> {
                     return Ok(Seen::Holds);
                 }
                 let copy = self.copy(&place, &placement).await?;
-                match verdict::started(&self.handover.facts, &copy, placement.links.len()) {
+                let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
+                match self.unless_late(place.guest, started) {
                     Seen::Holds => self.look_serving_again(place.guest, &placement).await,
                     other => Ok(other),
                 }
@@ -128,42 +134,55 @@ impl Run<'_> {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
                 let copy = self.copy(&place, &placement).await?;
-                Ok(Seen::holds_if(
+                let seen = Seen::holds_if(
                     copy.installed && !copy.files_differ,
                     "the units are those of the new bundle",
-                ))
+                );
+                Ok(self.unless_late(place.guest, seen))
             }
             Goal::Start => self.look_unstarted().await,
-            Goal::Publish => {
+            Goal::Publish | Goal::Unpublish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                if !self.handover.facts.sent {
+                if !self.handover.facts.sent || !self.keeps(Rule::Settle) {
                     return Ok(Seen::Holds);
                 }
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::withdrawn(&self.handover, &records))
+                let seen = match goal {
+                    Goal::Unpublish => verdict::republished(&self.handover, &records),
+                    _ => verdict::withdrawn(&self.handover, &records),
+                };
+                Ok(match seen {
+                    Seen::Missing(_) if !self.keeps(Rule::AbortSwap) => Seen::Holds,
+                    seen => seen,
+                })
             }
-            Goal::Observe
-            | Goal::Confirm
-            | Goal::Unpublish
-            | Goal::Record
-            | Goal::Drain
-            | Goal::Retire
-            | Goal::Forget => Ok(Seen::Holds),
+            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
+                Ok(Seen::Holds)
+            }
         }
     }
 
     async fn look_reserve(&mut self) -> Look {
-        let claims = matches!(self.handover.kind, Kind::Deploy | Kind::Move | Kind::Replace);
+        let claims = !matches!(self.handover.kind, Kind::Start | Kind::Stop);
         let Some(name) = self.handover.facts.name.clone().filter(|_| claims) else {
             return Ok(Seen::Holds);
         };
+        if !self.keeps(Rule::Claim) {
+            return Ok(Seen::Holds);
+        }
         let records = self.world.names.read(&name).await?;
+        if verdict::is_left_alone(self.handover.kind, &records) {
+            return Ok(Seen::Holds);
+        }
         let service = self.world.table.service(&self.handover.service).await?;
         Ok(
             match verdict::claimable(&self.handover, service.as_ref(), &records) {
-                verdict::Claimable::Ours => Seen::Holds,
+                verdict::Claimable::Ours => {
+                    self.handover.facts.claim_seen = !self.handover.facts.claim_again;
+                    Seen::Holds
+                }
                 verdict::Claimable::From { .. } => Seen::missing("the name is not claimed yet"),
                 verdict::Claimable::No(reason) => Seen::Never(reason),
             },
@@ -183,7 +202,7 @@ impl Run<'_> {
                 ),
             )));
         }
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
@@ -217,16 +236,31 @@ impl Run<'_> {
         let (place, placement) = self.target_copy();
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
-        if self.in_place() || !domain.is_active() {
-            return Ok(verdict::gone(halves, None));
+        if !domain.is_active() {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            // Units stay on a guest that is off, and disks in the image of one that is asleep, until it is back.
+            if seen == Seen::Holds && (!self.in_place() || domain.summary.managed_save) {
+                self.leave_to_a_duty(Goal::Stage).await?;
+            }
+            return Ok(seen);
+        }
+        if self.in_place() {
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(verdict::gone(halves, Some(&copy))),
+            Ok(copy) => {
+                let seen = verdict::gone(halves, Some(&copy));
+                let seen = self.without_grant(&place, seen).await?;
+                Ok(self.unless_late(place.guest, seen))
+            }
             Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Stage, &place, &why).await?;
-                self.leave_to_a_duty(Goal::Stage).await?;
-                Ok(Seen::Holds)
+                let seen = self.without_grant(&place, Seen::Holds).await?;
+                if seen == Seen::Holds {
+                    self.leave_to_a_duty(Goal::Stage).await?;
+                }
+                Ok(seen)
             }
             Err(refused) => Err(refused),
         }
@@ -262,10 +296,25 @@ impl Run<'_> {
     }
 
     async fn look_confirm(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        if let Some(seen) = self.look_check(&place).await? {
+            return Ok(seen);
+        }
+        // A unit may have gone down since it was started, and a check need not notice.
+        let copy = self.world.guest.look(place.guest, &placement).await?;
+        let seen = stays_up(&self.handover.service, &place.guest_name, &copy);
+        if seen == Seen::Holds {
+            self.confirmed_at = Some(self.world.clock.now());
+        }
+        Ok(seen)
+    }
+
+    /// What keeps the target's check from passing; `None` if it passes, or there is none.
+    async fn look_check(&mut self, place: &Place) -> Result<Option<Seen>, StepError> {
         let Some(check) = self.manifest.check.clone() else {
-            return Ok(Seen::Holds);
+            return Ok(None);
         };
-        let guest = self.handover.target.guest;
+        let guest = place.guest;
         let tries = Tries {
             passes: check.successes,
             interval: check.interval,
@@ -277,16 +326,15 @@ impl Run<'_> {
             .check(guest, &self.target, tries, deadline)
             .await?
         {
-            return Ok(Seen::Pending {
+            return Ok(Some(Seen::Pending {
                 why: format!(
                     "the check of {} on {} fails: {why}",
-                    self.handover.service, self.handover.target.guest_name
+                    self.handover.service, place.guest_name
                 ),
                 again_in: check.interval,
-            });
+            }));
         }
-        self.confirmed_at = Some(self.world.clock.now());
-        Ok(Seen::Holds)
+        Ok(None)
     }
 
     async fn look_record(&mut self) -> Look {
@@ -335,11 +383,18 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         if self.in_place() {
             let halves = verdict::disk_halves(&domain, &placement.serial);
-            return Ok(verdict::gone(halves, None));
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(match seen {
+                Seen::Holds if domain.summary.managed_save => {
+                    Seen::Never(verdict::asleep(&place.guest_name, &domain))
+                }
+                seen => seen,
+            });
         }
         let halves = verdict::any_halves(&domain, placement.serials());
         if !domain.is_active() {
-            return Ok(if halves == (false, false) {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(if seen == Seen::Holds {
                 Seen::Never(Reason::new(
                     "GuestOff",
                     format!(
@@ -348,12 +403,13 @@ impl Run<'_> {
                     ),
                 ))
             } else {
-                Seen::missing("the disk is still in a definition")
+                seen
             });
         }
         if halves == (false, false) || self.handover.kind == Kind::Remove {
             let copy = self.copy(&place, &placement).await?;
-            return Ok(verdict::gone(halves, Some(&copy)));
+            let seen = verdict::gone(halves, Some(&copy));
+            return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
     }
@@ -369,5 +425,25 @@ impl Run<'_> {
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
         }))
+    }
+}
+
+/// Confirm: units that were started and went down again do not start; others may come up by themselves.
+pub(super) fn stays_up(service: &ServiceId, guest_name: &str, copy: &CopyState) -> Seen {
+    if copy.is_up() {
+        return Seen::Holds;
+    }
+    if copy.units.iter().any(UnitState::is_down) {
+        return Seen::Never(Reason::new(
+            "StartFailed",
+            format!(
+                "{service} does not start on {guest_name}: {}",
+                verdict::unit_states(copy)
+            ),
+        ));
+    }
+    Seen::Pending {
+        why: verdict::unit_states(copy),
+        again_in: Duration::from_millis(500),
     }
 }

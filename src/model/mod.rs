@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod disk;
+pub mod grant;
 pub mod guest;
 pub mod ids;
 pub mod life;

@@ -36,6 +36,26 @@ impl DnsName {
         self.0.split('.').filter(|label| !label.is_empty()).count()
     }
 
+    /// The name below which the PTR records of `address` stand (RFC 1035 section 3.5, RFC 3596 section 2.5).
+    pub fn reverse(address: IpAddr) -> Self {
+        let mut name = String::new();
+        match address {
+            IpAddr::V4(ip) => {
+                for octet in ip.octets().iter().rev() {
+                    name.push_str(&format!("{octet}."));
+                }
+                name.push_str("in-addr.arpa.");
+            }
+            IpAddr::V6(ip) => {
+                for octet in ip.octets().iter().rev() {
+                    name.push_str(&format!("{:x}.{:x}.", octet & 0xf, octet >> 4));
+                }
+                name.push_str("ip6.arpa.");
+            }
+        }
+        Self(name)
+    }
+
     /// The name of the TXT record that says who owns this name: `_handover.<name>`.
     pub fn ownership(&self) -> String {
         format!("_handover.{}", self.0)
@@ -105,12 +125,17 @@ pub struct Owner {
     pub host: HostId,
     /// The service's home guest.
     pub guest: GuestId,
+    /// The handover that claimed the name last and gave it back. It makes the text another one than before that claim, so
+    /// that a claim that arrives late fails its prerequisite.
+    #[serde(default)]
+    pub after: Option<HandoverId>,
 }
 
 /// The TXT value at `_handover.<name>` (design section 4, "Ownership in DNS").
 ///
 /// Text forms: `g=4 host=hv1 guest=<uuid>`, `claim=<handover> g=4 host=hv1 guest=<uuid>`,
-/// `aborted=<handover> g=4 host=hv1 guest=<uuid>`; a first claim of an absent name has only its first word.
+/// `aborted=<handover> g=4 host=hv1 guest=<uuid>`, each with ` after=<handover>` behind it once a claim was given back; a
+/// first claim of an absent name has only its first word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ownership {
     /// Nobody is moving it.
@@ -143,6 +168,9 @@ impl fmt::Display for Ownership {
                 "g={} host={} guest={}",
                 owner.generation, owner.host, owner.guest
             )?;
+            if let Some(after) = owner.after {
+                write!(f, " after={after}")?;
+            }
         }
         Ok(())
     }
@@ -156,16 +184,18 @@ impl FromStr for Ownership {
             InvalidId::new(
                 "ownership TXT",
                 text,
-                "it is not `[claim=|aborted=…] g=N host=NAME guest=UUID`",
+                "it is not `[claim=|aborted=…] g=N host=NAME guest=UUID [after=…]`",
             )
         };
-        let (mut claim, mut abort, mut generation, mut host, mut guest) = (None, None, None, None, None);
+        let (mut claim, mut abort, mut after) = (None, None, None);
+        let (mut generation, mut host, mut guest) = (None, None, None);
         for word in text.split_whitespace() {
             match word.split_once('=').ok_or_else(err)? {
                 ("claim", v) if claim.is_none() => claim = Some(v.parse::<HandoverId>().map_err(|_| err())?),
                 ("aborted", v) if abort.is_none() => {
                     abort = Some(v.parse::<HandoverId>().map_err(|_| err())?);
                 }
+                ("after", v) if after.is_none() => after = Some(v.parse::<HandoverId>().map_err(|_| err())?),
                 ("g", v) if generation.is_none() => {
                     generation = Some(Generation(v.parse().map_err(|_| err())?));
                 }
@@ -179,8 +209,9 @@ impl FromStr for Ownership {
                 generation,
                 host,
                 guest,
+                after,
             }),
-            (None, None, None) => None,
+            (None, None, None) if after.is_none() => None,
             _ => return Err(err()),
         };
         match (claim, abort, owner) {
@@ -192,17 +223,96 @@ impl FromStr for Ownership {
     }
 }
 
-/// What a zone's primary says about a service's name, read in one go.
+/// The labels of a service and its protocol before a name, as `_http._tcp` (RFC 2782), in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SrvLabel(String);
+
+impl SrvLabel {
+    /// The owner of these SRV records for `name`: `_http._tcp.<name>`.
+    pub fn of(&self, name: &DnsName) -> String {
+        format!("{}.{}", self.0, name.0)
+    }
+}
+
+impl FromStr for SrvLabel {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let err = |reason| Err(InvalidId::new("SRV label", text, reason));
+        let lower = text.to_ascii_lowercase();
+        let Some((service, protocol)) = lower.strip_prefix('_').and_then(|rest| rest.split_once("._")) else {
+            return err("it must be _SERVICE._PROTOCOL, as in _http._tcp");
+        };
+        // RFC 6335 section 5.1: a service name has 1 to 15 characters and at least one letter.
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if service.is_empty() || service.len() > 15 || !service.bytes().all(letters) {
+            return err("the service must have 1 to 15 letters, digits and '-'");
+        }
+        if service.starts_with('-') || service.ends_with('-') {
+            return err("the service may not begin or end with '-'");
+        }
+        if !matches!(protocol, "tcp" | "udp" | "sctp" | "dccp") {
+            return err("the protocol must be _tcp, _udp, _sctp or _dccp");
+        }
+        Ok(Self(lower))
+    }
+}
+
+impl fmt::Display for SrvLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for SrvLabel {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<SrvLabel> for String {
+    fn from(value: SrvLabel) -> String {
+        value.0
+    }
+}
+
+/// One SRV record (RFC 2782). Its target is the service's own name, so that a move leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Srv {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among those of one priority.
+    pub weight: u16,
+    /// The port that clients connect to.
+    pub port: u16,
+}
+
+/// The SRV records at one label before a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SrvSet {
+    /// Where they stand.
+    pub label: SrvLabel,
+    /// The records, sorted; empty: there are none.
+    pub records: Vec<Srv>,
+}
+
+/// What a zone's server says about a service's name, read in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NameRecords {
     /// A and AAAA values, sorted; empty when there are none.
     pub addresses: Vec<IpAddr>,
     /// TTL of the address records in seconds; 0 when there are none.
     pub ttl: u32,
+    /// Where there are no addresses: for how many seconds a resolver that asks now remembers that (RFC 2308 section 5).
+    pub negative_ttl: u32,
     /// The CNAME's target, if the name is an alias.
     pub cname: Option<String>,
     /// Texts of all TXT records at `_handover.<name>`.
     pub ownership: Vec<String>,
+    /// The SRV records at those labels that were asked about.
+    pub srv: Vec<SrvSet>,
 }
 
 /// A compare-and-swap of one name: nothing is written unless everything expected holds (RFC 2136 section 2.4).
@@ -218,6 +328,8 @@ pub struct NameChange {
     pub ownership: Option<Ownership>,
     /// Addresses and TTL in seconds afterwards; `Some` of an empty set removes them; `None` leaves them.
     pub addresses: Option<(Vec<IpAddr>, u32)>,
+    /// SRV records afterwards, label by label; an empty set removes those of its label, a label not named stays.
+    pub srv: Vec<SrvSet>,
 }
 
 #[cfg(test)]
@@ -258,17 +370,62 @@ mod tests {
     }
 
     #[test]
+    fn the_reverse_of_an_address_is_a_name_below_arpa() {
+        for (address, expected) in [
+            ("10.77.0.102", "102.0.77.10.in-addr.arpa."),
+            (
+                "fd00:77::1a",
+                "a.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.7.0.0.0.0.d.f.ip6.arpa.",
+            ),
+        ] {
+            let name = DnsName::reverse(address.parse().unwrap());
+            assert_eq!(name.as_str(), expected);
+            assert_eq!(expected.parse::<DnsName>().unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn srv_labels_are_those_of_rfc_2782_and_nothing_else() {
+        let label: SrvLabel = "_HTTP._tcp".parse().unwrap();
+        assert_eq!(
+            label.of(&"web.svc.lab".parse().unwrap()),
+            "_http._tcp.web.svc.lab."
+        );
+        for bad in [
+            "",
+            "http._tcp",
+            "_http",
+            "_http.tcp",
+            "_._tcp",
+            "_-a._tcp",
+            "_a-._tcp",
+            "_sixteen-letters1._tcp",
+            "_http._quic",
+            "_http._tcp.web",
+            "_handover._tcp ",
+            "_ü._tcp",
+        ] {
+            assert!(bad.parse::<SrvLabel>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn ownership_texts_survive_the_round_trip() {
         let owner = Owner {
             generation: Generation(4),
             host: "hv1".parse().unwrap(),
             guest: "6f1d5a2e-0000-4000-8000-000000000001".parse().unwrap(),
+            after: None,
         };
         let id: HandoverId = "6f1d5a2e-0000-4000-8000-000000000002".parse().unwrap();
         for ownership in [
             Ownership::Free(owner.clone()),
             Ownership::Claimed(id, None),
             Ownership::Claimed(id, Some(owner.clone())),
+            Ownership::Free(Owner {
+                after: Some(id),
+                ..owner.clone()
+            }),
             Ownership::Aborted(id, Some(owner)),
         ] {
             assert_eq!(ownership.to_string().parse::<Ownership>().unwrap(), ownership);
@@ -290,6 +447,7 @@ mod tests {
             "g=4",
             "g=4 host=hv1",
             "g=x host=a guest=b",
+            "after=6f1d5a2e-0000-4000-8000-000000000002",
             "claim=1",
             "g=1 g=2 host=a guest=6f1d5a2e-0000-4000-8000-000000000001",
         ] {

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::refusal::Refusal;
 use crate::handover::driver::{self, JobControl};
 use crate::handover::goals::Goal;
-use crate::handover::machine::{Event, State, Terms, transition};
+use crate::handover::machine::{Direction, Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
 use crate::model::batch::BatchMember;
@@ -60,6 +60,11 @@ pub enum JobEvent {
     /// It is no longer shown; the table keeps it.
     Gone(JobId),
 }
+
+/// The result of a job that waits for an operator.
+const STUCK: &str = "stuck";
+/// How many jobs are read from the table at once.
+const PAGE: u32 = 1000;
 
 /// A job that is shown.
 pub(super) struct Shown {
@@ -194,7 +199,7 @@ impl Jobs {
     }
 
     /// Tells that a job has ended, and goes on showing it for a while.
-    pub(super) async fn end(&self, job: &Shown, ended: JobRecord) {
+    pub(super) async fn end(&self, job: &Arc<Shown>, ended: JobRecord) {
         let (id, result) = (ended.id, ended.result.clone().unwrap_or_default());
         job.view.send_modify(|view| {
             view.record = ended;
@@ -203,15 +208,7 @@ impl Jobs {
         });
         self.send(JobEvent::Changed(id));
         self.send(JobEvent::Ended(id, result));
-        self.world.clock.sleep(self.keep).await;
-        let still_ended = job.view.borrow().record.result.is_some();
-        if still_ended {
-            self.shown
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
-            self.send(JobEvent::Gone(id));
-        }
+        self.linger(id, job).await;
     }
 
     /// Runs a handover in a task of its own.
@@ -237,6 +234,47 @@ impl Jobs {
         };
         self.runtime.spawn(Box::pin(task.instrument(span)));
         id
+    }
+
+    /// Shows the jobs that an earlier daemon left stuck, so that they can be resumed or abandoned.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn show_stuck(self: &Arc<Self>) -> Result<(), Refusal> {
+        let mut before = None;
+        loop {
+            let page = self.world.table.jobs(before, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            before = Some(last.id);
+            for record in page.iter().filter(|job| job.result.as_deref() == Some(STUCK)) {
+                let Some(handover) = self.world.table.handover(record.id).await? else {
+                    continue;
+                };
+                let (jobs, id, job) = (self.clone(), record.id, self.show(view_of(&handover, record, "")));
+                self.runtime
+                    .spawn(Box::pin(async move { jobs.linger(id, &job).await }));
+            }
+        }
+    }
+
+    /// Shows an ended job for a while longer; a stuck one until an operator has resumed or abandoned it.
+    async fn linger(&self, id: JobId, job: &Arc<Shown>) {
+        let mut view = job.view.subscribe();
+        // The sender lives as long as the job, so an error cannot come.
+        drop(
+            view.wait_for(|view| view.record.result.as_deref() != Some(STUCK))
+                .await,
+        );
+        self.world.clock.sleep(self.keep).await;
+        let gone = {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            // A resumed job has another one in its place.
+            let own = shown.get(&id).is_some_and(|now| Arc::ptr_eq(now, job));
+            own && shown.remove(&id).is_some()
+        };
+        if gone {
+            self.send(JobEvent::Gone(id));
+        }
     }
 
     /// Asks a job to unwind.
@@ -273,16 +311,29 @@ impl Jobs {
             kind: handover.kind,
             committed: handover.committed,
             facts: &handover.facts,
+            protocol: self.world.protocol,
         };
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;
-        handover.reason = None;
+        // What began an undo is why the job ends as it does.
+        if matches!(
+            handover.state,
+            State::At {
+                direction: Direction::Forward,
+                ..
+            }
+        ) {
+            handover.reason = None;
+        }
         record.finished = None;
         record.result = None;
         record.error_name.clear();
         record.error_details.clear();
         let entry = self.entry("an operator resumes it");
         self.world.table.save(&handover, &entry).await?;
+        if let Some(stuck) = self.job(id) {
+            stuck.view.send_modify(|view| view.record.result = None);
+        }
         self.spawn(handover, record);
         Ok(())
     }
@@ -313,7 +364,7 @@ impl Jobs {
             let why = "it is a batch; see its services' own jobs, `handoverctl jobs show` lists them";
             return Err(Refusal::NotStuck(id, why.into()));
         };
-        if record.result.as_deref() != Some("stuck") || !matches!(handover.state, State::Stuck { .. }) {
+        if record.result.as_deref() != Some(STUCK) || !matches!(handover.state, State::Stuck { .. }) {
             let is = record.result.unwrap_or_else(|| "it runs".into());
             return Err(Refusal::NotStuck(id, is));
         }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
+pub mod audit;
 pub mod batch;
 pub mod bundles;
 mod cluster;
@@ -93,6 +94,8 @@ pub struct Requests {
     pub world: Arc<World>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// What audits have come to.
+    pub audits: audit::Audits,
     /// How loaded guests are.
     pub loads: Arc<dyn Loads>,
     /// Plans that may still be begun.
@@ -110,6 +113,7 @@ impl Requests {
             jobs,
             loads,
             plans: Plans::default(),
+            audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),
         }
@@ -387,18 +391,20 @@ impl Requests {
             Err(error) => return Err(error.into()),
         };
         job.id = begun.job;
-        self.world
-            .table
-            .audit(now, who, &what, &format!("job {}", begun.job))
-            .await?;
+        let decision = format!("job {}", begun.job);
+        // The job's own row says who asked. Refused here, it would hold the service and never run.
+        if let Err(error) = self.world.table.audit(now, who, &what, &decision).await {
+            tracing::warn!(%error, what, decision, "the audit cannot be written");
+        }
         Ok(self.jobs.spawn(begun, job))
     }
 
-    /// Takes up what an earlier daemon left unfinished.
+    /// Takes up what an earlier daemon left unfinished, and shows what it left stuck.
     ///
     /// # Errors
     /// The table cannot be read.
     pub async fn take_up_unfinished(&self) -> Result<usize, Refusal> {
+        self.jobs.show_stuck().await?;
         let open = self.world.table.unfinished().await?;
         let count = open.len();
         for handover in open {
@@ -444,6 +450,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_ttl: 0,
         old_owner: None,
         claim_sent: false,
+        claim_again: false,
+        claim_seen: false,
         take_over: false,
         sent: false,
         published_at: None,

@@ -458,6 +458,16 @@ impl Manager {
         vec![("ab".repeat(32), dict(pairs))]
     }
 
+    async fn audit(&self, options: Dict) -> Vec<(String, Dict)> {
+        self.0.log(format!("Audit {}", told(&options)));
+        crate::objects::findings(options.contains_key("repair"), options.contains_key("service"))
+    }
+
+    #[zbus(property)]
+    fn audit_summary(&self) -> (u64, u32, HashMap<String, u32>) {
+        Default::default()
+    }
+
     async fn job_journal(&self, _job: u64) -> Vec<(u64, String, String)> {
         crate::objects::journal()
     }

@@ -29,6 +29,7 @@ impl SimCopy {
             self.down_since_boot = false;
         }
         if self.running {
+            self.was_up = true;
             self.mounted = self.units.as_ref().map(|units| units.serial.clone());
             let data = self.units.as_ref().and_then(|units| units.data.as_ref());
             self.data_mounted = data.is_some_and(|serial| live.disks.contains_key(serial));
@@ -120,6 +121,7 @@ impl SimWorld {
         for copy in guest.copies.values_mut() {
             copy.stop();
             copy.failed = false;
+            copy.was_up = false;
             copy.attempt = Attempt(0);
         }
     }
@@ -190,6 +192,8 @@ impl SimWorld {
                 (false, true) => Enablement::Enabled,
                 (false, false) => Enablement::Disabled,
             },
+            was_up: copy.was_up,
+            system: String::new(),
             files_differ: copy.units.as_ref().is_none_or(|own| own.files != wanted.files),
             uid: placement.user.as_ref().map(|_| 1000),
             data: wanted.data.as_ref().map(|serial| {
@@ -269,6 +273,7 @@ impl SimWorld {
                 copy.stop();
             }
             GuestStep::Pause => copy.stop(),
+            GuestStep::Supersede => {}
             GuestStep::Format => {
                 let data = placement.data.as_ref();
                 let disk = data.and_then(|data| guest.live.disks.get(data.serial.as_str()));

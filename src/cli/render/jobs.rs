@@ -338,18 +338,18 @@ pub mod tests {
     }
 
     fn batch(result: &str, results: &[&str]) -> Job {
-        let member = |(number, result): (u64, &&str)| Member {
+        let member = |(number, result): (u64, &str)| Member {
             service: format!("s{number}"),
             target: "g2".into(),
             why: "it is the least loaded that fits".into(),
-            job: (**result != "cancelled").then_some(number),
-            result: (**result).into(),
+            job: (result != "cancelled").then_some(number),
+            result: result.into(),
             details: String::new(),
         };
         Job {
             object: "g1".into(),
             target: "spread".into(),
-            members: (8..).zip(results).map(member).collect(),
+            members: (8..).zip(results.iter().copied()).map(member).collect(),
             ..ended(result)
         }
     }
