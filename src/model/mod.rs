@@ -1,5 +1,6 @@
 //! The words of the design as types: parse, don't validate.
 
+pub mod batch;
 pub mod disk;
 pub mod grant;
 pub mod guest;
@@ -7,6 +8,7 @@ pub mod ids;
 pub mod life;
 pub mod manifest;
 pub mod name;
+pub mod needs;
 pub mod obstacle;
 pub mod placement;
 pub mod service;
