@@ -1,6 +1,6 @@
 //! handoverd moves services between libvirt virtual machines without their users noticing.
 //!
-//! Functional core, imperative shell: [`model`], [`plan`] and [`handover`] decide over values; everything
+//! Functional core, imperative shell: [`model`], [`plan`], [`handover`] and [`watch`] decide over values; everything
 //! that touches the world is behind [`ports`] and implemented in [`adapters`].
 
 pub mod adapters;
@@ -14,3 +14,4 @@ pub mod model;
 pub mod plan;
 pub mod ports;
 pub mod requests;
+pub mod watch;

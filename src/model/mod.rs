@@ -4,6 +4,7 @@ pub mod disk;
 pub mod guest;
 pub mod ids;
 pub mod life;
+pub mod lifecycle;
 pub mod manifest;
 pub mod name;
 pub mod needs;

@@ -1,7 +1,7 @@
 //! What of a batch may begin, and when: a value that is told what has ended and says what may begin now.
 //!
 //! ```text
-//!            next()                 ended(outcome)
+//!            begin()                ended(outcome)
 //!   Waiting ---------> Running ------------------------> Ended(outcome)
 //!      |                  | withdraw(): no room after all
 //!      | cancel()         +----> Waiting
@@ -227,7 +227,7 @@ impl Batch {
     }
 
     /// The services that may begin now; they count as running from here on.
-    pub fn next(&mut self) -> Vec<ServiceId> {
+    pub fn begin(&mut self) -> Vec<ServiceId> {
         let mut begun = Vec::new();
         for at in self.ready.clone() {
             if self.running >= self.limits.in_all.max(1) {
@@ -267,7 +267,7 @@ impl Batch {
         Ok(())
     }
 
-    /// A service that [`Batch::next`] gave could not begin, or whose target failed: it waits again, for the target that is
+    /// A service that [`Batch::begin`] gave could not begin, or whose target failed: it waits again, for the target that is
     /// given; it is dropped if the batch was cancelled.
     ///
     /// # Errors
@@ -351,7 +351,7 @@ impl Batch {
             .collect();
         let mut now = Duration::ZERO;
         loop {
-            for service in batch.next() {
+            for service in batch.begin() {
                 let expected = batch
                     .index
                     .get(&service)

@@ -29,7 +29,7 @@ fn large(kinds: u64) -> Cluster {
             cpu: Some(10 + kind),
             ..Needs::default()
         };
-        if kind % 5 == 0 {
+        if kind.is_multiple_of(5) {
             needs.labels = vec!["ssd".parse().unwrap()];
         }
         if n % 50 == 0 {
