@@ -228,21 +228,23 @@ impl Batch {
 
     /// The services that may begin now; they count as running from here on.
     pub fn begin(&mut self) -> Vec<ServiceId> {
-        let mut begun = Vec::new();
-        for at in self.ready.clone() {
+        let mut chosen = Vec::new();
+        for at in &self.ready {
             if self.running >= self.limits.in_all.max(1) {
                 break;
             }
-            let task = &self.members[at].task;
-            let (guest, host) = (task.target, task.host.clone());
-            let on_guest = self.on_guest.entry(guest).or_default();
-            let on_host = self.on_host.entry(host).or_default();
-            if *on_guest >= self.limits.per_guest.max(1) || *on_host >= self.limits.per_host.max(1) {
-                continue;
+            let task = &self.members[*at].task;
+            let on_guest = self.on_guest.entry(task.target).or_default();
+            let on_host = self.on_host.entry(task.host.clone()).or_default();
+            if *on_guest < self.limits.per_guest.max(1) && *on_host < self.limits.per_host.max(1) {
+                *on_guest += 1;
+                *on_host += 1;
+                self.running += 1;
+                chosen.push(*at);
             }
-            *on_guest += 1;
-            *on_host += 1;
-            self.running += 1;
+        }
+        let mut begun = Vec::new();
+        for at in chosen {
             self.ready.remove(&at);
             self.members[at].progress = Progress::Running;
             begun.push(self.members[at].task.service.clone());

@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::samples::{MIB, guest, id, leave, memory, needing};
+use super::super::decided::Terms;
+use super::super::samples::{MIB, NOW, guest, guest_id, id, leave, memory, needing};
+use super::super::what_if::dies;
 use super::*;
 use crate::model::needs::Needs;
 
@@ -99,5 +101,19 @@ fn time_to_place_500_of_20000_services_on_1000_guests() {
             );
             assert!(placements.is_whole());
         }
+        let begun = Instant::now();
+        let whole = dies(
+            &cluster,
+            guest_id(0),
+            Strategy::LeastLoaded,
+            Terms::default(),
+            NOW,
+        )
+        .unwrap();
+        println!(
+            "{kinds} kinds, the whole plan: {:?}, lasting {:?}",
+            begun.elapsed(),
+            whole.expected
+        );
     }
 }
