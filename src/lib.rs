@@ -4,6 +4,7 @@
 //! that touches the world is behind [`ports`] and implemented in [`adapters`].
 
 pub mod adapters;
+pub mod audit;
 pub mod bundle;
 pub mod bus;
 pub mod cli;
@@ -13,5 +14,6 @@ pub mod handover;
 pub mod model;
 pub mod plan;
 pub mod ports;
+pub mod recovery;
 pub mod requests;
 pub mod watch;

@@ -3,6 +3,8 @@
 // Clippy's leave for tests does not reach what their functions call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cli/audits.rs"]
+mod audits;
 #[path = "cli/bus.rs"]
 mod bus;
 #[path = "cli/fake.rs"]

@@ -1,5 +1,6 @@
 //! `org.handoverd1.Manager`.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd as StdFd;
 use std::sync::Arc;
@@ -309,6 +310,23 @@ impl Manager {
         Ok(entries.into_iter().map(|e| (e.at, e.step, e.text)).collect())
     }
 
+    /// Compares table, zone, libvirt and guests; repairs if told to.
+    #[zbus(out_args("findings"))]
+    async fn audit(
+        &self,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Row)>, BusError> {
+        let repair = values::yes(&options, "repair")?;
+        let verb = if repair { "repair" } else { "list" };
+        let Caller(who) = self.caller(connection, &header, verb).await?;
+        known_only(&options, &["service", "repair"])?;
+        let service = text(&options, "service")?;
+        let report = self.requests.audit(service.as_deref(), repair, &who).await?;
+        Ok(report.findings.iter().map(values::finding_row).collect())
+    }
+
     /// A job began.
     #[zbus(signal)]
     pub async fn job_new(emitter: &SignalEmitter<'_>, id: u64, job: OwnedObjectPath) -> zbus::Result<()>;
@@ -326,6 +344,17 @@ impl Manager {
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
         env!("CARGO_PKG_VERSION")
+    }
+
+    /// The last audit of all services: when it began, how many services it looked at, how many findings are left by kind.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn audit_summary(&self) -> (u64, u32, HashMap<String, u32>) {
+        let Some(summary) = self.requests.audits.summary() else {
+            return Default::default();
+        };
+        let counts = summary.findings.into_iter();
+        let findings = counts.map(|(kind, count)| (kind.to_owned(), count)).collect();
+        (summary.at, summary.checked, findings)
     }
 
     /// The daemon's own host.

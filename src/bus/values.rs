@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use zbus::{OwnedVariant, Variant};
 
 use super::error::BusError;
+use crate::audit::finding::Repair;
+use crate::audit::run::{Audited, Outcome};
 use crate::model::service::ServiceRecord;
 use crate::requests::GivenFiles;
 use crate::requests::jobs::JobView;
@@ -234,6 +236,43 @@ pub fn job_row(j: &JobView) -> Row {
         columns.insert("gap_ms".to_owned(), owned(gap));
     }
     columns
+}
+
+/// A finding's row, by the id of its service; empty where no service is known.
+pub fn finding_row(audited: &Audited) -> (String, Row) {
+    let finding = &audited.finding;
+    let (guest, guest_name) = match &finding.guest {
+        Some((id, name)) => (id.to_string(), name.as_str()),
+        None => (String::new(), ""),
+    };
+    let (outcome, outcome_text) = match &audited.outcome {
+        Outcome::Reported | Outcome::NeedsJob => ("", ""),
+        Outcome::Done => ("done", ""),
+        Outcome::Remains(why) => ("remains", why.as_str()),
+    };
+    let columns = row([
+        ("kind", owned(finding.kind.as_str())),
+        ("rule", owned(finding.kind.rule().as_str())),
+        ("guest", owned(guest)),
+        ("guest_name", owned(guest_name)),
+        ("what", owned(finding.what.as_str())),
+        ("table", owned(finding.says.table.as_str())),
+        ("dns", owned(finding.says.dns.as_str())),
+        ("libvirt", owned(finding.says.libvirt.as_str())),
+        ("guests", owned(finding.says.guest.as_str())),
+        ("copies", owned(finding.copies.up)),
+        ("copies_unasked", owned(finding.copies.unasked)),
+        ("remedy", owned(finding.remedy.as_str())),
+        (
+            "repair",
+            owned(finding.remedy.repair().map_or("", Repair::as_str)),
+        ),
+        ("remedy_text", owned(finding.remedy.text())),
+        ("outcome", owned(outcome)),
+        ("outcome_text", owned(outcome_text)),
+    ]);
+    let service = finding.service.as_ref().map(ToString::to_string);
+    (service.unwrap_or_default(), columns)
 }
 
 /// A bundle's row.

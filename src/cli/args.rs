@@ -79,6 +79,8 @@ pub enum Command {
     Services(commands::services::Services),
     /// List guests, and what keeps services from them
     Guests(commands::guests::Guests),
+    /// Compare table, zone, libvirt and guests, and repair what differs
+    Audit(commands::audit::Audit),
     /// List jobs, show, follow, cancel, resume or abandon one
     Jobs(commands::jobs::Jobs),
     /// Let a stuck job try again (as `jobs resume`)
@@ -87,6 +89,8 @@ pub enum Command {
     Abandon(commands::jobs::Abandon),
     /// Print what happens to jobs and services, until Ctrl-C
     Watch(commands::watch::Watch),
+    /// Rebuild a lost service table from libvirt, DNS and the guests, with the daemon stopped
+    RecoverTable(commands::recover_table::RecoverTable),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
     /// Print the manual page, or write all of them to a folder
@@ -278,6 +282,9 @@ mod tests {
             "resume 7",
             "watch --json",
             "guests g1 --check",
+            "audit",
+            "audit web --repair --json",
+            "recover-table --dry-run",
         ] {
             let words = std::iter::once("handoverctl").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

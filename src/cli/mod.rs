@@ -1,8 +1,8 @@
 //! handoverctl: the command line client of the D-Bus API.
 //!
 //! `args` says what may be given, `commands` has a file for each command, `client` calls the daemon, `follow` stays
-//! with a job to its end, `render` turns values into text. Only `bundle build` and `bundle inspect` work without the
-//! daemon.
+//! with a job to its end, `render` turns values into text. Only `bundle build`, `bundle inspect` and `recover-table` work without
+//! the daemon.
 
 mod args;
 mod bundle;
@@ -77,9 +77,11 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Stop(stop) => stop.run(context).await,
         Command::Services(services) => services.run(context).await,
         Command::Guests(guests) => guests.run(context).await,
+        Command::Audit(audit) => audit.run(context).await,
         Command::Jobs(jobs) => jobs.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Abandon(abandon) => abandon.run(context).await,
+        Command::RecoverTable(recover) => recover.run(context),
         Command::Watch(watch) => watch.run(context).await,
         Command::Completions(completions) => completions.run(context),
         Command::Man(man) => man.run(context),

@@ -70,6 +70,9 @@ pub trait Manager {
 
     async fn list_bundles(&self, filter: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
 
+    #[zbus(allow_interactive_auth)]
+    async fn audit(&self, options: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
+
     async fn job_journal(&self, job: u64) -> zbus::Result<Vec<(u64, String, String)>>;
 
     async fn list_jobs(&self, filter: Options<'_>) -> zbus::Result<Vec<(u64, Properties)>>;

@@ -14,6 +14,7 @@ use crate::model::ids::HostId;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const BATCH_WINDOW: Duration = Duration::from_millis(50);
 
 /// Everything that is configured. Made by [`settings`] or [`super::load`] only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub networks: Vec<Network>,
     /// The zones whose names can be updated. Their names are unique.
     pub zones: Vec<ZoneSettings>,
+    /// How long changes of one zone are collected into one message. `[dns] batch_window`, 0 s to 1 s.
+    pub batch_window: Duration,
     /// How long a source serves on after the old TTL has passed. `[drain] margin`, 0 s to 1 h.
     pub drain_margin: Duration,
     /// How long one step may take.
@@ -94,7 +97,7 @@ impl FromStr for BusAddress {
     }
 }
 
-/// How long one step of a handover, and its undo, may take before it counts as failed; each 1 s to 24 h. `[deadlines]`.
+/// How long one step of a handover may take before it counts as failed; each 1 s to 24 h. `[deadlines]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// Claiming the name and the row.
@@ -121,6 +124,8 @@ pub struct Deadlines {
     pub publish: Duration,
     /// Disk and units off the source.
     pub retire: Duration,
+    /// The undo of one step; what cannot be undone within it is stuck, and an operator's.
+    pub undo: Duration,
 }
 
 impl Default for Deadlines {
@@ -139,13 +144,14 @@ impl Default for Deadlines {
             confirm: seconds(60),
             publish: seconds(60),
             retire: seconds(120),
+            undo: seconds(300),
         }
     }
 }
 
 impl Deadlines {
     /// Each with its key, in the order of a handover.
-    pub fn named(&self) -> [(&'static str, Duration); 12] {
+    pub fn named(&self) -> [(&'static str, Duration); 13] {
         [
             ("reserve", self.reserve),
             ("observe", self.observe),
@@ -159,6 +165,7 @@ impl Deadlines {
             ("confirm", self.confirm),
             ("publish", self.publish),
             ("retire", self.retire),
+            ("undo", self.undo),
         ]
     }
 }
@@ -268,6 +275,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     let rows = dns.rows("zone");
     let has_zones = !rows.is_empty();
     let zones = zone::zones(rows, surroundings);
+    let batch_window = dns.span("batch_window", Duration::ZERO..=SECOND, BATCH_WINDOW);
     dns.finish();
     let networks = networks(top.section("addresses"), has_zones);
 
@@ -300,6 +308,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         pool: pool_name.map_or_else(|| "handoverd".to_owned(), |found| found.value),
         networks,
         zones,
+        batch_window,
         drain_margin,
         deadlines,
         jobs: job_settings,
@@ -424,6 +433,7 @@ fn deadlines(mut section: Section<'_>) -> Deadlines {
         confirm: read("confirm", default.confirm),
         publish: read("publish", default.publish),
         retire: read("retire", default.retire),
+        undo: read("undo", default.undo),
     };
     section.finish();
     deadlines

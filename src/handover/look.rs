@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
-use super::record::Reason;
+use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::ids::GuestId;
+use crate::model::disk::DiskRole;
+use crate::model::guest::{CopyState, UnitState};
+use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
 use crate::ports::Tries;
 
@@ -183,7 +186,7 @@ impl Run<'_> {
                 ),
             )));
         }
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
@@ -218,15 +221,21 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
         if self.in_place() || !domain.is_active() {
-            return Ok(verdict::gone(halves, None));
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(verdict::gone(halves, Some(&copy))),
+            Ok(copy) => {
+                let seen = verdict::gone(halves, Some(&copy));
+                self.without_grant(&place, seen).await
+            }
             Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Stage, &place, &why).await?;
-                self.leave_to_a_duty(Goal::Stage).await?;
-                Ok(Seen::Holds)
+                let seen = self.without_grant(&place, Seen::Holds).await?;
+                if seen == Seen::Holds {
+                    self.leave_to_a_duty(Goal::Stage).await?;
+                }
+                Ok(seen)
             }
             Err(refused) => Err(refused),
         }
@@ -262,10 +271,25 @@ impl Run<'_> {
     }
 
     async fn look_confirm(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        if let Some(seen) = self.look_check(&place).await? {
+            return Ok(seen);
+        }
+        // A unit may have gone down since it was started, and a check need not notice.
+        let copy = self.world.guest.look(place.guest, &placement).await?;
+        let seen = stays_up(&self.handover.service, &place.guest_name, &copy);
+        if seen == Seen::Holds {
+            self.confirmed_at = Some(self.world.clock.now());
+        }
+        Ok(seen)
+    }
+
+    /// What keeps the target's check from passing; `None` if it passes, or there is none.
+    async fn look_check(&mut self, place: &Place) -> Result<Option<Seen>, StepError> {
         let Some(check) = self.manifest.check.clone() else {
-            return Ok(Seen::Holds);
+            return Ok(None);
         };
-        let guest = self.handover.target.guest;
+        let guest = place.guest;
         let tries = Tries {
             passes: check.successes,
             interval: check.interval,
@@ -277,16 +301,15 @@ impl Run<'_> {
             .check(guest, &self.target, tries, deadline)
             .await?
         {
-            return Ok(Seen::Pending {
+            return Ok(Some(Seen::Pending {
                 why: format!(
                     "the check of {} on {} fails: {why}",
-                    self.handover.service, self.handover.target.guest_name
+                    self.handover.service, place.guest_name
                 ),
                 again_in: check.interval,
-            });
+            }));
         }
-        self.confirmed_at = Some(self.world.clock.now());
-        Ok(Seen::Holds)
+        Ok(None)
     }
 
     async fn look_record(&mut self) -> Look {
@@ -335,11 +358,12 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         if self.in_place() {
             let halves = verdict::disk_halves(&domain, &placement.serial);
-            return Ok(verdict::gone(halves, None));
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         let halves = verdict::any_halves(&domain, placement.serials());
         if !domain.is_active() {
-            return Ok(if halves == (false, false) {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(if seen == Seen::Holds {
                 Seen::Never(Reason::new(
                     "GuestOff",
                     format!(
@@ -348,12 +372,13 @@ impl Run<'_> {
                     ),
                 ))
             } else {
-                Seen::missing("the disk is still in a definition")
+                seen
             });
         }
         if halves == (false, false) || self.handover.kind == Kind::Remove {
             let copy = self.copy(&place, &placement).await?;
-            return Ok(verdict::gone(halves, Some(&copy)));
+            let seen = verdict::gone(halves, Some(&copy));
+            return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
     }
@@ -369,5 +394,25 @@ impl Run<'_> {
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
         }))
+    }
+}
+
+/// Confirm: units that were started and went down again do not start; others may come up by themselves.
+pub(super) fn stays_up(service: &ServiceId, guest_name: &str, copy: &CopyState) -> Seen {
+    if copy.is_up() {
+        return Seen::Holds;
+    }
+    if copy.units.iter().any(UnitState::is_down) {
+        return Seen::Never(Reason::new(
+            "StartFailed",
+            format!(
+                "{service} does not start on {guest_name}: {}",
+                verdict::unit_states(copy)
+            ),
+        ));
+    }
+    Seen::Pending {
+        why: verdict::unit_states(copy),
+        again_in: Duration::from_millis(500),
     }
 }

@@ -41,6 +41,7 @@ impl Run<'_> {
             expect_addresses: Some(records.addresses),
             ownership: Some(self.handover.claim()),
             addresses: None,
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }
@@ -59,6 +60,7 @@ impl Run<'_> {
             expect_addresses: None,
             ownership: self.handover.facts.old_owner.clone().map(Ownership::Free),
             addresses: None,
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }
@@ -89,6 +91,7 @@ impl Run<'_> {
                 self.handover.facts.target_address.into_iter().collect(),
                 self.handover.facts.ttl,
             )),
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await?;
         if self.handover.facts.published_at.is_none() {
@@ -140,6 +143,7 @@ impl Run<'_> {
             expect_addresses: None,
             ownership: Some(self.handover.withdrawal()),
             addresses: None,
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }
@@ -164,6 +168,7 @@ impl Run<'_> {
             expect_addresses: Some(records.addresses),
             ownership: None,
             addresses: Some((Vec::new(), self.handover.facts.ttl)),
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }

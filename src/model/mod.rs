@@ -1,6 +1,7 @@
 //! The words of the design as types: parse, don't validate.
 
 pub mod disk;
+pub mod grant;
 pub mod guest;
 pub mod ids;
 pub mod life;

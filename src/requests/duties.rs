@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Requests;
+use crate::handover::grant::without_grant;
 use crate::handover::record::{Duty, Place};
 use crate::handover::verdict;
 use crate::handover::world::StepError;
@@ -75,14 +76,19 @@ impl Requests {
             files: duty.files.clone(),
         };
         let (placement, _) = world.placement(&place).await?;
-        let (live, config) = verdict::disk_halves(&domain, &placement.serial);
-        if config {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Config, &placement.serial)
-                .await?;
+        // Whatever gave them back, a definition of before the move for instance: the data volume above all.
+        for serial in placement.serials() {
+            if verdict::disk_halves(&domain, serial).1 {
+                world.hypervisor.take(duty.guest, Half::Config, serial).await?;
+            }
         }
         if !domain.summary.is_running() {
+            if !domain.is_active() {
+                world
+                    .hypervisor
+                    .delete_spent_grants(duty.guest, &duty.service)
+                    .await?;
+            }
             return Ok(false);
         }
         let attempt = world.table.next_attempt(&duty.service).await?;
@@ -90,18 +96,23 @@ impl Requests {
             .guest
             .act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL)
             .await;
-        if live {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Live, &placement.serial)
-                .await?;
+        for serial in placement.serials() {
+            if verdict::disk_halves(&domain, serial).0 {
+                world.hypervisor.take(duty.guest, Half::Live, serial).await?;
+            }
         }
+        world
+            .hypervisor
+            .delete_spent_grants(duty.guest, &duty.service)
+            .await?;
         let copy = copy?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
-        let halves = verdict::disk_halves(&domain, &placement.serial);
-        if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
+        let halves = verdict::any_halves(&domain, placement.serials());
+        let spent = world.hypervisor.spent_grants(duty.guest, &duty.service).await?;
+        let seen = without_grant(verdict::gone(halves, Some(&copy)), &spent);
+        if seen == verdict::Seen::Holds {
             world
                 .table
                 .fulfil(&duty.service, duty.guest, duty.generation)

@@ -47,6 +47,11 @@ pub enum JobEvent {
     Gone(JobId),
 }
 
+/// The result of a job that waits for an operator.
+const STUCK: &str = "stuck";
+/// How many jobs are read from the table at once.
+const PAGE: u32 = 1000;
+
 struct Job {
     view: watch::Sender<JobView>,
     cancel: watch::Sender<Option<String>>,
@@ -100,16 +105,7 @@ impl Jobs {
     /// Runs a handover in a task of its own.
     pub fn spawn(self: &Arc<Self>, handover: Handover, record: JobRecord) -> JobId {
         let id = record.id;
-        let view = view_of(&handover, &record, "");
-        let job = Arc::new(Job {
-            view: watch::Sender::new(view),
-            cancel: watch::Sender::new(None),
-        });
-        self.shown
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, job.clone());
-        self.send(JobEvent::New(id));
+        let job = self.show(&handover, &record);
         let span =
             tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
         let jobs = self.clone();
@@ -132,19 +128,64 @@ impl Jobs {
                 });
                 jobs.send(JobEvent::Changed(id));
                 jobs.send(JobEvent::Ended(id, result));
-                tokio::time::sleep(jobs.keep).await;
-                let still_ended = job.view.borrow().record.result.is_some();
-                if still_ended {
-                    jobs.shown
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&id);
-                    jobs.send(JobEvent::Gone(id));
-                }
+                jobs.linger(id, &job).await;
             }
             .instrument(span),
         );
         id
+    }
+
+    /// Shows the jobs that an earlier daemon left stuck, so that they can be resumed or abandoned.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn show_stuck(self: &Arc<Self>) -> Result<(), Refusal> {
+        let mut before = None;
+        loop {
+            let page = self.world.table.jobs(before, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            before = Some(last.id);
+            for record in page.iter().filter(|job| job.result.as_deref() == Some(STUCK)) {
+                let Some(handover) = self.world.table.handover(record.id).await? else {
+                    continue;
+                };
+                let (jobs, id, job) = (self.clone(), record.id, self.show(&handover, record));
+                tokio::spawn(async move { jobs.linger(id, &job).await });
+            }
+        }
+    }
+
+    fn show(&self, handover: &Handover, record: &JobRecord) -> Arc<Job> {
+        let job = Arc::new(Job {
+            view: watch::Sender::new(view_of(handover, record, "")),
+            cancel: watch::Sender::new(None),
+        });
+        self.shown
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(record.id, job.clone());
+        self.send(JobEvent::New(record.id));
+        job
+    }
+
+    /// Shows an ended job for a while longer; a stuck one until an operator has resumed or abandoned it.
+    async fn linger(&self, id: JobId, job: &Arc<Job>) {
+        let mut view = job.view.subscribe();
+        // The sender lives as long as the job, so an error cannot come.
+        drop(
+            view.wait_for(|view| view.record.result.as_deref() != Some(STUCK))
+                .await,
+        );
+        self.world.clock.sleep(self.keep).await;
+        let gone = {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            // A resumed job has another one in its place.
+            let own = shown.get(&id).is_some_and(|now| Arc::ptr_eq(now, job));
+            own && shown.remove(&id).is_some()
+        };
+        if gone {
+            self.send(JobEvent::Gone(id));
+        }
     }
 
     /// Asks a job to unwind.
@@ -191,6 +232,9 @@ impl Jobs {
         record.error_details.clear();
         let entry = self.entry("an operator resumes it");
         self.world.table.save(&handover, &entry).await?;
+        if let Some(stuck) = self.job(id) {
+            stuck.view.send_modify(|view| view.record.result = None);
+        }
         self.spawn(handover, record);
         Ok(())
     }
@@ -223,7 +267,7 @@ impl Jobs {
             .handover(id)
             .await?
             .ok_or(Refusal::NoSuchJob(id))?;
-        if record.result.as_deref() != Some("stuck") || !matches!(handover.state, State::Stuck { .. }) {
+        if record.result.as_deref() != Some(STUCK) || !matches!(handover.state, State::Stuck { .. }) {
             let is = record.result.unwrap_or_else(|| "it runs".into());
             return Err(Refusal::NotStuck(id, is));
         }

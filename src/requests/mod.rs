@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
+pub mod audit;
 pub mod bundles;
 mod data;
 pub mod duties;
@@ -59,6 +60,8 @@ pub struct Requests {
     pub world: Arc<World>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// What audits have come to.
+    pub audits: audit::Audits,
 }
 
 impl Requests {
@@ -419,11 +422,12 @@ impl Requests {
         Ok(self.jobs.spawn(begun, job))
     }
 
-    /// Takes up what an earlier daemon left unfinished.
+    /// Takes up what an earlier daemon left unfinished, and shows what it left stuck.
     ///
     /// # Errors
     /// The table cannot be read.
     pub async fn take_up_unfinished(&self) -> Result<usize, Refusal> {
+        self.jobs.show_stuck().await?;
         let open = self.world.table.unfinished().await?;
         let count = open.len();
         for handover in open {

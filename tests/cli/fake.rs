@@ -154,7 +154,7 @@ pub enum Refusal {
     NotCancelable(String),
 }
 
-fn dict(pairs: Vec<(&str, Variant<'static>)>) -> Dict {
+pub fn dict(pairs: Vec<(&str, Variant<'static>)>) -> Dict {
     pairs
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.try_into().unwrap()))
@@ -414,6 +414,16 @@ impl Manager {
             ("registered", 1_700_000_000_000u64.into()),
         ];
         vec![("ab".repeat(32), dict(pairs))]
+    }
+
+    async fn audit(&self, options: Dict) -> Vec<(String, Dict)> {
+        self.0.log(format!("Audit {}", told(&options)));
+        crate::objects::findings(options.contains_key("repair"), options.contains_key("service"))
+    }
+
+    #[zbus(property)]
+    fn audit_summary(&self) -> (u64, u32, HashMap<String, u32>) {
+        Default::default()
     }
 
     async fn job_journal(&self, _job: u64) -> Vec<(u64, String, String)> {

@@ -4,7 +4,7 @@ use crate::lab::Lab;
 
 /// Seconds that systemd took in user space to finish its boot.
 #[track_caller]
-fn boot_seconds(lab: &Lab, guest: &str) -> f64 {
+pub fn boot_seconds(lab: &Lab, guest: &str) -> f64 {
     let at = |name: &str| {
         let out = lab.guest(guest, &format!("systemctl show -P {name}")).ok();
         out.trim().parse::<f64>().unwrap() / 1e6
@@ -20,7 +20,7 @@ fn boot_id(lab: &Lab, guest: &str) -> Option<String> {
 
 /// Runs what makes a guest boot anew and waits until it has.
 #[track_caller]
-fn boots(lab: &Lab, guest: &str, commands: &[&[&str]]) {
+pub fn boots(lab: &Lab, guest: &str, commands: &[&[&str]]) {
     let before = boot_id(lab, guest).unwrap();
     for command in commands {
         lab.exec("hv1", command).ok();

@@ -113,6 +113,7 @@ pub fn agree(lab: &Lab, service: &str, when: &str) -> String {
         Vec::<String>::new(),
         "{when}: {other}"
     );
+    assert_eq!(lab.grants(service).len(), 1, "{when}: {:?}", lab.grants(service));
     home.to_owned()
 }
 

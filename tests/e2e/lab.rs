@@ -202,7 +202,27 @@ impl Lab {
             let serials = xml.lines().filter(|line| line.contains("<serial>ho"));
             found.extend(serials.map(|line| format!("inactive={inactive}: {}", line.trim())));
         }
+        let of_guest = format!("{service}@{}.", self.uuid(guest));
+        found.extend(
+            self.grants(service)
+                .into_iter()
+                .filter(|name| name.starts_with(&of_guest)),
+        );
         found
+    }
+
+    /// The names of the files in hv1's pool by which guests have a service's bundles, sorted.
+    #[track_caller]
+    pub fn grants(&self, service: &str) -> Vec<String> {
+        let listed = self.exec("hv1", &["virsh", "-q", "vol-list", "handoverd"]).ok();
+        let mut names: Vec<String> = listed
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| name.starts_with(&format!("{service}@")))
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names
     }
 
     /// A folder of this test, gone at its end.

@@ -13,6 +13,7 @@ mod cancelling;
 mod daemon;
 mod environment;
 mod faults;
+mod grants;
 mod jobs;
 mod lab;
 mod moving;

@@ -2,6 +2,9 @@
 
 use std::collections::HashMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::model::guest::{CopyState, DataState, ProbeReport, UnitState};
 use crate::model::life::Enablement;
 use crate::model::placement::{PlacedFile, Placement};
@@ -156,6 +159,38 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
     })
 }
 
+/// Reads what a script that reads a file back printed: its content, at most `limit` bytes; `None` if it is not there.
+pub fn parse_file(text: &str, limit: usize) -> Result<Option<Vec<u8>>, InvalidAnswer> {
+    let (data, result) = text
+        .strip_suffix('\n')
+        .and_then(|text| text.rsplit_once("result="))
+        .ok_or_else(|| InvalidAnswer("it is cut off".to_owned()))?;
+    match result {
+        "absent" if data.is_empty() => return Ok(None),
+        "done" => {}
+        other => {
+            return Err(InvalidAnswer(format!(
+                "{:?} is no result of reading a file",
+                printable(other)
+            )));
+        }
+    }
+    let mut encoded = String::with_capacity(data.len());
+    for line in data.lines() {
+        let part = line
+            .strip_prefix("data=")
+            .ok_or_else(|| InvalidAnswer(format!("{:?} is no line of it", printable(line))))?;
+        encoded.push_str(part);
+    }
+    let content = STANDARD
+        .decode(encoded)
+        .map_err(|_| InvalidAnswer("its content is not base64".to_owned()))?;
+    if content.len() > limit {
+        return Err(InvalidAnswer(format!("the file has more than {limit} bytes")));
+    }
+    Ok(Some(content))
+}
+
 fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<CopyState, InvalidAnswer> {
     let foreign = lines.paths("foreign_unit")?;
     let seen = lines.units()?;
@@ -206,6 +241,11 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
             .as_ref()
             .map(|data| data_state(data, lines, &seen))
             .transpose()?,
+        was_up: lines.has("was_up"),
+        system: match lines.all("system").first() {
+            Some(state) => word(state)?,
+            None => String::new(),
+        },
     })
 }
 
@@ -297,7 +337,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The keys that scripts print, and whether they may be there more than once.
-    const KEYS: [(&'static str, bool); 28] = [
+    const KEYS: [(&'static str, bool); 30] = [
         ("data_device", false),
         ("data_filesystem", false),
         ("data_folder", false),
@@ -320,11 +360,13 @@ impl<'a> Lines<'a> {
         ("source", false),
         ("squashfs", false),
         ("sum", true),
+        ("system", false),
         ("systemd", false),
         ("uid", false),
         ("unit", true),
         ("units", false),
         ("unsummed", false),
+        ("was_up", false),
         ("why", false),
     ];
 

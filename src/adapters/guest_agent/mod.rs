@@ -24,7 +24,7 @@ use async_trait::async_trait;
 use crate::model::guest::{AgentInfo, CopyState, ProbeReport};
 use crate::model::ids::{Attempt, GuestId};
 use crate::model::placement::Placement;
-use crate::ports::{Fault, Guest, GuestStep, PortError, Tries};
+use crate::ports::{Fault, Guest, GuestFiles, GuestStep, PortError, Tries};
 
 use answer::Answer;
 use exec::{Script, run};
@@ -175,6 +175,25 @@ impl<C: AgentChannel> Guest for GuestAgent<C> {
             )
             .await?;
         check::parse(&text, &wanted.probe).map_err(|error| garbled(guest, "check", &error))
+    }
+}
+
+#[async_trait]
+impl<C: AgentChannel> GuestFiles for GuestAgent<C> {
+    async fn read_file(
+        &self,
+        guest: GuestId,
+        placement: &Placement,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, PortError> {
+        let script = script::read_file(&self.root, placement, path, limit).map_err(unrenderable)?;
+        let text = self
+            .lines(guest, &Script::reading(placement, script), LOOK)
+            .await?;
+        answer::parse_file(&text, limit).map_err(|error| {
+            PortError::refused(format!("{path} in guest {guest} cannot be read back: {error}"))
+        })
     }
 }
 

@@ -29,8 +29,9 @@ const STOP_MAIN: &str = include_str!("scripts/stop_main.sh");
 const PAUSE: &str = include_str!("scripts/pause.sh");
 const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
+const READ_FILE: &str = include_str!("scripts/read_file.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
-const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
+const LOOK: &str = include_str!("scripts/history.sh");
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
 const ATTACHED: &str = "/etc/systemd/system.attached/";
@@ -157,6 +158,27 @@ pub fn act(
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
         Ok(out + &does + RUN)
+    })
+}
+
+/// The script that reads a file back. Its answer is read by [`super::answer::parse_file`].
+pub fn read_file(
+    root: &Root,
+    placement: &Placement,
+    file: &str,
+    limit: usize,
+) -> Result<String, Unrenderable> {
+    named(placement, || {
+        let mut out = String::new();
+        set(&mut out, "PATH", &root.path);
+        set(
+            &mut out,
+            "file",
+            &format!("{}{}", root.prefix, path("path", file)?),
+        );
+        // One byte more than there may be, so that more is seen.
+        set(&mut out, "limit", &limit.saturating_add(1).to_string());
+        Ok(out + &body(&[READ_FILE]) + RUN)
     })
 }
 

@@ -15,6 +15,7 @@ mod domain_xml;
 mod events;
 mod failure;
 mod ffi;
+mod grants;
 mod host;
 mod hotplug;
 mod images;
@@ -36,9 +37,10 @@ pub use host::{HostConfig, Timeouts};
 pub use link::Keepalive;
 
 use crate::model::disk::{DiskSerial, GuestDisk};
+use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{GuestDomain, GuestSummary};
 use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
-use crate::ports::{Half, Hypervisor, PortError};
+use crate::ports::{Half, Hypervisor, ImagePool, PortError};
 use events::Listener;
 use host::{AgentQueue, Host};
 
@@ -200,6 +202,22 @@ impl Hypervisor for LibvirtHosts {
         self.host(host)?.delete_image(digest).await
     }
 
+    async fn make_grant(&self, host: &HostId, grant: &Grant, digest: &Digest) -> Result<String, PortError> {
+        self.host(host)?.make_grant(grant, digest).await
+    }
+
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError> {
+        self.look_for_spent_grants(guest, service).await
+    }
+
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError> {
+        self.delete_grants(guest, service).await
+    }
+
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>> {
+        self.all_grants().await
+    }
+
     async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
         self.host(host)?.volume(service).await
     }
@@ -210,5 +228,27 @@ impl Hypervisor for LibvirtHosts {
 
     async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError> {
         self.host(host)?.delete_volume(service).await
+    }
+}
+
+#[async_trait]
+impl ImagePool for LibvirtHosts {
+    async fn images(&self, host: &HostId) -> Result<Vec<Digest>, PortError> {
+        self.host(host)?.images().await
+    }
+
+    async fn read_image(&self, host: &HostId, digest: &Digest) -> Result<File, PortError> {
+        let host = self.host(host)?;
+        let Some((_, size)) = host.image(digest).await? else {
+            return Err(PortError::refused(format!(
+                "image {} is not in the pool of {} any more",
+                digest.short(),
+                host.id
+            )));
+        };
+        let file = tempfile::tempfile().map_err(|error| {
+            PortError::unavailable(format!("a temporary file for an image cannot be made: {error}"))
+        })?;
+        host.fetch_image(digest, file, size).await
     }
 }

@@ -5,6 +5,7 @@
 //! is sent after SQLite has synced the commit (WAL, synchronous=FULL). A request that was sent is done even if the
 //! caller stops waiting for it.
 
+pub mod anew;
 mod damaged;
 mod handovers;
 mod open;

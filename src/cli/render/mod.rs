@@ -1,5 +1,6 @@
 //! From values to texts: pure functions, no IO and no clock.
 
+pub mod audit;
 pub mod bundles;
 pub mod guests;
 pub mod jobs;

@@ -1,0 +1,481 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::*;
+use crate::model::disk::DiskSerial;
+use crate::model::guest::{Definition, DomainDisk, DomainState, GuestSummary, UnitState};
+use crate::model::ids::{GuestId, HandoverId};
+use crate::model::manifest::{DnsEntry, EnvironmentFile, Manifest, UnitFile};
+use crate::model::volume::{DataSpec, FileSystem};
+
+const NAME: &str = "web.svc.lab";
+const PATH: &str = "/pool/web.data.raw";
+
+fn guest(number: u8) -> GuestId {
+    format!("6f1d5a2e-0000-4000-8000-00000000000{number}")
+        .parse()
+        .unwrap()
+}
+
+fn web() -> ServiceId {
+    "web".parse().unwrap()
+}
+
+fn digest(digit: char) -> Digest {
+    digit.to_string().repeat(64).parse().unwrap()
+}
+
+fn bundle(digit: char) -> BundleRecord {
+    BundleRecord {
+        digest: digest(digit),
+        size: 4096,
+        manifest: Manifest {
+            service: web(),
+            version: "1".into(),
+            units: vec!["web.service".parse().unwrap()],
+            check: None,
+            dns: Some(DnsEntry {
+                name: NAME.parse().unwrap(),
+                ttl: 5,
+            }),
+            user: None,
+            config: vec![],
+            secrets: vec![],
+            ports: vec![],
+            data: None,
+            overlap: true,
+            movable: true,
+        },
+        units: vec![UnitFile {
+            name: "web.service".parse().unwrap(),
+            text: "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n".into(),
+        }],
+        registered: 9,
+    }
+}
+
+fn disk(serial: &DiskSerial, source: &str) -> DomainDisk {
+    DomainDisk {
+        target: "sda".into(),
+        bus: "scsi".into(),
+        serial: Some(serial.as_str().into()),
+        source: Some(source.into()),
+        scsi: None,
+    }
+}
+
+fn bundle_disk(digit: char) -> DomainDisk {
+    disk(&DiskSerial::of(&web(), &digest(digit)), "/pool/x.img")
+}
+
+fn domain(number: u8, disks: &[DomainDisk]) -> GuestDomain {
+    let definition = Definition {
+        disks: disks.to_vec(),
+        ..Definition::default()
+    };
+    GuestDomain {
+        summary: GuestSummary {
+            id: guest(number),
+            name: format!("g{number}"),
+            host: "hv1".parse().unwrap(),
+            state: DomainState::Running,
+            agent_connected: true,
+            persistent: true,
+            managed_save: false,
+            controller: Some("hv1".into()),
+        },
+        live: Some(definition.clone()),
+        config: Some(definition),
+    }
+}
+
+fn copy(active: &str, links: u32) -> CopyState {
+    CopyState {
+        units: vec![UnitState {
+            unit: "web.service".into(),
+            load: "loaded".into(),
+            active: active.into(),
+            sub: String::new(),
+            result: String::new(),
+        }],
+        installed: true,
+        links,
+        enablement: if links > 0 {
+            Enablement::Enabled
+        } else {
+            Enablement::Disabled
+        },
+        uid: Some(998),
+        ..CopyState::default()
+    }
+}
+
+fn owner(generation: u64, number: u8) -> Owner {
+    Owner {
+        generation: Generation(generation),
+        host: "hv1".parse().unwrap(),
+        guest: guest(number),
+    }
+}
+
+fn zone(ownership: &[Ownership]) -> NameRecords {
+    NameRecords {
+        addresses: vec![IpAddr::from([10, 77, 0, 101])],
+        ttl: 5,
+        cname: None,
+        ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
+    }
+}
+
+fn see(evidence: &mut Evidence, number: u8, digit: char, copy: CopyState) {
+    evidence.copies.insert(
+        (web(), guest(number), digest(digit)),
+        CopySeen::Seen(Box::new(copy), Ok(vec![])),
+    );
+}
+
+/// `web` runs on g1 at generation 3, and all say so.
+fn whole() -> Evidence {
+    let mut evidence = Evidence {
+        own: "hv1".parse().unwrap(),
+        now: 1_795_543_199_000,
+        bundles: vec![bundle('a'), bundle('b')],
+        bad_images: vec![],
+        silent_hosts: BTreeMap::new(),
+        guests: vec![domain(1, &[bundle_disk('a')]), domain(2, &[])],
+        names: BTreeMap::from([(NAME.parse().unwrap(), Ok(zone(&[Ownership::Free(owner(3, 1))])))]),
+        copies: BTreeMap::new(),
+        addresses: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+    };
+    see(&mut evidence, 1, 'a', copy("active", 1));
+    evidence
+}
+
+fn with_volume(evidence: &mut Evidence, source: &str) {
+    for bundle in &mut evidence.bundles {
+        bundle.manifest.data = Some(DataSpec {
+            size: 8192,
+            filesystem: FileSystem::Xfs,
+            mount_point: "/srv/web".into(),
+        });
+    }
+    evidence.guests[0] = domain(
+        1,
+        &[bundle_disk('a'), disk(&DiskSerial::of_volume(&web()), source)],
+    );
+    evidence
+        .volumes
+        .insert(("hv1".parse().unwrap(), web()), (PATH.into(), 8192));
+}
+
+fn with_secret(evidence: &mut Evidence) {
+    for bundle in &mut evidence.bundles {
+        bundle.manifest.secrets = vec![EnvironmentFile {
+            name: "key".into(),
+            path: "/etc/web/key".into(),
+            mode: 0o600,
+            owner: "web".into(),
+            group: "web".into(),
+        }];
+    }
+}
+
+/// The one service that was found.
+fn told(evidence: &Evidence) -> Told {
+    let mut rebuilt = rebuild(evidence);
+    assert_eq!(rebuilt.services.len(), 1);
+    rebuilt.services.remove(0)
+}
+
+#[test]
+fn a_service_of_which_all_agree_is_recovered_whole() {
+    let rebuilt = rebuild(&whole());
+    let told = &rebuilt.services[0];
+    let row = told.row.as_ref().unwrap();
+    assert_eq!((told.uncertain.len(), told.left_out.len()), (0, 0), "{told:?}");
+    assert_eq!(
+        (&row.id, &row.bundle, row.guest),
+        (&web(), &digest('a'), guest(1))
+    );
+    assert_eq!((row.guest_name.as_str(), row.host.as_str()), ("g1", "hv1"));
+    assert_eq!(row.address, Some(IpAddr::from([10, 77, 0, 101])));
+    assert_eq!(
+        (row.wanted, row.enablement),
+        (LifeState::Accessible, Enablement::Enabled)
+    );
+    assert_eq!((row.generation, row.uid), (Generation(3), Some(998)));
+    assert_eq!(
+        rebuilt.bundles.len(),
+        2,
+        "bundles that nothing runs stay registered"
+    );
+    assert!(
+        rebuilt.attempts_from > 1_700_000_000_000,
+        "beyond what any guest has seen"
+    );
+}
+
+#[test]
+fn a_bundle_without_a_guest_is_no_service() {
+    let mut evidence = whole();
+    evidence.guests = vec![domain(1, &[])];
+    assert!(rebuild(&evidence).services.is_empty());
+}
+
+/// What happens to the evidence, and what the operator is told.
+type Case = (&'static str, fn(&mut Evidence), &'static str);
+
+#[test]
+fn what_would_have_to_be_guessed_is_left_out_with_the_reason() {
+    let cases: [Case; 12] = [
+        (
+            "two guests have the disk",
+            |e| e.guests[1] = domain(2, &[bundle_disk('a')]),
+            "g1 and g2 have a disk of it, and which of them is its home is not guessed (the zone names g1)",
+        ),
+        (
+            "one of them in its definition only, and of another bundle",
+            |e| {
+                e.guests[1] = domain(2, &[bundle_disk('b')]);
+                e.guests[1].live = None;
+            },
+            "g1 and g2 have a disk of it",
+        ),
+        (
+            "the zone names another guest",
+            |e| {
+                e.names
+                    .insert(NAME.parse().unwrap(), Ok(zone(&[Ownership::Free(owner(4, 2))])));
+            },
+            "find out which is right",
+        ),
+        (
+            "the zone does not answer",
+            |e| {
+                e.names.insert(NAME.parse().unwrap(), Err("timeout".into()));
+            },
+            "cannot be told: timeout",
+        ),
+        (
+            "the zone is not configured",
+            |e| e.names.clear(),
+            "in no configured zone",
+        ),
+        (
+            "a text of somebody else's",
+            |e| {
+                let records = NameRecords {
+                    ownership: vec!["v=spf1".into()],
+                    ..zone(&[])
+                };
+                e.names.insert(NAME.parse().unwrap(), Ok(records));
+            },
+            "holds a text that is not ours",
+        ),
+        (
+            "another daemon controls the guest",
+            |e| e.guests[0].summary.controller = Some("hv9".into()),
+            "the handoverd of host hv9 controls g1",
+        ),
+        (
+            "two bundles, and both have their units",
+            |e| {
+                e.guests[0] = domain(1, &[bundle_disk('a'), bundle_disk('b')]);
+                see(e, 1, 'b', copy("active", 1));
+            },
+            "which of them it runs cannot be told",
+        ),
+        (
+            "its secrets cannot be read back",
+            |e| {
+                with_secret(e);
+                let seen = CopySeen::Seen(
+                    Box::new(copy("active", 1)),
+                    Err("/etc/web/key is not there".into()),
+                );
+                e.copies.insert((web(), guest(1), digest('a')), seen);
+            },
+            "/etc/web/key is not there",
+        ),
+        (
+            "its secrets are in a guest that is off",
+            |e| {
+                with_secret(e);
+                e.copies.insert((web(), guest(1), digest('a')), CopySeen::Off);
+            },
+            "g1 is off",
+        ),
+        (
+            "its volume is gone",
+            |e| {
+                with_volume(e, PATH);
+                e.volumes.clear();
+            },
+            "is not in the pool of host hv1",
+        ),
+        (
+            "a snapshot moved its volume",
+            |e| with_volume(e, "/pool/web.snap"),
+            "its data volume is /pool/web.snap in g1",
+        ),
+    ];
+    for (name, change, expected) in cases {
+        let mut evidence = whole();
+        change(&mut evidence);
+        let told = told(&evidence);
+        assert_eq!(told.row, None, "{name}");
+        assert!(told.left_out[0].contains(expected), "{name}: {:?}", told.left_out);
+    }
+}
+
+#[test]
+fn what_is_taken_without_proof_is_said_to_be_uncertain() {
+    let claim = || Ownership::Claimed(HandoverId(guest(9).0), Some(owner(3, 1)));
+    let cases: [Case; 5] = [
+        (
+            "its guest is off",
+            |e| {
+                e.guests[0].live = None;
+                e.copies.insert((web(), guest(1), digest('a')), CopySeen::Off);
+            },
+            "g1 is off, so it is taken for stopped",
+        ),
+        (
+            "its guest is silent",
+            |e| {
+                e.copies
+                    .insert((web(), guest(1), digest('a')), CopySeen::Silent("timeout".into()));
+            },
+            "taken for stopped",
+        ),
+        (
+            "nobody owns the name",
+            |e| {
+                e.names.insert(NAME.parse().unwrap(), Ok(zone(&[])));
+            },
+            "does not say who owns web.svc.lab, 1 is taken",
+        ),
+        (
+            "it has no name",
+            |e| {
+                for bundle in &mut e.bundles {
+                    bundle.manifest.dns = None;
+                }
+            },
+            "it has no name that says so",
+        ),
+        (
+            "it is down and linked",
+            |e| see(e, 1, 'a', copy("inactive", 1)),
+            "it is down in g1",
+        ),
+    ];
+    for (name, change, expected) in cases {
+        let mut evidence = whole();
+        change(&mut evidence);
+        let told = told(&evidence);
+        assert!(told.row.is_some(), "{name}: {:?}", told.left_out);
+        assert!(
+            told.uncertain[0].contains(expected),
+            "{name}: {:?}",
+            told.uncertain
+        );
+    }
+    let mut evidence = whole();
+    evidence.names.insert(NAME.parse().unwrap(), Ok(zone(&[claim()])));
+    let told = told(&evidence);
+    assert_eq!(told.row.unwrap().generation, Generation(3));
+    assert!(
+        told.uncertain[0].contains("a job had claimed"),
+        "{:?}",
+        told.uncertain
+    );
+}
+
+#[test]
+fn the_guest_says_what_life_and_enablement_were_wanted() {
+    let masked = CopyState {
+        enablement: Enablement::Masked,
+        ..copy("active", 0)
+    };
+    let cases = [
+        (copy("active", 1), LifeState::Accessible, Enablement::Enabled),
+        (copy("active", 0), LifeState::Accessible, Enablement::Disabled),
+        (copy("inactive", 0), LifeState::Stopped, Enablement::Enabled),
+        (copy("inactive", 1), LifeState::Accessible, Enablement::Enabled),
+        (masked, LifeState::Accessible, Enablement::Masked),
+    ];
+    for (seen, wanted, enablement) in cases {
+        let mut evidence = whole();
+        see(&mut evidence, 1, 'a', seen.clone());
+        let row = told(&evidence).row.unwrap();
+        assert_eq!((row.wanted, row.enablement), (wanted, enablement), "{seen:?}");
+    }
+}
+
+#[test]
+fn of_two_bundles_the_guest_has_the_units_of_the_one_that_it_runs() {
+    let mut evidence = whole();
+    evidence.guests[0] = domain(1, &[bundle_disk('a'), bundle_disk('b')]);
+    let without_units = CopyState {
+        installed: false,
+        ..copy("inactive", 0)
+    };
+    see(&mut evidence, 1, 'a', without_units);
+    see(&mut evidence, 1, 'b', copy("active", 1));
+    assert_eq!(told(&evidence).row.unwrap().bundle, digest('b'));
+}
+
+#[test]
+fn a_volume_and_files_that_were_read_back_are_recovered() {
+    let mut evidence = whole();
+    with_volume(&mut evidence, PATH);
+    with_secret(&mut evidence);
+    let key = PlacedFile {
+        path: "/etc/web/key".into(),
+        content: b"k".to_vec(),
+        mode: 0o600,
+        owner: "web".into(),
+        group: "web".into(),
+    };
+    let seen = CopySeen::Seen(Box::new(copy("active", 1)), Ok(vec![key.clone()]));
+    evidence.copies.insert((web(), guest(1), digest('a')), seen);
+    let row = told(&evidence).row.unwrap();
+    let volume = row.volume.unwrap();
+    assert_eq!(
+        (volume.path.as_str(), volume.size, volume.filesystem),
+        (PATH, 8192, FileSystem::Xfs)
+    );
+    assert_eq!(row.files, [key]);
+}
+
+#[test]
+fn what_no_bundle_explains_is_noted() {
+    let mut evidence = whole();
+    evidence.guests[1] = domain(
+        2,
+        &[DomainDisk {
+            serial: Some("ho0123456789abcdef01".into()),
+            ..bundle_disk('a')
+        }],
+    );
+    evidence
+        .silent_hosts
+        .insert("hv2".parse().unwrap(), "timeout".into());
+    let notes = rebuild(&evidence).notes;
+    let parts: BTreeSet<&str> = [
+        "host hv2 does not answer",
+        "serial ho0123456789abcdef01",
+        "jobs, their journals",
+    ]
+    .into();
+    for part in parts {
+        assert!(notes.iter().any(|note| note.contains(part)), "{part}: {notes:?}");
+    }
+    assert!(
+        !notes.iter().any(|note| note.contains("g1 has a disk")),
+        "{notes:?}"
+    );
+}
