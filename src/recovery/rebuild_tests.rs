@@ -43,6 +43,7 @@ fn bundle(digit: char) -> BundleRecord {
             secrets: vec![],
             ports: vec![],
             data: None,
+            needs: crate::model::needs::Needs::default(),
             overlap: true,
             movable: true,
         },
