@@ -11,6 +11,7 @@ use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::State;
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{HandoverId, JobId};
+use handoverd::model::needs::Needs;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
 use handoverd::ports::{Table, TableError};
 use uuid::Uuid;
@@ -410,6 +411,8 @@ fn version_1_service() -> ServiceRecord {
 fn version_1_bundle() -> BundleRecord {
     let mut bundle = bundle("web", 1);
     bundle.manifest.data = None;
+    // Its manifest says nothing of placement: it asks nothing.
+    bundle.manifest.needs = Needs::default();
     bundle
 }
 
