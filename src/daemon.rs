@@ -27,7 +27,7 @@ use crate::recovery::gather::{Sources, gather};
 use crate::recovery::rebuild::rebuild;
 use crate::requests::Requests;
 use crate::requests::audit::Audits;
-use crate::requests::jobs::Jobs;
+use crate::requests::jobs::{Jobs, Tokio};
 use crate::requests::refusal::Refusal;
 
 /// How long one DNS exchange may take.
@@ -87,6 +87,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     ));
     let jobs = Jobs::new(
         world.clone(),
+        Arc::new(Tokio),
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );

@@ -20,7 +20,7 @@ use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 
 /// What is known about the effect of a call that failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// It was refused for a reason that asking again will not change: go back.
     Refused,
@@ -67,7 +67,7 @@ impl PortError {
 }
 
 /// Which of a domain's two definitions an effect is for (design section 4, "Two effects").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Half {
     /// The running machine (VIR_DOMAIN_AFFECT_LIVE).
     Live,
@@ -183,7 +183,7 @@ pub trait GuestFiles: Send + Sync {
 }
 
 /// Whether and how a step changes the life of the units it places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum GuestStep {
     /// Writes unit files, mount point, config and secrets; removes the wants links; starts nothing. Refuses what is
     /// there and not ours.
@@ -201,12 +201,14 @@ pub enum GuestStep {
     Pause,
     /// Waits for the data disk and makes its file system if the disk is blank. Refused where another one is on it.
     Format,
+    /// Changes nothing: from then on every script that was sent before it is refused as late.
+    Supersede,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.
     Uninstall,
 }
 
 /// How many tries of a check are wanted to pass in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tries {
     /// How many; 0 counts as 1.
     pub passes: u32,
@@ -269,7 +271,7 @@ pub trait Guest: Send + Sync {
 }
 
 /// The end of a compare-and-swap.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Swapped {
     /// It holds now (written and read back).
     Yes,
@@ -348,7 +350,7 @@ pub enum TableError {
 }
 
 /// A job as it is kept for good.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JobRecord {
     /// Its number.
     pub id: JobId,
@@ -375,7 +377,7 @@ pub struct JobRecord {
 }
 
 /// One entry of a handover's journal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JournalEntry {
     /// When.
     pub at: Millis,

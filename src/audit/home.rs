@@ -291,7 +291,11 @@ fn is_changing(copy: &CopyState) -> bool {
     let linked = copy.links > 0 && copy.system == "starting";
     on_its_way
         || (!copy.is_up()
-            && (linked || matches!(copy.system.as_str(), "initializing" | "stopping" | "offline")))
+            && (linked
+                || matches!(
+                    copy.system.as_str(),
+                    "initializing" | "stopping" | "maintenance" | "offline"
+                )))
 }
 
 fn wanted_running(checked: &mut Checked<'_>, copy: &CopyState) {

@@ -28,6 +28,7 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         generation: service.generation,
         host: service.host.clone(),
         guest: service.guest,
+        after: None,
     };
     let wanted: Vec<IpAddr> = service.address.into_iter().collect();
     let change = |expect, addresses: Option<(Vec<IpAddr>, u32)>| NameChange {

@@ -4,6 +4,7 @@ use super::goals::{Goal, Kind};
 use super::grant::kept_halves;
 use super::licence::Licence;
 use super::observe::Source;
+use super::protocol::Rule;
 use super::record::{Duty, Place, Reason};
 use super::run::Run;
 use super::verdict;
@@ -56,6 +57,10 @@ impl Run<'_> {
     /// # Errors
     /// As [`Run::act`].
     pub async fn undo(&mut self, goal: Goal) -> Act {
+        if std::mem::take(&mut self.supersedes) {
+            let (place, placement) = self.place_of_undo(goal)?;
+            return self.step(goal, &place, &placement, GuestStep::Supersede).await;
+        }
         match goal {
             Goal::Reserve => self.release().await,
             Goal::Fence => self.return_licence(goal, Licence::Whole).await,
@@ -76,14 +81,10 @@ impl Run<'_> {
                 self.step(goal, &place, &old, GuestStep::Install).await
             }
             Goal::Start => self.unstart().await,
-            Goal::Publish => self.withdraw().await,
-            Goal::Observe
-            | Goal::Confirm
-            | Goal::Unpublish
-            | Goal::Record
-            | Goal::Drain
-            | Goal::Retire
-            | Goal::Forget => Ok(()),
+            Goal::Publish | Goal::Unpublish => self.withdraw().await,
+            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
+                Ok(())
+            }
         }
     }
 
@@ -156,6 +157,10 @@ impl Run<'_> {
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
+        if !self.keeps(Rule::LinkLate) && self.handover.facts.wants_running() {
+            let link = GuestStep::Link(self.handover.facts.enablement);
+            self.step(Goal::Stage, &place, &placement, link).await?;
+        }
         if self.handover.facts.enablement == Enablement::Masked {
             self.step(
                 Goal::Stage,
@@ -235,11 +240,14 @@ impl Run<'_> {
             vec![&placement.serial]
         };
         let halves = |serial| verdict::disk_halves(&domain, serial);
-        for serial in serials.iter().filter(|serial| halves(serial).1) {
-            self.world
-                .hypervisor
-                .take(place.guest, Half::Config, serial)
-                .await?;
+        let config_first = self.keeps(Rule::ConfigFirst);
+        if config_first {
+            for serial in serials.iter().filter(|serial| halves(serial).1) {
+                self.world
+                    .hypervisor
+                    .take(place.guest, Half::Config, serial)
+                    .await?;
+            }
         }
         if !domain.is_active() {
             return self.end_grant(place).await;
@@ -254,6 +262,14 @@ impl Run<'_> {
                 .hypervisor
                 .take(place.guest, Half::Live, serial)
                 .await?;
+        }
+        if !config_first {
+            for serial in serials.iter().filter(|serial| halves(serial).1) {
+                self.world
+                    .hypervisor
+                    .take(place.guest, Half::Config, serial)
+                    .await?;
+            }
         }
         self.end_grant(place).await?;
         units

@@ -3,6 +3,7 @@
 //!
 //! - [`goals`]: which goals a handover has, in what order, and what holds after each: the table of the protocol
 //! - [`machine`]: states, events and the one transition function
+//! - [`protocol`]: its rules by name, for tests that take one away
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
 //! - [`world`], [`run`]: the ports and limits; one handover under way
@@ -19,6 +20,7 @@ pub mod look;
 pub mod machine;
 pub mod naming;
 mod observe;
+pub mod protocol;
 pub mod record;
 pub mod run;
 pub mod verdict;

@@ -11,7 +11,7 @@ use super::unit::UnitName;
 use super::volume::DataSpec;
 
 /// What a bundle says about its service. Made by [`crate::bundle`] from `handover.toml`; kept in the table as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Manifest {
     /// The service's id; its bundle is mounted at `/opt/<service>`.
     pub service: ServiceId,
@@ -44,7 +44,7 @@ pub struct Manifest {
 }
 
 /// A check, run in the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Check {
     /// What is asked.
     pub probe: CheckProbe,
@@ -57,7 +57,7 @@ pub struct Check {
 }
 
 /// What a check asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckProbe {
     /// A command with arguments; exit 0 passes.
@@ -69,7 +69,7 @@ pub enum CheckProbe {
 }
 
 /// The name of a service and its TTL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DnsEntry {
     /// Fully qualified.
     pub name: DnsName,
@@ -78,7 +78,7 @@ pub struct DnsEntry {
 }
 
 /// A file that the operator gives at deploy and that is written into the guest outside the bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EnvironmentFile {
     /// The name by which it is given: `--config name=path`.
     pub name: String,
@@ -93,7 +93,7 @@ pub struct EnvironmentFile {
 }
 
 /// A unit file of a bundle, as it is in `units/`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UnitFile {
     /// File name, such as `api@.service`.
     pub name: UnitName,

@@ -108,7 +108,7 @@ impl From<Label> for String {
 }
 
 /// What a service asks of a guest. Parsed by [`crate::bundle::manifest_toml`]; the default asks nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Needs {
     /// Memory in bytes; `None`: not declared.

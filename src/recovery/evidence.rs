@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::model::disk::DiskSerial;
-use crate::model::guest::{CopyState, GuestDomain};
-use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
+use crate::model::grant::{Grant, GrantFile};
+use crate::model::guest::{CopyState, DomainDisk, GuestDomain};
+use crate::model::ids::{Digest, Generation, GuestId, HostId, ServiceId};
 use crate::model::name::{DnsName, NameRecords};
 use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, Millis};
@@ -42,6 +43,8 @@ pub struct Evidence {
     pub copies: BTreeMap<(ServiceId, GuestId, Digest), CopySeen>,
     /// The address that each guest would publish.
     pub addresses: BTreeMap<GuestId, IpAddr>,
+    /// The files of all grants; those of a host that does not answer are not there.
+    pub grants: Vec<GrantFile>,
     /// Data volumes: path and size in bytes, by host and service.
     pub volumes: BTreeMap<(HostId, ServiceId), (String, u64)>,
 }
@@ -55,6 +58,8 @@ pub struct Holder {
     pub name: String,
     /// The bundles whose disk it has.
     pub bundles: BTreeSet<Digest>,
+    /// The generations of the grants by which it has them.
+    pub grants: BTreeSet<Generation>,
     /// The sources of the data volume's disk in its definitions.
     pub volumes: BTreeSet<String>,
 }
@@ -94,8 +99,7 @@ impl Evidence {
             .collect();
         let mut found: BTreeMap<GuestId, Holder> = BTreeMap::new();
         for domain in &self.guests {
-            let definitions = domain.live.iter().chain(&domain.config);
-            for disk in definitions.flat_map(|definition| &definition.disks) {
+            for disk in self.licences(domain) {
                 let Some(serial) = &disk.serial else { continue };
                 let bundle = serials.get(serial);
                 let is_volume = serial == volume.as_str();
@@ -106,14 +110,36 @@ impl Evidence {
                     guest: domain.summary.id,
                     name: domain.summary.name.clone(),
                     bundles: BTreeSet::new(),
+                    grants: BTreeSet::new(),
                     volumes: BTreeSet::new(),
                 });
                 holder.bundles.extend(bundle.map(|digest| (*digest).clone()));
+                let grant = disk.source.as_deref().and_then(Grant::named_by);
+                holder.grants.extend(grant.map(|grant| grant.generation));
                 if is_volume {
                     holder.volumes.extend(disk.source.clone());
                 }
             }
         }
         found.into_values().collect()
+    }
+
+    /// The disks by which a guest may run something: all that its running machine has, and of its persistent definition
+    /// those whose grant is there. One that is gone is an old definition's: the guest boots without that disk.
+    fn licences<'a>(&'a self, domain: &'a GuestDomain) -> impl Iterator<Item = &'a DomainDisk> {
+        let disks = |definition: &'a Option<crate::model::guest::Definition>| {
+            definition.iter().flat_map(|definition| &definition.disks)
+        };
+        disks(&domain.live).chain(disks(&domain.config).filter(|disk| !self.is_spent(domain, disk)))
+    }
+
+    /// Whether a disk of a persistent definition names a grant that is gone.
+    pub fn is_spent(&self, domain: &GuestDomain, disk: &DomainDisk) -> bool {
+        let host = &domain.summary.host;
+        let Some(grant) = disk.source.as_deref().and_then(Grant::named_by) else {
+            return false;
+        };
+        let there = |file: &GrantFile| file.grant == grant && file.host == *host;
+        !self.silent_hosts.contains_key(host) && !self.grants.iter().any(there)
     }
 }

@@ -45,10 +45,19 @@ pub async fn gather(sources: &Sources, now: Millis) -> Evidence {
         names: BTreeMap::new(),
         copies: BTreeMap::new(),
         addresses: BTreeMap::new(),
+        grants: Vec::new(),
         volumes: BTreeMap::new(),
     };
     read_pools(sources, &mut evidence).await;
     read_guests(sources, &mut evidence).await;
+    for one in sources.hypervisor.grants().await {
+        match one {
+            Ok(file) => evidence.grants.push(file),
+            Err((host, error)) => {
+                evidence.silent_hosts.insert(host, error.message);
+            }
+        }
+    }
     read_names(sources, &mut evidence).await;
     for service in evidence.services() {
         for host in sources.hypervisor.hosts() {

@@ -54,6 +54,7 @@ pub fn rebuild(evidence: &Evidence) -> Rebuilt {
         format!("image {} on host {host} is not a bundle: {why}", digest.short())
     }));
     notes.extend(unknown_disks(evidence));
+    notes.extend(spent_grants(evidence));
     notes.push(
         "jobs, their journals and what duties were owed are gone; `handoverctl audit` finds what they left"
             .into(),
@@ -68,6 +69,34 @@ pub fn rebuild(evidence: &Evidence) -> Rebuilt {
         // Numbers rise by one for each script; no table lives long enough to reach the time in milliseconds.
         attempts_from: evidence.now,
         notes,
+    }
+}
+
+/// Definitions that somebody put back after their licence was taken.
+fn spent_grants(evidence: &Evidence) -> Vec<String> {
+    let mut found = Vec::new();
+    for domain in &evidence.guests {
+        let disks = domain.config.iter().flat_map(|definition| &definition.disks);
+        for disk in disks.filter(|disk| evidence.is_spent(domain, disk)) {
+            found.push(format!(
+                "the persistent definition of {} names a grant that is gone ({}): it is an old one, and is not counted; \
+                 `handoverctl audit --repair` takes the disk out of it",
+                domain.summary.name,
+                disk.source.as_deref().unwrap_or_default()
+            ));
+        }
+    }
+    found
+}
+
+/// The generation that the guest's grant says; without one 1 is taken, which is uncertain because of `why`.
+fn granted_generation(home: &Holder, why: &str, uncertain: &mut Vec<String>) -> Generation {
+    match home.grants.last() {
+        Some(generation) => *generation,
+        None => {
+            uncertain.push(format!("its generation: {why}, 1 is taken"));
+            Generation(1)
+        }
     }
 }
 
@@ -302,8 +331,8 @@ fn name_of(
     uncertain: &mut Vec<String>,
 ) -> Result<(Generation, Option<std::net::IpAddr>), Left> {
     let Some(dns) = &bundle.manifest.dns else {
-        uncertain.push("its generation: it has no name that says so, 1 is taken".to_owned());
-        return Ok((Generation(1), None));
+        let generation = granted_generation(home, "neither a name nor a grant says so", uncertain);
+        return Ok((generation, None));
     };
     let records = match evidence.names.get(&dns.name) {
         Some(Ok(records)) => records,
@@ -335,11 +364,8 @@ fn name_of(
             home.name, dns.name, owner.guest
         )]),
         None if records.ownership.is_empty() => {
-            uncertain.push(format!(
-                "its generation: the zone does not say who owns {}, 1 is taken",
-                dns.name
-            ));
-            Ok((Generation(1), address))
+            let why = format!("the zone does not say who owns {}", dns.name);
+            Ok((granted_generation(home, &why, uncertain), address))
         }
         None => Err(vec![format!(
             "_handover.{} holds a text that is not ours; remove it and run this again",

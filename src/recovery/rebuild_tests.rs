@@ -116,6 +116,7 @@ fn owner(generation: u64, number: u8) -> Owner {
         generation: Generation(generation),
         host: "hv1".parse().unwrap(),
         guest: guest(number),
+        after: None,
     }
 }
 
@@ -148,6 +149,7 @@ fn whole() -> Evidence {
         names: BTreeMap::from([(NAME.parse().unwrap(), Ok(zone(&[Ownership::Free(owner(3, 1))])))]),
         copies: BTreeMap::new(),
         addresses: BTreeMap::new(),
+        grants: vec![],
         volumes: BTreeMap::new(),
     };
     see(&mut evidence, 1, 'a', copy("active", 1));
@@ -365,7 +367,7 @@ fn what_is_taken_without_proof_is_said_to_be_uncertain() {
                     bundle.manifest.dns = None;
                 }
             },
-            "it has no name that says so",
+            "neither a name nor a grant says so",
         ),
         (
             "it is down and linked",
@@ -414,6 +416,35 @@ fn the_guest_says_what_life_and_enablement_were_wanted() {
         let row = told(&evidence).row.unwrap();
         assert_eq!((row.wanted, row.enablement), (wanted, enablement), "{seen:?}");
     }
+}
+
+#[test]
+fn a_grant_says_the_generation_of_a_service_without_a_name() {
+    let mut evidence = whole();
+    for bundle in &mut evidence.bundles {
+        bundle.manifest.dns = None;
+    }
+    let grant = crate::model::grant::Grant {
+        service: web(),
+        guest: guest(1),
+        generation: Generation(7),
+    };
+    let path = format!("/pool/{}", grant.file_name());
+    evidence.guests[0] = domain(
+        1,
+        &[DomainDisk {
+            source: Some(path.clone()),
+            ..bundle_disk('a')
+        }],
+    );
+    evidence.grants.push(crate::model::grant::GrantFile {
+        grant,
+        host: "hv1".parse().unwrap(),
+        path,
+    });
+    let told = told(&evidence);
+    assert_eq!(told.row.unwrap().generation, Generation(7));
+    assert_eq!(told.uncertain, Vec::<String>::new());
 }
 
 #[test]

@@ -66,26 +66,33 @@ impl Audits {
     fn keep(&self, report: &Report) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Summary::of(report));
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let left: Vec<&Finding> = report
+        let left: Vec<&Audited> = report
             .findings
             .iter()
             .filter(|audited| !audited.is_settled())
-            .map(|audited| &audited.finding)
             .collect();
-        for finding in left.iter().filter(|new| !told.iter().any(|old| old.is_same(new))) {
+        for Audited { finding, outcome } in &left {
+            if told.iter().any(|old| old.is_same(finding)) {
+                continue;
+            }
+            let tried = match outcome {
+                Outcome::Remains(why) => format!(" (tried in vain: {why})"),
+                Outcome::Reported | Outcome::NeedsJob | Outcome::Done => String::new(),
+            };
             tracing::warn!(
                 kind = finding.kind.as_str(),
                 rule = finding.kind.rule().as_str(),
                 service = finding.service.as_ref().map(ToString::to_string),
-                "audit: {}; {}",
+                "audit: {}; {}{tried}",
                 finding.what,
                 finding.remedy.text()
             );
         }
-        for finding in told.iter().filter(|old| !left.iter().any(|new| new.is_same(old))) {
+        let gone = |old: &&Finding| !left.iter().any(|new| new.finding.is_same(old));
+        for finding in told.iter().filter(gone) {
             tracing::info!(kind = finding.kind.as_str(), "audit: no longer: {}", finding.what);
         }
-        *told = left.into_iter().cloned().collect();
+        *told = left.into_iter().map(|audited| audited.finding.clone()).collect();
     }
 }
 
@@ -145,9 +152,8 @@ impl Requests {
         loop {
             match events.recv().await {
                 Ok(JobEvent::Ended(ended, _)) if ended == id => break,
-                Ok(_) => {}
                 Err(RecvError::Lagged(_)) if !self.jobs.is_running(id) => break,
-                Err(RecvError::Lagged(_)) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return Outcome::Remains(format!("job {id} runs")),
             }
         }
@@ -186,23 +192,15 @@ impl Requests {
     }
 }
 
-/// Logs what was done, and what was tried in vain.
+/// Logs what was done.
 fn log_deeds(report: &Report) {
-    for Audited { finding, outcome } in &report.findings {
-        match outcome {
-            Outcome::Done => tracing::info!(
-                kind = finding.kind.as_str(),
-                "audit: {}: {}",
-                finding.what,
-                finding.remedy.text()
-            ),
-            Outcome::Remains(why) => tracing::warn!(
-                kind = finding.kind.as_str(),
-                "audit: {}: tried in vain: {why}",
-                finding.what
-            ),
-            Outcome::Reported | Outcome::NeedsJob => {}
-        }
+    for Audited { finding, .. } in report.findings.iter().filter(|audited| audited.is_settled()) {
+        tracing::info!(
+            kind = finding.kind.as_str(),
+            "audit: {}: {}",
+            finding.what,
+            finding.remedy.text()
+        );
     }
 }
 

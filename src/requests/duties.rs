@@ -7,6 +7,10 @@ use crate::handover::grant::without_grant;
 use crate::handover::record::{Duty, Place};
 use crate::handover::verdict;
 use crate::handover::world::StepError;
+use crate::model::disk::DiskSerial;
+use crate::model::guest::GuestDomain;
+use crate::model::ids::ServiceId;
+use crate::model::service::ServiceRecord;
 use crate::ports::{GuestStep, Half};
 
 /// How often open duties are looked at.
@@ -76,28 +80,35 @@ impl Requests {
             files: duty.files.clone(),
         };
         let (placement, _) = world.placement(&place).await?;
-        // Whatever gave them back, a definition of before the move for instance: the data volume above all.
-        for serial in placement.serials() {
-            if verdict::disk_halves(&domain, serial).1 {
-                world.hypervisor.take(duty.guest, Half::Config, serial).await?;
-            }
-        }
-        if !domain.summary.is_running() {
-            if !domain.is_active() {
-                world
-                    .hypervisor
-                    .delete_spent_grants(duty.guest, &duty.service)
-                    .await?;
-            }
+        let row = world.table.service(&duty.service).await?;
+        if row.as_ref().is_some_and(|row| row.frozen.is_some()) {
             return Ok(false);
         }
-        let attempt = world.table.next_attempt(&duty.service).await?;
-        let copy = world
-            .guest
-            .act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL)
-            .await;
-        for serial in placement.serials() {
-            if verdict::disk_halves(&domain, serial).0 {
+        // An upgrade in place leaves the disk of the bundle before on the service's home.
+        let home = row.filter(|row| row.guest == duty.guest);
+        let serials = self.disks_to_take(&duty.service, home.as_ref()).await?;
+        let has = |domain: &GuestDomain| verdict::any_halves(domain, serials.iter());
+        for serial in serials
+            .iter()
+            .filter(|serial| verdict::disk_halves(&domain, serial).1)
+        {
+            world.hypervisor.take(duty.guest, Half::Config, serial).await?;
+        }
+        let mut copy = None;
+        if domain.summary.is_running() {
+            if home.is_none() {
+                let attempt = world.table.next_attempt(&duty.service).await?;
+                let step = GuestStep::Uninstall;
+                let done = world
+                    .guest
+                    .act(duty.guest, &placement, step, attempt, UNINSTALL)
+                    .await;
+                copy = Some(done);
+            }
+            for serial in serials
+                .iter()
+                .filter(|serial| verdict::disk_halves(&domain, serial).0)
+            {
                 world.hypervisor.take(duty.guest, Half::Live, serial).await?;
             }
         }
@@ -105,13 +116,15 @@ impl Requests {
             .hypervisor
             .delete_spent_grants(duty.guest, &duty.service)
             .await?;
-        let copy = copy?;
+        if !domain.summary.is_running() && (home.is_none() || domain.summary.managed_save) {
+            return Ok(false);
+        }
+        let copy = copy.transpose()?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
-        let halves = verdict::any_halves(&domain, placement.serials());
         let spent = world.hypervisor.spent_grants(duty.guest, &duty.service).await?;
-        let seen = without_grant(verdict::gone(halves, Some(&copy)), &spent);
+        let seen = without_grant(verdict::gone(has(&domain), copy.as_ref()), &spent);
         if seen == verdict::Seen::Holds {
             world
                 .table
@@ -120,5 +133,24 @@ impl Requests {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The serials of every disk that a service may have had on a guest; at its home all but those that it runs by.
+    async fn disks_to_take(
+        &self,
+        service: &ServiceId,
+        home: Option<&ServiceRecord>,
+    ) -> Result<Vec<DiskSerial>, StepError> {
+        let bundles = self.world.table.bundles().await?;
+        let mut serials: Vec<DiskSerial> = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .filter(|bundle| home.is_none_or(|row| row.bundle != bundle.digest))
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .collect();
+        if home.is_none() {
+            serials.push(DiskSerial::of_volume(service));
+        }
+        Ok(serials)
     }
 }

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tracing::Instrument as _;
 
 use super::refusal::Refusal;
 use crate::handover::driver::{self, JobControl};
-use crate::handover::machine::{Event, State, Terms, transition};
+use crate::handover::machine::{Direction, Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
-use crate::model::ids::JobId;
+use crate::model::ids::{HandoverId, JobId};
 use crate::model::service::Millis;
 use crate::ports::{JobRecord, JournalEntry};
 
@@ -57,9 +58,32 @@ struct Job {
     cancel: watch::Sender<Option<String>>,
 }
 
+/// What runs jobs: tasks and identities come from here, so that a simulated daemon is deterministic.
+pub trait Runtime: Send + Sync {
+    /// Runs a task beside all others, until it ends or the daemon does.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+    /// An identity that no other handover of the cluster has.
+    fn handover_id(&self) -> HandoverId;
+}
+
+/// Tokio's tasks, and random identities.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tokio;
+
+impl Runtime for Tokio {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        tokio::spawn(task);
+    }
+
+    fn handover_id(&self) -> HandoverId {
+        HandoverId(uuid::Uuid::new_v4())
+    }
+}
+
 /// All jobs that run, and for a while those that have ended.
 pub struct Jobs {
     world: Arc<World>,
+    runtime: Arc<dyn Runtime>,
     shown: Mutex<BTreeMap<JobId, Arc<Job>>>,
     events: broadcast::Sender<JobEvent>,
     places: Arc<Semaphore>,
@@ -68,10 +92,11 @@ pub struct Jobs {
 
 impl Jobs {
     /// No job yet. At most `parallel` handovers run at once; an ended one is shown for `keep`.
-    pub fn new(world: Arc<World>, parallel: usize, keep: Duration) -> Arc<Self> {
+    pub fn new(world: Arc<World>, runtime: Arc<dyn Runtime>, parallel: usize, keep: Duration) -> Arc<Self> {
         let (events, _) = broadcast::channel(1024);
         Arc::new(Self {
             world,
+            runtime,
             shown: Mutex::new(BTreeMap::new()),
             events,
             places: Arc::new(Semaphore::new(parallel.max(1))),
@@ -82,6 +107,11 @@ impl Jobs {
     /// What happens to jobs from now on.
     pub fn subscribe(&self) -> broadcast::Receiver<JobEvent> {
         self.events.subscribe()
+    }
+
+    /// The identity of a new handover.
+    pub(super) fn new_id(&self) -> HandoverId {
+        self.runtime.handover_id()
     }
 
     /// A shown job's view.
@@ -109,29 +139,27 @@ impl Jobs {
         let span =
             tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
         let jobs = self.clone();
-        tokio::spawn(
-            async move {
-                let control = Control {
-                    jobs: jobs.clone(),
-                    job: job.clone(),
-                    record: record.clone(),
-                };
-                let ended = match jobs.places.clone().acquire_owned().await {
-                    Ok(_place) => driver::drive(&jobs.world, handover, record, &control).await,
-                    Err(_closed) => return,
-                };
-                let result = ended.result.clone().unwrap_or_default();
-                job.view.send_modify(|view| {
-                    view.record = ended;
-                    view.waiting.clear();
-                    view.cancelable = false;
-                });
-                jobs.send(JobEvent::Changed(id));
-                jobs.send(JobEvent::Ended(id, result));
-                jobs.linger(id, &job).await;
-            }
-            .instrument(span),
-        );
+        let task = async move {
+            let control = Control {
+                jobs: jobs.clone(),
+                job: job.clone(),
+                record: record.clone(),
+            };
+            let ended = match jobs.places.clone().acquire_owned().await {
+                Ok(_place) => driver::drive(&jobs.world, handover, record, &control).await,
+                Err(_closed) => return,
+            };
+            let result = ended.result.clone().unwrap_or_default();
+            job.view.send_modify(|view| {
+                view.record = ended;
+                view.waiting.clear();
+                view.cancelable = false;
+            });
+            jobs.send(JobEvent::Changed(id));
+            jobs.send(JobEvent::Ended(id, result));
+            jobs.linger(id, &job).await;
+        };
+        self.runtime.spawn(Box::pin(task.instrument(span)));
         id
     }
 
@@ -150,7 +178,8 @@ impl Jobs {
                     continue;
                 };
                 let (jobs, id, job) = (self.clone(), record.id, self.show(&handover, record));
-                tokio::spawn(async move { jobs.linger(id, &job).await });
+                self.runtime
+                    .spawn(Box::pin(async move { jobs.linger(id, &job).await }));
             }
         }
     }
@@ -222,10 +251,20 @@ impl Jobs {
             kind: handover.kind,
             committed: handover.committed,
             facts: &handover.facts,
+            protocol: self.world.protocol,
         };
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;
-        handover.reason = None;
+        // What began an undo is why the job ends as it does.
+        if matches!(
+            handover.state,
+            State::At {
+                direction: Direction::Forward,
+                ..
+            }
+        ) {
+            handover.reason = None;
+        }
         record.finished = None;
         record.result = None;
         record.error_name.clear();

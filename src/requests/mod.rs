@@ -15,14 +15,13 @@ pub mod suitability;
 use std::sync::Arc;
 
 use futures_util::future::join;
-use uuid::Uuid;
 
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
 use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Generation, HandoverId, JobId, ServiceId};
+use crate::model::ids::{Generation, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
@@ -390,7 +389,7 @@ impl Requests {
             error_details: String::new(),
         };
         let handover = Handover {
-            id: HandoverId(Uuid::new_v4()),
+            id: self.jobs.new_id(),
             job: JobId(0),
             kind,
             service: service.clone(),
@@ -415,10 +414,11 @@ impl Requests {
             Err(error) => return Err(error.into()),
         };
         job.id = begun.job;
-        self.world
-            .table
-            .audit(now, who, &what, &format!("job {}", begun.job))
-            .await?;
+        let decision = format!("job {}", begun.job);
+        // The job's own row says who asked. Refused here, it would hold the service and never run.
+        if let Err(error) = self.world.table.audit(now, who, &what, &decision).await {
+            tracing::warn!(%error, what, decision, "the audit cannot be written");
+        }
         Ok(self.jobs.spawn(begun, job))
     }
 
@@ -473,6 +473,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_ttl: 0,
         old_owner: None,
         claim_sent: false,
+        claim_again: false,
+        claim_seen: false,
         take_over: false,
         sent: false,
         published_at: None,

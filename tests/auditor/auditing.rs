@@ -157,7 +157,7 @@ async fn a_licence_that_came_back_with_an_old_xml_is_taken_only_when_told() {
     let defined = |f: &Healthy| {
         let mut state = f.cluster.state();
         let config = state.guests.get_mut(&guest(2)).unwrap().config.as_mut().unwrap();
-        config.disks.push(disk(&f.bundle));
+        config.disks.push(disk(&f.bundle, 2));
     };
     defined(&f);
     let report = audit(&world, Hand::ByItself).await;

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::handover::world::{Limits, World};
 use handoverd::model::disk::{DiskSerial, GuestDisk};
+use handoverd::model::grant::{Grant, GrantFile};
 use handoverd::model::guest::{
     AgentInfo, CopyState, Definition, DomainDisk, DomainState, GuestDomain, GuestSummary, ProbeReport,
     ScsiController, UnitState,
@@ -22,7 +23,8 @@ use handoverd::model::name::{DnsName, NameChange, NameRecords};
 use handoverd::model::placement::Placement;
 use handoverd::model::service::Millis;
 use handoverd::ports::{
-    Clock, Guest, GuestFiles, GuestStep, Half, Hypervisor, ImagePool, NameServer, PortError, Swapped, Tries,
+    Authority, Clock, Guest, GuestFiles, GuestStep, Half, Hypervisor, ImagePool, NameServer, PortError,
+    Swapped, Tries,
 };
 
 pub const NOW: Millis = 1_795_543_199_000;
@@ -35,6 +37,7 @@ pub struct State {
     pub silent: BTreeSet<GuestId>,
     pub images: BTreeMap<Digest, Vec<u8>>,
     pub volumes: BTreeMap<ServiceId, (String, u64)>,
+    pub grants: BTreeSet<Grant>,
     pub names: BTreeMap<DnsName, NameRecords>,
     pub files: BTreeMap<(GuestId, String), Vec<u8>>,
     /// Everything that was done, in order.
@@ -138,7 +141,20 @@ impl Cluster {
     }
 }
 
-fn half<'a>(domain: &'a mut GuestDomain, half: Half) -> Result<&'a mut Definition, PortError> {
+/// The file of a grant.
+pub fn path_of(grant: &Grant) -> String {
+    format!("/pool/{}", grant.file_name())
+}
+
+fn file_of(grant: &Grant) -> GrantFile {
+    GrantFile {
+        grant: grant.clone(),
+        host: host(),
+        path: path_of(grant),
+    }
+}
+
+fn half(domain: &mut GuestDomain, half: Half) -> Result<&mut Definition, PortError> {
     let definition = match half {
         Half::Live => domain.live.as_mut(),
         Half::Config => domain.config.as_mut(),
@@ -223,6 +239,47 @@ impl Hypervisor for Cluster {
 
     async fn delete_image(&self, _: &HostId, _: &Digest) -> Result<(), PortError> {
         Err(PortError::refused("no test deletes images"))
+    }
+
+    async fn make_grant(&self, _: &HostId, grant: &Grant, _: &Digest) -> Result<String, PortError> {
+        let mut state = self.state();
+        state.deeds.push("grant".into());
+        state.grants.insert(grant.clone());
+        Ok(path_of(grant))
+    }
+
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError> {
+        let state = self.state();
+        let named = |path: &str| {
+            let halves = state.guests.get(&guest).into_iter();
+            halves
+                .flat_map(|domain| domain.live.iter().chain(&domain.config))
+                .flat_map(|definition| &definition.disks)
+                .any(|disk| disk.source.as_deref() == Some(path))
+        };
+        let of = |grant: &&Grant| grant.guest == guest && grant.service == *service;
+        Ok(state
+            .grants
+            .iter()
+            .filter(of)
+            .map(file_of)
+            .filter(|file| !named(&file.path))
+            .collect())
+    }
+
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError> {
+        for file in self.spent_grants(guest, service).await? {
+            self.state().grants.remove(&file.grant);
+        }
+        Ok(())
+    }
+
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>> {
+        self.state()
+            .grants
+            .iter()
+            .map(|grant| Ok(file_of(grant)))
+            .collect()
     }
 
     async fn volume(&self, _: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
@@ -316,7 +373,7 @@ impl Guest for Cluster {
                 };
             }
             GuestStep::Uninstall => *here = CopyState::default(),
-            GuestStep::Install | GuestStep::Format => {}
+            GuestStep::Install | GuestStep::Format | GuestStep::Supersede => {}
         }
         Ok(here.clone())
     }
@@ -340,6 +397,13 @@ impl NameServer for Cluster {
 
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError> {
         Ok(self.state().names.get(name).cloned().unwrap_or_default())
+    }
+
+    async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError> {
+        Ok(vec![Authority {
+            server: "ns".into(),
+            records: self.read(name).await,
+        }])
     }
 
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {

@@ -14,6 +14,7 @@ use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::adapters::sqlite::anew::{Contents, Vacant};
 use handoverd::bundle::build_at;
 use handoverd::model::disk::DiskSerial;
+use handoverd::model::grant::Grant;
 use handoverd::model::guest::DomainDisk;
 use handoverd::model::ids::{Generation, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
@@ -89,12 +90,22 @@ fn row(bundle: &BundleRecord) -> ServiceRecord {
     }
 }
 
-fn disk(bundle: &BundleRecord) -> DomainDisk {
+/// The grant by which a guest has the bundle at generation 3.
+fn grant(number: u8) -> Grant {
+    Grant {
+        service: web(),
+        guest: guest(number),
+        generation: Generation(3),
+    }
+}
+
+/// The disk of the bundle, as a guest has it by its grant.
+fn disk(bundle: &BundleRecord, number: u8) -> DomainDisk {
     DomainDisk {
         target: "sda".into(),
         bus: "scsi".into(),
         serial: Some(DiskSerial::of(&web(), &bundle.digest).as_str().into()),
-        source: Some(format!("/pool/{}.img", bundle.digest)),
+        source: Some(cluster::path_of(&grant(number))),
         scsi: Some(handoverd::model::disk::ScsiAddress {
             controller: 0,
             unit: 0,
@@ -119,8 +130,9 @@ impl Healthy {
             let mut state = cluster.state();
             let mut home = running(1);
             for definition in [&mut home.live, &mut home.config] {
-                definition.as_mut().unwrap().disks.push(disk(&bundle));
+                definition.as_mut().unwrap().disks.push(disk(&bundle, 1));
             }
+            state.grants.insert(grant(1));
             state.guests.insert(guest(1), home);
             state.guests.insert(guest(2), running(2));
             state.images.insert(bundle.digest.clone(), image);
@@ -132,12 +144,14 @@ impl Healthy {
                 generation: Generation(3),
                 host: host(),
                 guest: guest(1),
+                after: None,
             });
             let records = NameRecords {
                 addresses: vec![address()],
                 ttl: 5,
                 cname: None,
                 ownership: vec![owner.to_string()],
+                ..NameRecords::default()
             };
             state.names.insert(NAME.parse().unwrap(), records);
         }

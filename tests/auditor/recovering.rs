@@ -129,7 +129,8 @@ async fn what_two_guests_claim_is_left_out_and_all_else_is_written() {
     {
         let mut state = f.cluster.state();
         let config = state.guests.get_mut(&guest(2)).unwrap().config.as_mut().unwrap();
-        config.disks.push(disk(&f.bundle));
+        config.disks.push(disk(&f.bundle, 2));
+        state.grants.insert(super::grant(2));
     }
     let rebuilt = rebuilt(&f).await;
     assert!(rebuilt.services[0].left_out[0].contains("g1 and g2 have a disk of it"));
@@ -169,5 +170,31 @@ async fn a_stopped_service_comes_back_stopped() {
         f.cluster.deeds(),
         Vec::<String>::new(),
         "nothing was changed anywhere"
+    );
+}
+
+#[tokio::test]
+async fn a_definition_that_names_a_grant_that_is_gone_is_no_second_home() {
+    let f = Healthy::new();
+    std::fs::remove_file(&f.place.path).unwrap();
+    {
+        let mut state = f.cluster.state();
+        let config = state.guests.get_mut(&guest(2)).unwrap().config.as_mut().unwrap();
+        config.disks.push(disk(&f.bundle, 2));
+    }
+    let rebuilt = rebuilt(&f).await;
+    assert_eq!(
+        rebuilt.rows().next().unwrap().guest,
+        guest(1),
+        "{:?}",
+        rebuilt.services
+    );
+    assert!(
+        rebuilt
+            .notes
+            .iter()
+            .any(|note| note.contains("g2 names a grant that is gone")),
+        "{:?}",
+        rebuilt.notes
     );
 }

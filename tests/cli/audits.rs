@@ -53,3 +53,44 @@ async fn an_audit_that_finds_nothing_or_repaired_all_exits_with_0() {
         ["Audit repair=yes", "Audit service=api", "Audit service=api"]
     );
 }
+
+/// A stand-in for the daemon's program, which tells its arguments.
+fn stand_in(folder: &std::path::Path, code: i32) -> String {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = folder.join(format!("handoverd-{code}"));
+    std::fs::write(&path, format!("#!/bin/sh\necho \"$*\"\nexit {code}\n")).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn recover_table_runs_the_daemons_program_and_needs_no_bus() {
+    let nowhere = "unix:path=/nonexistent/bus";
+    let folder = tempfile::tempdir().unwrap();
+    let good = stand_in(folder.path(), 0);
+    let output = run(
+        nowhere,
+        &format!("recover-table --dry-run --config /x.toml --program {good}"),
+    )
+    .await;
+    assert_eq!(
+        (code(&output), out(&output)),
+        (0, "--config /x.toml --recover-table --dry-run\n"),
+        "{output:?}"
+    );
+    let output = run(nowhere, &format!("recover-table --program {good}")).await;
+    assert_eq!(
+        out(&output),
+        "--config /etc/handoverd/handoverd.toml --recover-table\n"
+    );
+    let bad = stand_in(folder.path(), 65);
+    let output = run(nowhere, &format!("recover-table --program {bad}")).await;
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(err(&output).contains("has recovered nothing"), "{output:?}");
+    let output = run(nowhere, "recover-table --program /nonexistent").await;
+    assert!(
+        code(&output) == 1 && err(&output).contains("is handoverd installed?"),
+        "{output:?}"
+    );
+    assert_eq!(code(&run(nowhere, "recover-table --json").await), 2);
+}

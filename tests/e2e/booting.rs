@@ -113,7 +113,7 @@ fn a_service_is_up_after_a_boot_exactly_if_its_disk_is_there_and_no_boot_waits()
 
 /// The target name (such as `sdb`) of the disk with this serial.
 #[track_caller]
-fn disk_target(xml: &str, serial: &str) -> String {
+pub fn disk_target(xml: &str, serial: &str) -> String {
     assert!(!serial.is_empty());
     let disk = xml
         .split("<disk ")

@@ -1,7 +1,6 @@
 //! Grants: the file by which one guest has a bundle, and which ends with its licence.
 
 use crate::booting::{boot_seconds, boots};
-use crate::faults::agree;
 use crate::lab::Lab;
 
 /// The source and format of the bundle's disk in a definition: `None` if it has none.
@@ -73,7 +72,7 @@ fn an_old_definition_that_somebody_puts_back_does_not_bring_a_service_back_and_n
     lab.lab(&["daemon", "hv1", "start"]).ok();
     let nothing = || lab.traces("g1", "web").is_empty().then_some(());
     lab.wait_for("the duty to take what is left on g1", 60, nothing);
-    agree(&lab, "web", "after an old definition was put back");
+    lab.agrees("after an old definition was put back");
 }
 
 #[test]
@@ -88,7 +87,7 @@ fn an_old_definition_of_the_target_is_put_right_by_a_move_to_it() {
     let disks = [false, true].map(|inactive| bundle_disk(&lab.xml("g1", inactive)).unwrap());
     assert_eq!(disks[0], disks[1]);
     assert_ne!(disks[0].0, stale, "a boot would leave that one out");
-    agree(&lab, "web", "after the move");
+    lab.agrees("after the move");
     boots(
         &lab,
         "g1",
@@ -136,6 +135,6 @@ fn a_service_that_an_older_version_gave_by_the_shared_image_moves_all_the_same()
     lab.wait_for("the service to come up by the shared image", 60, up);
 
     lab.ctl(&["move", "web", "g2", "--drain", "0"]).ok();
-    assert_eq!(agree(&lab, "web", "after the move"), "g2");
+    assert_eq!(lab.agrees("after the move")["web"], "g2");
     assert_eq!(lab.grants("web"), [format!("web@{}.g2.qcow2", lab.uuid("g2"))]);
 }

@@ -124,11 +124,29 @@ impl Lab {
         self.exec("hv1", &[&["handoverctl"], arguments].concat())
     }
 
+    /// Runs `handoverctl --json` on hv1 as the user nobody.
+    pub fn ctl_as_nobody(&self, arguments: &[&str]) -> Ran {
+        let who = [
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+        ];
+        self.exec("hv1", &[&who[..], &["handoverctl", "--json"], arguments].concat())
+    }
+
     /// Starts `handoverctl` on hv1 and goes on.
     pub fn ctl_in_background(&self, arguments: &[&str]) -> Child {
+        self.in_background("hv1", &[&["handoverctl"], arguments].concat())
+    }
+
+    /// Starts a command inside a host and goes on.
+    pub fn in_background(&self, host: &str, command: &[&str]) -> Child {
         lab_command()
-            .args(["exec", "hv1", "--", "handoverctl"])
-            .args(arguments)
+            .args(["exec", host, "--"])
+            .args(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

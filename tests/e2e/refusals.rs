@@ -33,7 +33,7 @@ pub fn fickle(lab: &Lab, id: &str, name: &str) -> String {
 
 /// Changes records of the zone, signed as the daemon signs.
 #[track_caller]
-fn nsupdate(lab: &Lab, lines: &str) {
+pub fn nsupdate(lab: &Lab, lines: &str) {
     lab.exec("hv1", &["sh", "-c", &nsupdate_line(lines)]).ok();
 }
 
@@ -114,19 +114,7 @@ fn a_request_that_names_nothing_or_may_not_be_made_begins_no_job() {
         .refused(1, "colour");
 
     // The user nobody may look, and no more.
-    let nobody = |arguments: &[&str]| {
-        let who = [
-            "setpriv",
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "handoverctl",
-            "--json",
-        ];
-        lab.exec("hv1", &[&who, arguments].concat())
-    };
+    let nobody = |arguments: &[&str]| lab.ctl_as_nobody(arguments);
     assert!(nobody(&["services"]).ok().contains("sleeper"));
     let verbs: [(&[&str], &str); 6] = [
         (&["move", "sleeper", "g2"], "org.handoverd1.move"),

@@ -102,3 +102,27 @@ fn a_start_that_fails_leaves_no_mark() {
         assert!(!fake.look(&web).was_up);
     });
 }
+
+#[test]
+fn a_file_is_read_back_as_it_is() {
+    use handoverd::adapters::guest_agent::read_back::{parse_file, render};
+    in_each_shell(|fake| {
+        let web = web();
+        let read = |path: &str| {
+            let text = fake.run(&render(&fake.root(), &web, path, 100_000).unwrap());
+            parse_file(&text, 100_000)
+        };
+        assert_eq!(read("/etc/nothing"), Ok(None));
+        for content in [
+            Vec::new(),
+            b"a=b\n".to_vec(),
+            (0..65_536_u32).map(|n| n.to_le_bytes()[0]).collect(),
+        ] {
+            fs::write(fake.at("/etc/it's.conf"), &content).unwrap();
+            assert_eq!(read("/etc/it's.conf"), Ok(Some(content)));
+        }
+        fs::write(fake.at("/etc/large"), vec![b'x'; 100_001]).unwrap();
+        assert!(read("/etc/large").is_err());
+        assert!(render(&fake.root(), &web, "/etc/../shadow", 1).is_err());
+    });
+}

@@ -2,9 +2,6 @@
 
 use std::collections::HashMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use crate::model::guest::{CopyState, DataState, ProbeReport, UnitState};
 use crate::model::life::Enablement;
 use crate::model::placement::{PlacedFile, Placement};
@@ -157,38 +154,6 @@ pub fn parse_probe(text: &str, placement: &Placement) -> Result<ProbeReport, Inv
         foreign_data_folder: lines.has("data_folder"),
         missing_data_tools: lines.all("data_missing").into_iter().map(printable).collect(),
     })
-}
-
-/// Reads what a script that reads a file back printed: its content, at most `limit` bytes; `None` if it is not there.
-pub fn parse_file(text: &str, limit: usize) -> Result<Option<Vec<u8>>, InvalidAnswer> {
-    let (data, result) = text
-        .strip_suffix('\n')
-        .and_then(|text| text.rsplit_once("result="))
-        .ok_or_else(|| InvalidAnswer("it is cut off".to_owned()))?;
-    match result {
-        "absent" if data.is_empty() => return Ok(None),
-        "done" => {}
-        other => {
-            return Err(InvalidAnswer(format!(
-                "{:?} is no result of reading a file",
-                printable(other)
-            )));
-        }
-    }
-    let mut encoded = String::with_capacity(data.len());
-    for line in data.lines() {
-        let part = line
-            .strip_prefix("data=")
-            .ok_or_else(|| InvalidAnswer(format!("{:?} is no line of it", printable(line))))?;
-        encoded.push_str(part);
-    }
-    let content = STANDARD
-        .decode(encoded)
-        .map_err(|_| InvalidAnswer("its content is not base64".to_owned()))?;
-    if content.len() > limit {
-        return Err(InvalidAnswer(format!("the file has more than {limit} bytes")));
-    }
-    Ok(Some(content))
 }
 
 fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<CopyState, InvalidAnswer> {

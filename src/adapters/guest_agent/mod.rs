@@ -11,6 +11,7 @@ pub mod answer;
 pub mod check;
 pub mod exec;
 pub mod protocol;
+pub mod read_back;
 pub mod script;
 mod script_data;
 
@@ -187,11 +188,11 @@ impl<C: AgentChannel> GuestFiles for GuestAgent<C> {
         path: &str,
         limit: usize,
     ) -> Result<Option<Vec<u8>>, PortError> {
-        let script = script::read_file(&self.root, placement, path, limit).map_err(unrenderable)?;
+        let script = read_back::render(&self.root, placement, path, limit).map_err(unrenderable)?;
         let text = self
             .lines(guest, &Script::reading(placement, script), LOOK)
             .await?;
-        answer::parse_file(&text, limit).map_err(|error| {
+        read_back::parse_file(&text, limit).map_err(|error| {
             PortError::refused(format!("{path} in guest {guest} cannot be read back: {error}"))
         })
     }

@@ -29,8 +29,8 @@ const STOP_MAIN: &str = include_str!("scripts/stop_main.sh");
 const PAUSE: &str = include_str!("scripts/pause.sh");
 const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
-const READ_FILE: &str = include_str!("scripts/read_file.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
+const SUPERSEDE: &str = "main() {\n  begin\n  look\n  finish done\n}\n";
 const LOOK: &str = include_str!("scripts/history.sh");
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
@@ -106,6 +106,7 @@ pub fn step_name(step: GuestStep) -> &'static str {
         GuestStep::Stop => "stop",
         GuestStep::Pause => "pause",
         GuestStep::Format => "format",
+        GuestStep::Supersede => "supersede",
         GuestStep::Uninstall => "uninstall",
     }
 }
@@ -155,30 +156,10 @@ pub fn act(
                 set(&mut out, "tries", &tries(deadline));
                 body(&[WAIT, FORMAT])
             }
+            GuestStep::Supersede => body(&[SUPERSEDE]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
         Ok(out + &does + RUN)
-    })
-}
-
-/// The script that reads a file back. Its answer is read by [`super::answer::parse_file`].
-pub fn read_file(
-    root: &Root,
-    placement: &Placement,
-    file: &str,
-    limit: usize,
-) -> Result<String, Unrenderable> {
-    named(placement, || {
-        let mut out = String::new();
-        set(&mut out, "PATH", &root.path);
-        set(
-            &mut out,
-            "file",
-            &format!("{}{}", root.prefix, path("path", file)?),
-        );
-        // One byte more than there may be, so that more is seen.
-        set(&mut out, "limit", &limit.saturating_add(1).to_string());
-        Ok(out + &body(&[READ_FILE]) + RUN)
     })
 }
 
@@ -203,7 +184,7 @@ pub fn probe(root: &Root, placement: &Placement) -> Result<String, Unrenderable>
 /// The last line. The standard input of the shell is the script, so no program may read from it.
 pub(super) const RUN: &str = "main </dev/null\n";
 
-fn named(
+pub(super) fn named(
     placement: &Placement,
     render: impl FnOnce() -> Result<String, Unrenderable>,
 ) -> Result<String, Unrenderable> {
@@ -230,7 +211,7 @@ fn limit(deadline: Duration) -> u64 {
 }
 
 /// Shell text without its comments, to keep messages short.
-fn body(parts: &[&str]) -> String {
+pub(super) fn body(parts: &[&str]) -> String {
     let mut out = String::new();
     for line in parts.iter().flat_map(|part| part.lines()) {
         if !line.trim_start().starts_with('#') {

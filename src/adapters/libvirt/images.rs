@@ -95,28 +95,6 @@ impl Host {
             .await
     }
 
-    /// The digests of all volumes that are named as images.
-    pub(super) async fn images(&self) -> Result<Vec<Digest>, PortError> {
-        let place = self.place();
-        let call = Call::reads("list its images", self.timeouts.look);
-        self.control
-            .call(call, move |connection, _| {
-                let pool = place.pool(connection)?;
-                if let Err(error) = pool.refresh(0) {
-                    debug!(error = error.message(), "refreshing the storage pool");
-                }
-                let mut found = Vec::new();
-                for volume in pool.list_all_volumes(0)? {
-                    let name = volume.name()?;
-                    let digest = name.strip_suffix(".img").and_then(|hex| hex.parse().ok());
-                    found.extend(digest);
-                }
-                found.sort();
-                Ok(found)
-            })
-            .await
-    }
-
     /// Deletes an image unless a guest of this host has it.
     pub(super) async fn delete_image(&self, digest: &Digest) -> Result<(), PortError> {
         let (place, name) = (self.place(), image_name(digest));

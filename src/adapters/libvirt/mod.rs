@@ -18,6 +18,7 @@ mod ffi;
 mod grants;
 mod host;
 mod hotplug;
+mod image_pool;
 mod images;
 mod link;
 mod look;
@@ -40,7 +41,7 @@ use crate::model::disk::{DiskSerial, GuestDisk};
 use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{GuestDomain, GuestSummary};
 use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
-use crate::ports::{Half, Hypervisor, ImagePool, PortError};
+use crate::ports::{Half, Hypervisor, PortError};
 use events::Listener;
 use host::{AgentQueue, Host};
 
@@ -228,27 +229,5 @@ impl Hypervisor for LibvirtHosts {
 
     async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError> {
         self.host(host)?.delete_volume(service).await
-    }
-}
-
-#[async_trait]
-impl ImagePool for LibvirtHosts {
-    async fn images(&self, host: &HostId) -> Result<Vec<Digest>, PortError> {
-        self.host(host)?.images().await
-    }
-
-    async fn read_image(&self, host: &HostId, digest: &Digest) -> Result<File, PortError> {
-        let host = self.host(host)?;
-        let Some((_, size)) = host.image(digest).await? else {
-            return Err(PortError::refused(format!(
-                "image {} is not in the pool of {} any more",
-                digest.short(),
-                host.id
-            )));
-        };
-        let file = tempfile::tempfile().map_err(|error| {
-            PortError::unavailable(format!("a temporary file for an image cannot be made: {error}"))
-        })?;
-        host.fetch_image(digest, file, size).await
     }
 }

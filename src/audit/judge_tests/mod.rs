@@ -160,6 +160,7 @@ fn owner(generation: u64, number: u8) -> Owner {
         generation: Generation(generation),
         host: host(),
         guest: guest(number),
+        after: None,
     }
 }
 

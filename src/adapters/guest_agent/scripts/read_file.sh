@@ -2,16 +2,16 @@
 main() {
   set -uf
   export PATH LC_ALL=C
-  if [ ! -f "$file" ]; then
+  [ -f "$file" ] || {
     printf 'result=absent\n'
     return 0
-  fi
-  head -c "$limit" -- "$file" | base64 | while IFS= read -r line; do
-    printf 'data=%s\n' "$line"
-  done
+  }
   [ -r "$file" ] || {
     printf 'result=failed\n'
     return 0
   }
+  head -c "$limit" -- "$file" | base64 | while IFS= read -r line; do
+    printf 'data=%s\n' "$line"
+  done
   printf 'result=done\n'
 }
