@@ -34,6 +34,8 @@ fn version_1_service() -> ServiceRecord {
 fn version_1_bundle() -> BundleRecord {
     let mut bundle = bundle("web", 1);
     bundle.manifest.data = None;
+    // Its manifest says nothing of placement: it asks nothing.
+    bundle.manifest.needs = handoverd::model::needs::Needs::default();
     bundle
 }
 
