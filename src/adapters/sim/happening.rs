@@ -54,7 +54,7 @@ pub enum Happening {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Message {
     /// A DNS UPDATE.
-    Update(NameChange),
+    Update(Box<NameChange>),
     /// A guest script, sent in this boot of the guest.
     Script {
         /// To whom.
