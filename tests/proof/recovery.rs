@@ -66,7 +66,7 @@ fn a_thousand_unfinished_handovers_are_decided_at_once_when_the_daemon_starts() 
         .world
         .tables
         .values()
-        .flat_map(|t| t.unfinished())
+        .flat_map(handoverd::adapters::sim::table::SimTable::unfinished)
         .filter(|h| {
             matches!(
                 h.state,
