@@ -330,7 +330,7 @@ fn what_is_wrong_is_told_with_file_line_key_and_a_way_out() {
         (
             "[dns]\nbatch_window = '2s'".into(),
             ":2: dns.batch_window: ",
-            &["0 s to 1 s"],
+            &["0s to 1s"],
         ),
         // Keys.
         (

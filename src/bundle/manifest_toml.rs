@@ -16,6 +16,9 @@
 //! [dns]                            # optional
 //! name = "web.svc.lab"
 //! ttl = 60
+//! [[dns.srv]]                      # optional, one table for each SRV record; its target is the name itself
+//! label = "_http._tcp"
+//! port = 8080                      # priority and weight are 0 where they are not given
 //! [data]                           # optional; a disk of its own that goes with the service
 //! size = "1GiB"                    # KiB, MiB, GiB, TiB, or a number of bytes; a multiple of 4 KiB
 //! filesystem = "ext4"              # or "xfs"; made once, when the volume is made
@@ -38,6 +41,8 @@
 //! group = "root"
 //! ```
 
+mod dns;
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -48,13 +53,11 @@ use self::files::{RawFile, keep_apart, keep_off, read_files};
 use self::needs::RawNeeds;
 use super::{values, volume_values};
 use crate::model::ids::ServiceId;
-use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest};
+use crate::model::manifest::{Check, CheckProbe, Manifest};
 use crate::model::needs::Needs;
 use crate::model::unit::UnitName;
 use crate::model::volume::{DataSpec, FileSystem};
 
-/// The longest TTL in seconds: a week, as long as resolvers keep records.
-const MAX_TTL: i64 = 604_800;
 const MAX_UNITS: usize = 32;
 const MAX_PORTS: usize = 64;
 
@@ -80,7 +83,7 @@ struct Raw {
     overlap: Option<bool>,
     movable: Option<bool>,
     check: Option<Spanned<RawCheck>>,
-    dns: Option<RawDns>,
+    dns: Option<dns::RawDns>,
     data: Option<RawData>,
     placement: Option<RawNeeds>,
     #[serde(default)]
@@ -98,13 +101,6 @@ struct RawCheck {
     interval: Option<Spanned<String>>,
     timeout: Option<Spanned<String>>,
     successes: Option<Spanned<i64>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawDns {
-    name: Spanned<String>,
-    ttl: Option<Spanned<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -203,7 +199,15 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         version: source.text("version", &raw.version, values::version)?,
         units: read_units(&source, &raw.units)?,
         check: check.map(|(check, _)| check),
-        dns: raw.dns.as_ref().map(|dns| read_dns(&source, dns)).transpose()?,
+        dns: raw
+            .dns
+            .as_ref()
+            .map(|dns| dns::read_dns(&source, dns))
+            .transpose()?,
+        srv: raw
+            .dns
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |dns| dns::read_srv(&source, dns))?,
         user: raw
             .user
             .as_ref()
@@ -358,25 +362,6 @@ fn read_check(source: &Source<'_>, raw: &Spanned<RawCheck>) -> Result<(Check, Op
         },
         port,
     ))
-}
-
-fn read_dns(source: &Source<'_>, raw: &RawDns) -> Result<DnsEntry, ManifestError> {
-    let name = source.text("dns.name", &raw.name, |text| {
-        text.parse()
-            .map_err(|error: crate::model::ids::InvalidId| error.reason.to_owned())
-    })?;
-    let ttl = match &raw.ttl {
-        Some(ttl) => source.at(
-            "dns.ttl",
-            ttl,
-            u32::try_from(*ttl.get_ref())
-                .ok()
-                .filter(|seconds| (1..=MAX_TTL).contains(&i64::from(*seconds)))
-                .ok_or_else(|| format!("{} is not valid: a TTL is 1 to {MAX_TTL} seconds", ttl.get_ref())),
-        )?,
-        None => 60,
-    };
-    Ok(DnsEntry { name, ttl })
 }
 
 fn read_data(source: &Source<'_>, raw: &RawData) -> Result<DataSpec, ManifestError> {

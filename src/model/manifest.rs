@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::ServiceId;
-use super::name::DnsName;
+use super::name::{DnsName, SrvSet};
 use super::needs::Needs;
 use super::unit::UnitName;
 use super::volume::DataSpec;
@@ -23,6 +23,9 @@ pub struct Manifest {
     pub check: Option<Check>,
     /// The name that points at the service.
     pub dns: Option<DnsEntry>,
+    /// The SRV records that stand with that name, label by label; none without a name.
+    #[serde(default)]
+    pub srv: Vec<SrvSet>,
     /// The user that owns what it writes; its numeric uid must be the same on source and target.
     pub user: Option<String>,
     /// Files of the environment, given at deploy, that are not secret.

@@ -325,6 +325,7 @@ mod tests {
                     .to_vec(),
                 check: None,
                 dns: None,
+                srv: Vec::new(),
                 user: Some("web".to_owned()),
                 config: vec![file("app.conf", "/etc/app/app.conf")],
                 secrets: vec![file("key", "/etc/app/key")],

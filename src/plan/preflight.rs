@@ -100,6 +100,7 @@ pub fn any_service() -> Placement {
         units: Vec::new(),
         check: None,
         dns: None,
+        srv: Vec::new(),
         user: None,
         config: Vec::new(),
         secrets: Vec::new(),

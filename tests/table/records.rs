@@ -143,6 +143,7 @@ pub fn bundle(name: &str, number: u8) -> BundleRecord {
                 successes: 3,
             }),
             dns: Some(dns(name)),
+            srv: Vec::new(),
             user: Some("web".to_owned()),
             config: Vec::new(),
             secrets: vec![EnvironmentFile {

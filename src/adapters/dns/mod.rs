@@ -29,6 +29,8 @@ mod verdict;
 mod zone;
 
 #[cfg(test)]
+mod fake;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -72,7 +74,8 @@ impl DnsPrimaries {
         }
     }
 
-    /// The same, collecting the changes of one zone for as long as `window`, counted from the first.
+    /// The same, collecting the changes of one zone for as long as `window`, counted from the first. To be said before
+    /// the first swap.
     #[must_use]
     pub fn with_window(mut self, window: Duration) -> Self {
         self.window = window;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::manifest::DnsEntry;
 
 const HEAD: &str = "service = \"web\"\nversion = \"1.0\"\nunits = [\"web.service\"]\n";
 
