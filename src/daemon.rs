@@ -24,11 +24,11 @@ use crate::model::service::ServiceRecord;
 use crate::ports::{Clock as _, PortError};
 use crate::recovery::describe::describe;
 use crate::recovery::gather::{Sources, gather};
-use crate::recovery::rebuild::rebuild;
-use crate::requests::Requests;
-use crate::requests::audit::Audits;
+use crate::recovery::rebuild::{obstacle, rebuild};
 use crate::requests::jobs::{Jobs, Tokio};
+use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
+use crate::requests::{BatchLimits, Requests};
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
@@ -45,6 +45,9 @@ pub enum DaemonError {
     /// No table can be made anew.
     #[error("the service table cannot be recovered")]
     Anew(#[from] AnewError),
+    /// What a table would be rebuilt from is not all there.
+    #[error("nothing was written: {0}")]
+    Evidence(String),
     /// libvirt cannot be used.
     #[error("libvirt cannot be used")]
     Libvirt(#[source] PortError),
@@ -91,11 +94,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );
-    let requests = Arc::new(Requests {
-        world,
-        jobs,
-        audits: Audits::default(),
-    });
+    let limits = BatchLimits {
+        parallel: settings.jobs.parallel.into(),
+        per_guest: settings.jobs.per_guest.into(),
+        per_host: settings.jobs.per_host.into(),
+    };
+    let requests = Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits));
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
         BusAddress::Session => Bus::Session,
@@ -104,6 +108,11 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let connection = server::serve(&bus, requests.clone()).await?;
     let taken_up = requests
         .take_up_unfinished()
+        .await
+        .map_err(DaemonError::Unfinished)?;
+    // After the handovers: a batch finds its members' jobs running.
+    let batches = requests
+        .take_up_batches()
         .await
         .map_err(DaemonError::Unfinished)?;
     let duties = tokio::spawn({
@@ -115,7 +124,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         async move { requests.audit_every_minute().await }
     });
     notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(host = %settings.host, taken_up, "ready");
+    tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
@@ -147,6 +156,9 @@ pub async fn recover_table(settings: &Settings, dry_run: bool) -> Result<String,
         own: settings.host.clone(),
     };
     let evidence = gather(&sources, SystemClock.now()).await;
+    if let (false, Some(why)) = (dry_run, obstacle(&evidence)) {
+        return Err(DaemonError::Evidence(why));
+    }
     let rebuilt = rebuild(&evidence);
     let written = if dry_run {
         None

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::handover::record::{Duty, Handover};
+use crate::model::batch::{Batch, BatchMember, Decision};
 use crate::model::disk::{DiskSerial, GuestDisk};
 use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
@@ -356,11 +357,11 @@ pub struct JobRecord {
     pub id: JobId,
     /// `deploy`, `move`, `upgrade`, `start`, `stop`, `remove`.
     pub operation: String,
-    /// What it is about: a service id.
+    /// What it is about: a service id; of a batch the name of the guest that is emptied.
     pub object: String,
     /// The source guest's name, or empty.
     pub source: String,
-    /// The target guest's name, or empty.
+    /// The target guest's name, or empty; of a batch the target as it was asked for.
     pub target: String,
     /// Who asked: `uid 0` or a user name.
     pub started_by: String,
@@ -443,6 +444,23 @@ pub trait Table: Send + Sync {
     /// The handover of a job.
     async fn handover(&self, job: JobId) -> Result<Option<Handover>, TableError>;
 
+    /// Makes a job and its batch in one transaction, and tells the job's number. `Conflict` while another batch of the
+    /// guest has not ended, or where a service is a member twice.
+    async fn begin_batch(&self, job: &JobRecord, batch: &Batch) -> Result<JobId, TableError>;
+    /// The batch of a job, its members in order.
+    async fn batch(&self, job: JobId) -> Result<Option<Batch>, TableError>;
+    /// Saves how a member of a batch stands, with an entry of the batch's journal. `Conflict` once the batch has ended.
+    async fn save_member(
+        &self,
+        batch: JobId,
+        member: &BatchMember,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError>;
+    /// Ends a batch: `result` and error as in [`JobRecord`].
+    async fn finish_batch(&self, job: &JobRecord, entry: &JournalEntry) -> Result<(), TableError>;
+    /// Batches that have not ended: their jobs have no result.
+    async fn unfinished_batches(&self) -> Result<Vec<Batch>, TableError>;
+
     /// The next attempt number of a service, durable before it is returned.
     async fn next_attempt(&self, service: &ServiceId) -> Result<Attempt, TableError>;
 
@@ -465,4 +483,8 @@ pub trait Table: Send + Sync {
 
     /// Keeps who asked for what, when, and what was decided.
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError>;
+    /// Keeps decisions where services are to be, as part of the audit, in one transaction.
+    async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError>;
+    /// The last decision about a service.
+    async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError>;
 }

@@ -11,8 +11,9 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
 
 use super::authority::{Authority, Caller};
 use super::error::BusError;
+use super::plan::PlanObject;
 use super::values::{self, Options, Row, files, known_only, text};
-use super::{job_path, server};
+use super::{plan_path, server};
 use crate::model::ids::JobId;
 use crate::requests::refusal::Refusal;
 use crate::requests::{DeployOptions, MoveOptions, Requests};
@@ -55,10 +56,7 @@ impl Manager {
 
     /// The path of a job whose object is there when the caller reads it.
     async fn shown(&self, connection: &Connection, id: JobId) -> OwnedObjectPath {
-        if let Err(error) = server::offer(connection, &self.requests, self.authority, id).await {
-            tracing::warn!(%error, %id, "the job is not shown on the bus yet");
-        }
-        job_path(id)
+        server::shown(connection, &self.requests, self.authority, id).await
     }
 }
 
@@ -175,13 +173,76 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "move").await?;
-        known_only(&options, &["drain"])?;
-        let options = MoveOptions {
-            drain: values::drain(&options)?,
-            files: Vec::new(),
-        };
+        let options = values::move_options(&options)?;
         let id = self.requests.move_(object, target, options, &who).await?;
         Ok(self.shown(connection, id).await)
+    }
+
+    /// Decides a move and begins nothing.
+    #[zbus(out_args("plan"))]
+    async fn plan(
+        &self,
+        object: &str,
+        target: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        self.caller(connection, &header, "plan").await?;
+        let options = values::move_options(&options)?;
+        let (id, gone) = self.requests.plan(object, target, options).await?;
+        let server = connection.object_server();
+        for old in gone {
+            server.remove::<PlanObject, _>(plan_path(&old)).await?;
+        }
+        let path = plan_path(&id);
+        let object = PlanObject {
+            id,
+            requests: self.requests.clone(),
+            authority: self.authority,
+        };
+        server.at(&path, object).await?;
+        Ok(path)
+    }
+
+    /// What would become of services.
+    #[zbus(out_args("losses"))]
+    async fn what_if(
+        &self,
+        event: &str,
+        guest: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Vec<(String, Row)>)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        known_only(&options, &[])?;
+        if event != "dies" {
+            return Err(BusError::new(
+                "InvalidArgument",
+                format!("{event:?} is not known here; known is: dies"),
+            ));
+        }
+        let guest = Some(guest).filter(|guest| !guest.is_empty());
+        let losses = self.requests.what_if_dies(guest).await?;
+        let rows = losses.iter().map(|(guest, entries)| {
+            let rows = entries.iter().map(values::entry_row).collect();
+            (guest.clone(), rows)
+        });
+        Ok(rows.collect())
+    }
+
+    /// The last decision where a service is to be.
+    #[zbus(out_args("decision"))]
+    async fn why(
+        &self,
+        service: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Row, BusError> {
+        self.caller(connection, &header, "list").await?;
+        let decision = self.requests.why(service).await?;
+        Ok(values::decision_row(&decision))
     }
 
     /// Gives a service a new bundle.
@@ -200,6 +261,7 @@ impl Manager {
         let options = MoveOptions {
             drain: values::drain(&options)?,
             files: files(&options)?,
+            ..MoveOptions::default()
         };
         let id = self
             .requests

@@ -85,6 +85,11 @@ impl Client {
         }
     }
 
+    /// The connection itself.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The requests, to be called inside [`limited`].
     pub fn manager(&self) -> &ManagerProxy<'static> {
         &self.manager

@@ -14,6 +14,7 @@ mod files;
 mod follow;
 mod job;
 mod output;
+mod plans;
 mod progress;
 mod proxy;
 mod render;
@@ -71,6 +72,10 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Bundle(bundle) => bundle.run(context).await,
         Command::Deploy(deploy) => deploy.run(context).await,
         Command::Move(moves) => moves.run(context).await,
+        Command::Plan(plan) => plan.run(context).await,
+        Command::Apply(apply) => apply.run(context).await,
+        Command::WhatIf(what_if) => what_if.run(context).await,
+        Command::Why(why) => why.run(context).await,
         Command::Upgrade(upgrade) => upgrade.run(context).await,
         Command::Remove(remove) => remove.run(context).await,
         Command::Start(start) => start.run(context).await,

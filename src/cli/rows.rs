@@ -44,7 +44,8 @@ impl Reader<'_> {
         self.list(key)
     }
 
-    fn list<T>(&self, key: &str) -> Vec<T>
+    /// A list of values of one type; empty if it is missing or of another.
+    pub fn list<T>(&self, key: &str) -> Vec<T>
     where
         T: for<'v> TryFrom<Variant<'v>, Error: Into<zbus::Error>>,
     {

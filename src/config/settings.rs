@@ -175,8 +175,12 @@ impl Deadlines {
 pub struct JobSettings {
     /// How long a finished job stays on the bus, 0 s to 30 d; in the table it stays for good.
     pub keep: Duration,
-    /// How many handovers run at the same time, 1 to 64.
+    /// How many handovers are worked on at the same time, 1 to 64.
     pub parallel: u16,
+    /// How many services a batch brings onto one guest at the same time, 1 to 64.
+    pub per_guest: u16,
+    /// How many services a batch brings onto the guests of one host at the same time, 1 to 64.
+    pub per_host: u16,
 }
 
 impl Default for JobSettings {
@@ -184,6 +188,8 @@ impl Default for JobSettings {
         Self {
             keep: HOUR,
             parallel: 8,
+            per_guest: 4,
+            per_host: 8,
         }
     }
 }
@@ -284,16 +290,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     drain.finish();
     let deadlines = deadlines(top.section("deadlines"));
 
-    let mut jobs = top.section("jobs");
-    let job_settings = JobSettings {
-        keep: jobs.span(
-            "keep",
-            Duration::ZERO..=30 * 24 * HOUR,
-            JobSettings::default().keep,
-        ),
-        parallel: jobs.count("parallel", 1..=64, JobSettings::default().parallel),
-    };
-    jobs.finish();
+    let job_settings = jobs(top.section("jobs"));
 
     let mut log = top.section("log");
     let level = log.parse("level");
@@ -415,6 +412,18 @@ fn networks(mut addresses: Section<'_>, needed: bool) -> Vec<Network> {
     }
     addresses.finish();
     list.map_or_else(Vec::new, |list| list.value)
+}
+
+fn jobs(mut section: Section<'_>) -> JobSettings {
+    let default = JobSettings::default();
+    let settings = JobSettings {
+        keep: section.span("keep", Duration::ZERO..=30 * 24 * HOUR, default.keep),
+        parallel: section.count("parallel", 1..=64, default.parallel),
+        per_guest: section.count("per_guest", 1..=64, default.per_guest),
+        per_host: section.count("per_host", 1..=64, default.per_host),
+    };
+    section.finish();
+    settings
 }
 
 fn deadlines(mut section: Section<'_>) -> Deadlines {

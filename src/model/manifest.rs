@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::ServiceId;
 use super::name::DnsName;
+use super::needs::Needs;
 use super::unit::UnitName;
 use super::volume::DataSpec;
 
@@ -33,6 +34,9 @@ pub struct Manifest {
     /// The data that it keeps; `None`: it has none, or what it writes is left behind.
     #[serde(default)]
     pub data: Option<DataSpec>,
+    /// What it asks of the guest that it is placed on; older manifests ask nothing.
+    #[serde(default)]
+    pub needs: Needs,
     /// Whether two copies may run for a while; `false` moves it break-before-make.
     pub overlap: bool,
     /// Whether it may be moved at all (`false`: bound to its guest).

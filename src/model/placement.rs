@@ -330,6 +330,7 @@ mod tests {
                 secrets: vec![file("key", "/etc/app/key")],
                 ports: vec![80],
                 data: None,
+                needs: crate::model::needs::Needs::default(),
                 overlap: true,
                 movable: true,
             },

@@ -11,10 +11,12 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, fdo, int
 
 use super::bus::Bus;
 use super::objects::{Job, Service};
+use super::plans::{self, Plan};
 
 pub type Dict = HashMap<String, OwnedVariant>;
 
 const ROOT: &str = "/org/handoverd1";
+const PLAN: &str = "/org/handoverd1/plan/3f9a1c";
 const JOB: &str = "/org/handoverd1/job/7";
 
 /// How the fake's job goes.
@@ -38,6 +40,10 @@ pub enum Script {
     RemovedOnly,
     /// The daemon leaves the bus in the middle.
     Vanishes,
+    /// It is a batch of which one of two services fails.
+    Batch,
+    /// It is a batch of a guest without services.
+    Empty,
 }
 
 /// What the job's properties say.
@@ -178,14 +184,17 @@ fn told(options: &Dict) -> String {
                     .collect();
                 format!("files={}", words.join(";"))
             }
-            _ => format!("{key}={value:?}"),
+            _ => match u32::try_from(value) {
+                Ok(number) => format!("{key}={number}"),
+                Err(_) => format!("{key}={value:?}"),
+            },
         })
         .collect();
     words.sort();
     words.join(",")
 }
 
-async fn begin(shared: &Shared, connection: &Connection) -> OwnedObjectPath {
+pub async fn begin(shared: &Shared, connection: &Connection) -> OwnedObjectPath {
     let path: OwnedObjectPath = JOB.try_into().unwrap();
     *shared.state() = State {
         step: "stage".into(),
@@ -226,6 +235,11 @@ async fn play(shared: Shared, connection: Connection) {
     let (result, error) = match shared.script {
         Script::Done | Script::Gone | Script::RemovedOnly => ("done", ("", "")),
         Script::Failed => ("failed", ("CheckFailed", "port 80 refuses")),
+        Script::Batch => ("failed", ("Incomplete", "1 of 2 services of g1 were not moved")),
+        Script::Empty => {
+            "nothing to do".clone_into(&mut shared.state().step);
+            ("done", ("", ""))
+        }
         Script::Cancelled => {
             shared.cancel.notified().await;
             ("cancelled", ("", ""))
@@ -355,6 +369,34 @@ impl Manager {
             "g1" => Err(Refusal::AlreadyThere("web is on g1".into())),
             _ => Ok(begin(&self.0, connection).await),
         }
+    }
+
+    async fn plan(
+        &self,
+        object: &str,
+        target: &str,
+        options: Dict,
+        #[zbus(connection)] connection: &Connection,
+    ) -> OwnedObjectPath {
+        self.0.log(format!("Plan {object} {target} {}", told(&options)));
+        let path: OwnedObjectPath = PLAN.try_into().unwrap();
+        let server = connection.object_server();
+        server.at(&path, Plan(self.0.clone())).await.unwrap();
+        path
+    }
+
+    async fn what_if(&self, event: &str, guest: &str, _options: Dict) -> Vec<(String, Vec<(String, Dict)>)> {
+        self.0.log(format!("WhatIf {event} {guest}"));
+        let one = ("g1".to_owned(), plans::entries());
+        match guest {
+            "" => vec![one, ("g2".to_owned(), vec![])],
+            _ => vec![one],
+        }
+    }
+
+    async fn why(&self, service: &str) -> Dict {
+        self.0.log(format!("Why {service}"));
+        plans::decision()
     }
 
     async fn list_services(&self, filter: Dict) -> Vec<(String, Dict)> {

@@ -48,7 +48,10 @@ impl Job {
 
     #[zbus(property)]
     async fn object(&self) -> &str {
-        "web"
+        match self.0.script {
+            Script::Batch | Script::Empty => "g1",
+            _ => "web",
+        }
     }
 
     #[zbus(property)]
@@ -102,6 +105,14 @@ impl Job {
     }
 
     #[zbus(property)]
+    async fn members(&self) -> Vec<(String, String, String, u64, String, String)> {
+        match self.0.script {
+            Script::Batch => members(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[zbus(property)]
     async fn result(&self) -> String {
         self.0.state().result.clone()
     }
@@ -148,6 +159,24 @@ pub fn journal() -> Vec<(u64, String, String)> {
             "reserve -> stage: holds".into(),
         ),
         (1_700_000_002_300, "stage".into(), "stage -> done: holds".into()),
+    ]
+}
+
+/// The members of the one batch.
+fn members() -> Vec<(String, String, String, u64, String, String)> {
+    let member = |service: &str, target: &str, job, result: &str, details: &str| {
+        (
+            service.to_owned(),
+            target.to_owned(),
+            "it is the least loaded that fits".to_owned(),
+            job,
+            result.to_owned(),
+            details.to_owned(),
+        )
+    };
+    vec![
+        member("web", "g2", 8, "done", ""),
+        member("api", "g3", 9, "failed", "port 80 refuses (CheckFailed)"),
     ]
 }
 

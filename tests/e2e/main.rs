@@ -9,6 +9,7 @@
 
 mod agreement;
 mod auditing;
+mod batches;
 mod booting;
 mod bundles;
 mod cancelling;

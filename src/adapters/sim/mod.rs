@@ -12,6 +12,7 @@
 //!
 //! The same world and the same [`call::Director`] give the same run, to the last call.
 
+mod batches;
 pub mod call;
 pub mod cast;
 pub mod check;

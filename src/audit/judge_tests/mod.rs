@@ -60,6 +60,7 @@ fn bundle(digit: char, data: bool) -> BundleRecord {
                 filesystem: FileSystem::Ext4,
                 mount_point: "/srv/web".into(),
             }),
+            needs: crate::model::needs::Needs::default(),
             overlap: true,
             movable: true,
         },

@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bundles;
 pub mod guests;
 pub mod jobs;
+pub mod plans;
 pub mod services;
 pub mod table;
 pub mod text;
