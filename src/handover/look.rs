@@ -11,7 +11,7 @@ use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
 use crate::model::disk::DiskRole;
-use crate::model::guest::{CopyState, UnitState};
+use crate::model::guest::{CopyState, GuestDomain, UnitState};
 use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
 use crate::ports::Tries;
@@ -58,18 +58,13 @@ impl Run<'_> {
                 ))
             }
             Goal::Start => {
-                let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                let copy = match self.staged.take() {
-                    Some(copy) => copy,
-                    None => self.copy(&place, &placement).await?,
-                };
-                Ok(verdict::started(
-                    &self.handover.facts,
-                    &copy,
-                    placement.links.len(),
-                ))
+                let seen = self.look_start().await;
+                self.unless_target_is_off(seen).await
             }
-            Goal::Confirm => self.look_confirm().await,
+            Goal::Confirm => {
+                let seen = self.look_confirm().await;
+                self.unless_target_is_off(seen).await
+            }
             Goal::Publish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
@@ -196,14 +191,7 @@ impl Run<'_> {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
         if !domain.summary.is_running() {
-            return Ok(Seen::Never(Reason::new(
-                "Unsuitable",
-                format!(
-                    "guest {} is not running any more ({})",
-                    place.guest_name,
-                    domain.summary.state.as_str()
-                ),
-            )));
+            return Ok(Seen::Never(off(&place, &domain)));
         }
         let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
@@ -296,6 +284,32 @@ impl Run<'_> {
                 again_in: check.interval,
             }),
         }
+    }
+
+    async fn look_start(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        let copy = match self.staged.take() {
+            Some(copy) => copy,
+            None => self.copy(&place, &placement).await?,
+        };
+        Ok(verdict::started(
+            &self.handover.facts,
+            &copy,
+            placement.links.len(),
+        ))
+    }
+
+    /// A target that answers nothing because it is off is not waited for: the source may be stopped already.
+    async fn unless_target_is_off(&mut self, seen: Look) -> Look {
+        if !matches!(seen, Err(StepError::Failed(_))) {
+            return seen;
+        }
+        let place = self.handover.target.clone();
+        let domain = self.inspect(&place).await?;
+        if domain.is_active() {
+            return seen;
+        }
+        Ok(Seen::Never(off(&place, &domain)))
     }
 
     async fn look_confirm(&mut self) -> Look {
@@ -432,6 +446,14 @@ impl Run<'_> {
                 && d.generation == self.handover.generation
         }))
     }
+}
+
+fn off(place: &Place, domain: &GuestDomain) -> Reason {
+    let (name, state) = (&place.guest_name, domain.summary.state.as_str());
+    Reason::new(
+        "Unsuitable",
+        format!("guest {name} is not running any more ({state})"),
+    )
 }
 
 /// Confirm: units that were started and went down again do not start; others may come up by themselves.
