@@ -1,6 +1,6 @@
 //! handoverd moves services between libvirt virtual machines without their users noticing.
 //!
-//! Functional core, imperative shell: [`model`], [`plan`] and [`handover`] decide over values; everything
+//! Functional core, imperative shell: [`model`], [`plan`], [`handover`] and [`watch`] decide over values; everything
 //! that touches the world is behind [`ports`] and implemented in [`adapters`].
 
 pub mod adapters;
@@ -16,3 +16,4 @@ pub mod plan;
 pub mod ports;
 pub mod recovery;
 pub mod requests;
+pub mod watch;

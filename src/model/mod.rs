@@ -6,6 +6,7 @@ pub mod grant;
 pub mod guest;
 pub mod ids;
 pub mod life;
+pub mod lifecycle;
 pub mod manifest;
 pub mod name;
 pub mod needs;

@@ -1,7 +1,7 @@
 //! What of a batch may begin, and when: a value that is told what has ended and says what may begin now.
 //!
 //! ```text
-//!            next()                 ended(outcome)
+//!            begin()                ended(outcome)
 //!   Waiting ---------> Running ------------------------> Ended(outcome)
 //!      |                  | withdraw(): no room after all
 //!      | cancel()         +----> Waiting
@@ -227,22 +227,24 @@ impl Batch {
     }
 
     /// The services that may begin now; they count as running from here on.
-    pub fn next(&mut self) -> Vec<ServiceId> {
-        let mut begun = Vec::new();
-        for at in self.ready.clone() {
+    pub fn begin(&mut self) -> Vec<ServiceId> {
+        let mut chosen = Vec::new();
+        for at in &self.ready {
             if self.running >= self.limits.in_all.max(1) {
                 break;
             }
-            let task = &self.members[at].task;
-            let (guest, host) = (task.target, task.host.clone());
-            let on_guest = self.on_guest.entry(guest).or_default();
-            let on_host = self.on_host.entry(host).or_default();
-            if *on_guest >= self.limits.per_guest.max(1) || *on_host >= self.limits.per_host.max(1) {
-                continue;
+            let task = &self.members[*at].task;
+            let on_guest = self.on_guest.entry(task.target).or_default();
+            let on_host = self.on_host.entry(task.host.clone()).or_default();
+            if *on_guest < self.limits.per_guest.max(1) && *on_host < self.limits.per_host.max(1) {
+                *on_guest += 1;
+                *on_host += 1;
+                self.running += 1;
+                chosen.push(*at);
             }
-            *on_guest += 1;
-            *on_host += 1;
-            self.running += 1;
+        }
+        let mut begun = Vec::new();
+        for at in chosen {
             self.ready.remove(&at);
             self.members[at].progress = Progress::Running;
             begun.push(self.members[at].task.service.clone());
@@ -267,7 +269,7 @@ impl Batch {
         Ok(())
     }
 
-    /// A service that [`Batch::next`] gave could not begin, or whose target failed: it waits again, for the target that is
+    /// A service that [`Batch::begin`] gave could not begin, or whose target failed: it waits again, for the target that is
     /// given; it is dropped if the batch was cancelled.
     ///
     /// # Errors
@@ -351,7 +353,7 @@ impl Batch {
             .collect();
         let mut now = Duration::ZERO;
         loop {
-            for service in batch.next() {
+            for service in batch.begin() {
                 let expected = batch
                     .index
                     .get(&service)

@@ -11,6 +11,12 @@ use crate::model::needs::{Label, Resources};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Kind {
     pub demand: Resources,
+    pub traits: Traits,
+}
+
+/// What a guest must be, whatever its size.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Traits {
     pub labels: BTreeSet<Label>,
     /// `None`: any host. Empty where no host is allowed to all of the group.
     pub hosts: Option<BTreeSet<HostId>>,
@@ -85,8 +91,10 @@ fn group(cluster: &Cluster, members: Vec<usize>, gone: &BTreeSet<GuestId>) -> Gr
     let mut made = Group {
         kind: Kind {
             demand: Resources::NONE,
-            labels: BTreeSet::new(),
-            hosts: None,
+            traits: Traits {
+                labels: BTreeSet::new(),
+                hosts: None,
+            },
         },
         weight: Resources::NONE,
         priority: i32::MIN,
@@ -100,10 +108,10 @@ fn group(cluster: &Cluster, members: Vec<usize>, gone: &BTreeSet<GuestId>) -> Gr
         made.kind.demand = made.kind.demand.plus(needs.demand());
         made.weight = made.weight.plus(all[*member].weight());
         made.priority = made.priority.max(needs.priority);
-        made.kind.labels.extend(needs.labels.iter().cloned());
+        made.kind.traits.labels.extend(needs.labels.iter().cloned());
         if !needs.hosts.is_empty() {
             let own: BTreeSet<HostId> = needs.hosts.iter().cloned().collect();
-            made.kind.hosts = Some(match made.kind.hosts.take() {
+            made.kind.traits.hosts = Some(match made.kind.traits.hosts.take() {
                 None => own,
                 Some(hosts) => hosts.intersection(&own).cloned().collect(),
             });

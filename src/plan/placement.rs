@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use super::choice::{Choice, NoHome, PlaceError, Reason};
 use super::cluster::{Cluster, GuestView};
 use super::fit::{Rejected, Rejection};
-use super::group::{Group, Kind, groups};
+use super::group::{Group, Kind, Traits, groups};
 use super::load::Share;
 use super::strategy::{Lots, Strategy};
 use crate::model::ids::{GuestId, ServiceId};
@@ -151,11 +151,15 @@ impl Placements {
 /// What a guest is compared by, lowest first: what the strategy counts, then its score, then its place in the list.
 type Key = (u64, Share, usize);
 
-/// What the plan has put on a guest so far.
-#[derive(Debug, Clone, Copy, Default)]
-struct Added {
-    demand: Resources,
+/// A guest, with what the plan has put on it so far.
+#[derive(Debug, Clone, Copy)]
+struct Seat {
+    /// What is left of what was free.
+    free: Resources,
+    /// What came.
     weight: Resources,
+    /// Its score with that.
+    score: Share,
     services: u32,
     /// When its lot comes up next.
     lot: u64,
@@ -165,8 +169,10 @@ struct Chooser<'a> {
     cluster: &'a Cluster,
     strategy: Strategy,
     gone: &'a BTreeSet<GuestId>,
-    added: Vec<Added>,
+    seats: Vec<Seat>,
     lots: Lots,
+    /// The guests that have the traits, by their place in the list.
+    traits: BTreeMap<Traits, Vec<usize>>,
     kinds: BTreeMap<Kind, BinaryHeap<Reverse<Key>>>,
     placed: BTreeMap<usize, usize>,
     steps: u64,
@@ -179,38 +185,34 @@ impl<'a> Chooser<'a> {
             _ => 0,
         };
         let mut lots = Lots::of(seed);
-        let added = cluster.guests().iter().map(|_| Added {
+        let seats = (0..cluster.guests().len()).map(|guest| Seat {
+            free: cluster.free(guest),
+            weight: Resources::NONE,
+            score: cluster.score(guest, Resources::NONE),
+            services: 0,
             lot: lots.draw() >> 16,
-            ..Added::default()
         });
         Self {
             cluster,
             strategy,
             gone,
-            added: added.collect(),
+            seats: seats.collect(),
             lots,
+            traits: BTreeMap::new(),
             kinds: BTreeMap::new(),
             placed: BTreeMap::new(),
             steps: 0,
         }
     }
 
-    fn score(&self, guest: usize) -> Share {
-        self.cluster.score(guest, self.added[guest].weight)
-    }
-
-    fn free(&self, guest: usize) -> Resources {
-        self.cluster.free(guest).minus(self.added[guest].demand)
-    }
-
     fn key(&self, guest: usize) -> Key {
-        let added = &self.added[guest];
+        let seat = &self.seats[guest];
         let first = match self.strategy {
-            Strategy::Random { .. } => added.lot,
-            Strategy::Spread => u64::from(added.services),
+            Strategy::Random { .. } => seat.lot,
+            Strategy::Spread => u64::from(seat.services),
             Strategy::LeastLoaded | Strategy::Named(_) => 0,
         };
-        (first, self.score(guest), guest)
+        (first, seat.score, guest)
     }
 
     /// The guest for this group; `None`: none fits.
@@ -231,7 +233,7 @@ impl<'a> Chooser<'a> {
             let reason = match self.strategy {
                 Strategy::Random { seed } => Reason::Random { seed },
                 Strategy::Spread => Reason::Spread {
-                    before: self.added[guest].services,
+                    before: self.seats[guest].services,
                 },
                 Strategy::LeastLoaded | Strategy::Named(_) => Reason::LeastLoaded,
             };
@@ -256,7 +258,7 @@ impl<'a> Chooser<'a> {
                     .into_iter()
                     .filter_map(|guest| self.cluster.guest_index(guest))
                     .filter(|guest| self.takes(group, *guest));
-                let best = fit.min_by_key(|guest| (self.score(*guest), *guest))?;
+                let best = fit.min_by_key(|guest| (self.seats[*guest].score, *guest))?;
                 Some((best, reason))
             })
     }
@@ -277,7 +279,7 @@ impl<'a> Chooser<'a> {
                 heap.push(Reverse(now));
                 continue;
             }
-            if !self.free(guest).covers(group.kind.demand) {
+            if !self.seats[guest].free.covers(group.kind.demand) {
                 continue;
             }
             aside.push(Reverse(now));
@@ -293,16 +295,18 @@ impl<'a> Chooser<'a> {
         chosen
     }
 
-    /// The guests that a kind may be on.
+    /// The guests that a kind may be on as things stand. What does not fit now never will.
     fn candidates(&mut self, kind: &Kind) -> BinaryHeap<Reverse<Key>> {
-        let guests = self.cluster.guests();
-        self.steps += u64::try_from(guests.len()).unwrap_or(u64::MAX);
-        let fit = |(_, guest): &(usize, &GuestView)| self.unfit(kind, guest).next().is_none();
-        guests
-            .iter()
-            .enumerate()
-            .filter(fit)
-            .map(|(index, _)| Reverse(self.key(index)))
+        if !self.traits.contains_key(&kind.traits) {
+            let all = self.cluster.guests().iter().enumerate();
+            let fit = all.filter(|(_, guest)| self.unfit(&kind.traits, guest).next().is_none());
+            let fit = fit.map(|(index, _)| index).collect();
+            self.traits.insert(kind.traits.clone(), fit);
+        }
+        let fit = self.traits.get(&kind.traits).into_iter().flatten();
+        self.steps += u64::try_from(fit.clone().count()).unwrap_or(u64::MAX);
+        fit.filter(|guest| self.seats[**guest].free.covers(kind.demand))
+            .map(|guest| Reverse(self.key(*guest)))
             .collect()
     }
 
@@ -348,11 +352,11 @@ impl<'a> Chooser<'a> {
     }
 
     /// What speaks against a guest whatever is placed there.
-    fn unfit<'b>(&'b self, kind: &'b Kind, guest: &'b GuestView) -> impl Iterator<Item = Rejection> + 'b {
+    fn unfit<'b>(&'b self, traits: &'b Traits, guest: &'b GuestView) -> impl Iterator<Item = Rejection> + 'b {
         let gone = self.gone.contains(&guest.id).then_some(Rejection::Gone);
         let maintenance = guest.maintenance.clone().map(Rejection::Maintenance);
         let obstacles = guest.obstacles.iter().cloned().map(Rejection::Obstacle);
-        let host = kind
+        let host = traits
             .hosts
             .as_ref()
             .filter(|hosts| !hosts.contains(&guest.host))
@@ -360,7 +364,7 @@ impl<'a> Chooser<'a> {
                 host: guest.host.clone(),
                 allowed: hosts.iter().cloned().collect(),
             });
-        let lacking: Vec<_> = kind.labels.difference(&guest.labels).cloned().collect();
+        let lacking: Vec<_> = traits.labels.difference(&guest.labels).cloned().collect();
         let labels = (!lacking.is_empty()).then_some(Rejection::Labels(lacking));
         gone.into_iter()
             .chain(maintenance)
@@ -373,7 +377,7 @@ impl<'a> Chooser<'a> {
     fn against(&self, group: &Group, index: usize) -> Vec<Rejection> {
         let all = self.cluster.services();
         let guest = &self.cluster.guests()[index];
-        let mut found: Vec<Rejection> = self.unfit(&group.kind, guest).collect();
+        let mut found: Vec<Rejection> = self.unfit(&group.kind.traits, guest).collect();
         for member in &group.members {
             let member = &all[*member];
             if member.home == Some(guest.id) && !found.contains(&Rejection::Gone) {
@@ -395,7 +399,7 @@ impl<'a> Chooser<'a> {
                 });
             }
         }
-        let (needed, free) = (group.kind.demand, self.free(index));
+        let (needed, free) = (group.kind.demand, self.seats[index].free);
         if free.memory < needed.memory {
             found.push(Rejection::Memory {
                 needed: needed.memory,
@@ -413,22 +417,23 @@ impl<'a> Chooser<'a> {
 
     /// Puts the group on a guest.
     fn take(&mut self, guest: usize, group: &Group, reason: Reason) -> Choice {
-        let before = self.score(guest);
+        let before = self.seats[guest].score;
         let count = u32::try_from(group.members.len()).unwrap_or(u32::MAX);
         // A step at random lets each guest come up as often as any other, and seldom twice in a row.
         let step = self.lots.draw() >> 16;
-        let added = &mut self.added[guest];
-        added.demand = added.demand.plus(group.kind.demand);
-        added.weight = added.weight.plus(group.weight);
-        added.services = added.services.saturating_add(count);
-        added.lot = added.lot.saturating_add(step);
+        let seat = &mut self.seats[guest];
+        seat.free = seat.free.minus(group.kind.demand);
+        seat.weight = seat.weight.plus(group.weight);
+        seat.score = self.cluster.score(guest, seat.weight);
+        seat.services = seat.services.saturating_add(count);
+        seat.lot = seat.lot.saturating_add(step);
         self.placed
             .extend(group.members.iter().map(|member| (*member, guest)));
         Choice {
             guest: self.cluster.guests()[guest].id,
             reason,
             before,
-            after: self.score(guest),
+            after: self.seats[guest].score,
         }
     }
 
@@ -440,7 +445,7 @@ impl<'a> Chooser<'a> {
                     Strategy::Named(_) => Rejection::NotNamed,
                     _ => Rejection::Outdone(
                         self.cluster
-                            .score(index, self.added[index].weight.plus(group.weight)),
+                            .score(index, self.seats[index].weight.plus(group.weight)),
                     ),
                 });
             }

@@ -135,7 +135,7 @@ impl Run {
 
     /// Begins the members that the schedule lets begin; a member with a job is waited for.
     fn begin_what_may(&mut self) {
-        for service in self.schedule.next() {
+        for service in self.schedule.begin() {
             let Some(index) = self
                 .batch
                 .members

@@ -460,7 +460,7 @@ fn in_order(mut entries: Vec<Entry>, limits: Limits) -> Result<(Vec<Entry>, Sche
     };
     let mut queue = Schedule::of(tasks, one).map_err(no_order)?;
     let mut place = BTreeMap::new();
-    while let Some(next) = queue.next().pop() {
+    while let Some(next) = queue.begin().pop() {
         queue.ended(&next, Outcome::Done).map_err(no_order)?;
         place.insert(next, place.len());
     }

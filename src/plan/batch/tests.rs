@@ -24,8 +24,8 @@ fn names(services: &[ServiceId]) -> Vec<&str> {
     services.iter().map(ServiceId::as_str).collect()
 }
 
-fn next(batch: &mut Batch) -> Vec<String> {
-    batch.next().iter().map(ToString::to_string).collect()
+fn begin(batch: &mut Batch) -> Vec<String> {
+    batch.begin().iter().map(ToString::to_string).collect()
 }
 
 #[test]
@@ -39,7 +39,7 @@ fn the_highest_priority_begins_first_and_then_the_shortest() {
     ];
     let mut batch = Batch::of(tasks, one).unwrap();
     let mut order = Vec::new();
-    while let [service] = batch.next().as_slice() {
+    while let [service] = batch.begin().as_slice() {
         order.push(service.to_string());
         batch.ended(service, Outcome::Done).unwrap();
     }
@@ -55,12 +55,12 @@ fn a_service_waits_for_those_that_it_comes_after_however_they_end() {
         task("cache", 1, 0, &["db"], 1),
     ];
     let mut batch = Batch::of(tasks, WIDE).unwrap();
-    assert_eq!(next(&mut batch), ["db"]);
-    assert!(next(&mut batch).is_empty());
+    assert_eq!(begin(&mut batch), ["db"]);
+    assert!(begin(&mut batch).is_empty());
     batch.ended(&id("db"), Outcome::Failed).unwrap();
-    assert_eq!(next(&mut batch), ["cache"]);
+    assert_eq!(begin(&mut batch), ["cache"]);
     batch.ended(&id("cache"), Outcome::Done).unwrap();
-    assert_eq!(next(&mut batch), ["web"]);
+    assert_eq!(begin(&mut batch), ["web"]);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn what_an_urgent_service_waits_for_is_as_urgent() {
         task("mail", 1, 5, &[], 1),
     ];
     let mut batch = Batch::of(tasks, Limits { in_all: 1, ..WIDE }).unwrap();
-    assert_eq!(next(&mut batch), ["db"]);
+    assert_eq!(begin(&mut batch), ["db"]);
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn no_limit_is_exceeded_and_one_full_guest_does_not_hold_up_the_others() {
     };
     let mut batch = Batch::of(tasks.collect(), limits).unwrap();
     // Guests 1 and 3 are on one host.
-    assert_eq!(next(&mut batch), ["a0", "a1", "b0", "c0"]);
-    assert!(next(&mut batch).is_empty());
+    assert_eq!(begin(&mut batch), ["a0", "a1", "b0", "c0"]);
+    assert!(begin(&mut batch).is_empty());
     batch.ended(&id("c0"), Outcome::Done).unwrap();
-    assert_eq!(next(&mut batch), ["c1"]);
+    assert_eq!(begin(&mut batch), ["c1"]);
     batch.ended(&id("a1"), Outcome::Failed).unwrap();
-    assert_eq!(next(&mut batch), ["a2"]);
+    assert_eq!(begin(&mut batch), ["a2"]);
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn limits_of_nothing_let_one_at_a_time_through() {
         in_all: 0,
     };
     let mut batch = Batch::of(vec![task("a", 1, 0, &[], 1), task("b", 2, 0, &[], 1)], limits).unwrap();
-    assert_eq!(next(&mut batch), ["a"]);
+    assert_eq!(begin(&mut batch), ["a"]);
     batch.ended(&id("a"), Outcome::Done).unwrap();
-    assert_eq!(next(&mut batch), ["b"]);
+    assert_eq!(begin(&mut batch), ["b"]);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn services_in_a_circle_are_named() {
 #[test]
 fn a_batch_of_nothing_is_over_at_once() {
     let mut batch = Batch::of(Vec::new(), WIDE).unwrap();
-    assert!(batch.is_over() && batch.next().is_empty());
+    assert!(batch.is_over() && batch.begin().is_empty());
     assert_eq!(batch.expected(), Duration::ZERO);
 }
 
@@ -143,12 +143,12 @@ fn cancelling_stops_what_has_not_begun_and_tells_what_runs() {
         task("d", 1, 0, &["a"], 1),
     ];
     let mut batch = Batch::of(tasks, Limits { in_all: 2, ..WIDE }).unwrap();
-    assert_eq!(next(&mut batch), ["a", "b"]);
+    assert_eq!(begin(&mut batch), ["a", "b"]);
     batch.ended(&id("b"), Outcome::Done).unwrap();
     assert_eq!(names(&batch.cancel()), ["a"]);
     assert!(!batch.is_over());
     batch.ended(&id("a"), Outcome::Cancelled).unwrap();
-    assert!(batch.next().is_empty() && batch.is_over());
+    assert!(batch.begin().is_empty() && batch.is_over());
     let ends: Vec<_> = batch
         .progress()
         .map(|(task, p)| (task.service.as_str(), p))
@@ -167,18 +167,18 @@ fn cancelling_stops_what_has_not_begun_and_tells_what_runs() {
 #[test]
 fn a_service_that_could_not_begin_waits_again_for_another_target() {
     let mut batch = Batch::of(vec![task("a", 1, 0, &[], 1)], Limits { per_guest: 1, ..WIDE }).unwrap();
-    assert_eq!(next(&mut batch), ["a"]);
+    assert_eq!(begin(&mut batch), ["a"]);
     batch
         .withdraw(&id("a"), guest_id(2), "hv0".parse().unwrap())
         .unwrap();
     assert!(!batch.is_over());
-    assert_eq!(next(&mut batch), ["a"]);
+    assert_eq!(begin(&mut batch), ["a"]);
     assert_eq!(batch.progress().next().unwrap().0.target, guest_id(2));
     batch.cancel();
     batch
         .withdraw(&id("a"), guest_id(3), "hv0".parse().unwrap())
         .unwrap();
-    assert!(batch.is_over() && batch.next().is_empty());
+    assert!(batch.is_over() && batch.begin().is_empty());
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn what_does_not_run_cannot_end() {
         "service a of the batch is waiting, so it cannot be ended"
     );
     assert!(batch.ended(&id("nope"), Outcome::Done).is_err());
-    batch.next();
+    batch.begin();
     batch.ended(&id("a"), Outcome::Done).unwrap();
     assert!(batch.ended(&id("a"), Outcome::Done).is_err());
 }
@@ -229,7 +229,7 @@ proptest! {
         let (mut running, mut over) = (Vec::<ServiceId>::new(), BTreeSet::new());
         let mut picks = picks.iter().cycle();
         while !batch.is_over() {
-            for service in batch.next() {
+            for service in batch.begin() {
                 prop_assert!(by_name[&service].after.iter().all(|earlier| over.contains(earlier)));
                 running.push(service);
             }

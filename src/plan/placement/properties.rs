@@ -188,7 +188,7 @@ proptest! {
     fn no_guest_that_fits_is_less_loaded_than_the_one_that_was_taken(cluster in any_cluster(), n in 0_usize..12) {
         let id = id(&format!("s{}", n % cluster.services().len()));
         let gone = BTreeSet::new();
-        let question = Question { services: &[id.clone()], strategy: Strategy::LeastLoaded, gone: &gone };
+        let question = Question { services: std::slice::from_ref(&id), strategy: Strategy::LeastLoaded, gone: &gone };
         let placements = place(&cluster, question).unwrap();
         if let Ok(choice) = &placements.chosen[&id] && choice.reason == Reason::LeastLoaded {
             for guest in placements.explain(&cluster, &id).iter().filter(|guest| guest.why[0].would_do()) {

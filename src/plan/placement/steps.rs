@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::samples::{MIB, guest, id, leave, memory, needing};
+use super::super::decided::Terms;
+use super::super::samples::{MIB, NOW, guest, guest_id, id, leave, memory, needing};
+use super::super::what_if::dies;
 use super::*;
 use crate::model::needs::Needs;
 
@@ -29,7 +31,7 @@ fn large(kinds: u64) -> Cluster {
             cpu: Some(10 + kind),
             ..Needs::default()
         };
-        if kind % 5 == 0 {
+        if kind.is_multiple_of(5) {
             needs.labels = vec!["ssd".parse().unwrap()];
         }
         if n % 50 == 0 {
@@ -99,5 +101,19 @@ fn time_to_place_500_of_20000_services_on_1000_guests() {
             );
             assert!(placements.is_whole());
         }
+        let begun = Instant::now();
+        let whole = dies(
+            &cluster,
+            guest_id(0),
+            Strategy::LeastLoaded,
+            Terms::default(),
+            NOW,
+        )
+        .unwrap();
+        println!(
+            "{kinds} kinds, the whole plan: {:?}, lasting {:?}",
+            begun.elapsed(),
+            whole.expected
+        );
     }
 }
