@@ -24,7 +24,7 @@ use crate::model::service::ServiceRecord;
 use crate::ports::{Clock as _, PortError};
 use crate::recovery::describe::describe;
 use crate::recovery::gather::{Sources, gather};
-use crate::recovery::rebuild::rebuild;
+use crate::recovery::rebuild::{obstacle, rebuild};
 use crate::requests::jobs::{Jobs, Tokio};
 use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
@@ -45,6 +45,9 @@ pub enum DaemonError {
     /// No table can be made anew.
     #[error("the service table cannot be recovered")]
     Anew(#[from] AnewError),
+    /// What a table would be rebuilt from is not all there.
+    #[error("nothing was written: {0}")]
+    Evidence(String),
     /// libvirt cannot be used.
     #[error("libvirt cannot be used")]
     Libvirt(#[source] PortError),
@@ -153,6 +156,9 @@ pub async fn recover_table(settings: &Settings, dry_run: bool) -> Result<String,
         own: settings.host.clone(),
     };
     let evidence = gather(&sources, SystemClock.now()).await;
+    if let (false, Some(why)) = (dry_run, obstacle(&evidence)) {
+        return Err(DaemonError::Evidence(why));
+    }
     let rebuilt = rebuild(&evidence);
     let written = if dry_run {
         None

@@ -3,7 +3,7 @@
 //! A service with a data volume is licensed by the volume, any other by its bundle disk. Taking: config first, then
 //! live. Giving: live, then config. Where a guest is off its persistent definition alone counts: boot does the rest.
 
-use super::goals::Goal;
+use super::goals::{Goal, Kind};
 use super::grant::kept_halves;
 use super::protocol::Rule;
 use super::record::{Handover, Place, Reason, Since};
@@ -158,7 +158,9 @@ impl Run<'_> {
     /// Whether the target's units are down, when an undo takes it back. Where two copies may run for a while a silent
     /// agent is no obstacle: the disk that the undo of an earlier goal takes is what stops the units.
     pub(super) async fn look_unstarted(&mut self) -> Look {
-        if self.old_copy_serves() {
+        // What was up before it was told to start stays up.
+        let was_up = self.handover.kind == Kind::Start && self.was_up();
+        if self.old_copy_serves() || was_up {
             return Ok(Seen::Holds);
         }
         let (place, placement) = self.target_copy();

@@ -100,6 +100,16 @@ fn granted_generation(home: &Holder, why: &str, uncertain: &mut Vec<String>) -> 
     }
 }
 
+/// Why nothing may be written: what a host that does not answer has would be missing in the new table, and a second guest
+/// with a service's disk may be there.
+pub fn obstacle(evidence: &Evidence) -> Option<String> {
+    let (host, why) = evidence.silent_hosts.first_key_value()?;
+    Some(format!(
+        "host {host} does not answer ({why}); see to that and run this again, or, if it is gone for good, take it out of the \
+         configuration first"
+    ))
+}
+
 /// Disks with a serial of our form that no bundle of the pools has.
 fn unknown_disks(evidence: &Evidence) -> Vec<String> {
     let services = evidence.services();
@@ -422,5 +432,5 @@ fn enablement_of(copy: &CopyState, up: bool) -> Enablement {
 }
 
 #[cfg(test)]
-#[path = "rebuild_tests.rs"]
+#[path = "rebuild_tests/mod.rs"]
 mod tests;

@@ -108,7 +108,7 @@ impl Requests {
             return Ok(handover.job);
         }
         let volume = self.volume_for_move(service, &bundle.manifest, &target).await?;
-        let displaces = self.has_duty(&service.id, &target).await?;
+        let displaces = self.has_duty(&service.id, &target, &bundle.digest).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
             self.seen(service, &bundle),

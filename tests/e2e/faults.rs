@@ -139,7 +139,7 @@ const TO_THE_SOURCE: [Fault; 12] = [
     },
     Fault {
         name: "the source loses power while it is retired, and is defined with its old XML",
-        at: ("web", "retire (looking) -> retire (acting)"),
+        at: ("ledger", "retire (looking) -> retire (acting)"),
         hit: &["guest-kill", "SOURCE"],
         heal: Heal::AfterTheEnd(DISARMED_SOURCE),
         ends: DONE,

@@ -28,8 +28,8 @@ fn serves_on_g1(lab: &Lab) {
 fn a_stuck_job_freezes_its_service_until_an_operator_resumes_or_abandons_it() {
     let lab = Lab::take();
     let _straight = [
-        lab.at_the_end(&["daemon", "hv1", "restart"]),
         lab.at_the_end(&["exec", "hv1", "--", "rm", "-f", BENT]),
+        lab.at_the_end(&["daemon", "hv1", "restart"]),
         lab.at_the_end(&["exec", "dns", "--", "sh", "-c", START_NAMED]),
         lab.at_the_end(&["guest", "g2", "--", "rm", "-f", "/run/hold-web"]),
     ];

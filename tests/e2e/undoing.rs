@@ -55,8 +55,8 @@ fn a_move_that_fails_leaves_the_source_serving_and_the_zone_as_it_was() {
 
     // The daemon signs with another key than the server has.
     let _straight = [
-        lab.at_the_end(&["daemon", "hv1", "restart"]),
         lab.at_the_end(&["exec", "hv1", "--", "sh", "-c", STRAIGHT]),
+        lab.at_the_end(&["daemon", "hv1", "restart"]),
     ];
     let bend = format!(
         "cd /etc/handoverd; mkdir -p handoverd.d; printf '[deadlines]\\nreserve = \"2s\"\\n' >{BENT}; \
@@ -106,8 +106,8 @@ fn a_move_that_fails_leaves_the_source_serving_and_the_zone_as_it_was() {
 fn a_configuration_that_cannot_be_meant_keeps_the_daemon_from_starting() {
     let lab = Lab::take();
     let _straight = [
-        lab.at_the_end(&["daemon", "hv1", "start"]),
         lab.at_the_end(&["exec", "hv1", "--", "sh", "-c", STRAIGHT]),
+        lab.at_the_end(&["daemon", "hv1", "start"]),
     ];
     lab.lab(&["daemon", "hv1", "stop"]).ok();
     let key_line = "$(grep -n key_file /etc/handoverd/handoverd.toml | cut -d: -f1)";

@@ -5,7 +5,6 @@ use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::State;
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{HandoverId, JobId};
-use handoverd::model::needs::Needs;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
 use handoverd::ports::Table;
 use uuid::Uuid;
@@ -13,7 +12,7 @@ use uuid::Uuid;
 use crate::batches::{asked, batch};
 use crate::records::{Fixture, at, bundle, duty, entry, handover, id, service};
 
-/// The records in `version_1.sql`, a dump of a table that version 1 wrote: nothing of it knew data volumes, placement, dead sources
+/// The records in `version_1.sql`, a dump of a table that version 1 wrote: nothing of it knew data volumes, dead sources
 /// or silent guests, and its handovers had a field `disk`.
 fn version_1_move() -> Handover {
     let mut begun = handover("web", Kind::Move, 2);
@@ -35,7 +34,8 @@ fn version_1_service() -> ServiceRecord {
 fn version_1_bundle() -> BundleRecord {
     let mut bundle = bundle("web", 1);
     bundle.manifest.data = None;
-    bundle.manifest.needs = Needs::default();
+    // Its manifest says nothing of placement: it asks nothing.
+    bundle.manifest.needs = handoverd::model::needs::Needs::default();
     bundle
 }
 

@@ -12,6 +12,7 @@ use crate::model::ids::{Digest, Generation, HostId, InvalidId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest, UnitFile};
 use crate::model::name::{Owner, Ownership};
+use crate::model::needs::Needs;
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::model::volume::{DataSpec, FileSystem, Volume};
@@ -84,7 +85,7 @@ impl Cast {
                 secrets: Vec::new(),
                 ports: vec![8080],
                 data: self.volume.then_some(data),
-                needs: crate::model::needs::Needs::default(),
+                needs: Needs::default(),
                 overlap: self.overlap,
                 movable: true,
             },

@@ -500,7 +500,7 @@ impl NameServer for SimPorts {
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {
         let mut plan = Plan::of(Method::Swap, 3);
         plan.deadline = Duration::from_secs(5);
-        plan.message = Some(Message::Update(change.clone()));
+        plan.message = Some(Message::Update(Box::new(change.clone())));
         self.shared
             .call(plan, |world| {
                 names_answer(world)?;
