@@ -81,6 +81,7 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(defaults.deadlines, Deadlines::default());
     assert_eq!(defaults.jobs.keep, Duration::from_secs(3600));
     assert_eq!(defaults.jobs.parallel, 8);
+    assert_eq!((defaults.jobs.per_guest, defaults.jobs.per_host), (4, 8));
     assert_eq!(defaults.log, LogLevel::Info);
 }
 
@@ -417,6 +418,16 @@ fn what_is_wrong_is_told_with_file_line_key_and_a_way_out() {
             &["without quotes"],
         ),
         ("[jobs]\nparallel = 99999999999999999999".into(), ":2", &[]),
+        (
+            "[jobs]\nper_guest = 0".into(),
+            ":2: jobs.per_guest: ",
+            &["1 to 64"],
+        ),
+        (
+            "[jobs]\nper_host = 65".into(),
+            ":2: jobs.per_host: ",
+            &["1 to 64"],
+        ),
         (
             "[log]\nlevel = 'loud'".into(),
             ":2: log.level: ",

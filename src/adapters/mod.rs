@@ -4,4 +4,5 @@ pub mod clock;
 pub mod dns;
 pub mod guest_agent;
 pub mod libvirt;
+pub mod sim;
 pub mod sqlite;

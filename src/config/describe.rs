@@ -70,8 +70,13 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
     for (key, deadline) in deadlines.named() {
         writeln!(out, "{key} = {}", quoted(&span::show(deadline)))?;
     }
-    let (keep, parallel) = (quoted(&span::show(jobs.keep)), jobs.parallel);
-    writeln!(out, "\n[jobs]\nkeep = {keep}\nparallel = {parallel}")?;
+    let keep = quoted(&span::show(jobs.keep));
+    writeln!(out, "\n[jobs]\nkeep = {keep}\nparallel = {}", jobs.parallel)?;
+    writeln!(
+        out,
+        "per_guest = {}\nper_host = {}",
+        jobs.per_guest, jobs.per_host
+    )?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }
 

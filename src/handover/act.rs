@@ -1,8 +1,10 @@
 //! Acts: what is done for a goal that does not hold, and for an undo that does not. Each is safe to repeat.
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
 use super::observe::Source;
+use super::protocol::Rule;
 use super::record::{Duty, Place, Reason};
 use super::run::Run;
 use super::verdict;
@@ -55,6 +57,10 @@ impl Run<'_> {
     /// # Errors
     /// As [`Run::act`].
     pub async fn undo(&mut self, goal: Goal) -> Act {
+        if std::mem::take(&mut self.supersedes) {
+            let (place, placement) = self.place_of_undo(goal)?;
+            return self.step(goal, &place, &placement, GuestStep::Supersede).await;
+        }
         match goal {
             Goal::Reserve => self.release().await,
             Goal::Fence => self.return_licence(goal, Licence::Whole).await,
@@ -75,14 +81,10 @@ impl Run<'_> {
                 self.step(goal, &place, &old, GuestStep::Install).await
             }
             Goal::Start => self.unstart().await,
-            Goal::Publish => self.withdraw().await,
-            Goal::Observe
-            | Goal::Confirm
-            | Goal::Unpublish
-            | Goal::Record
-            | Goal::Drain
-            | Goal::Retire
-            | Goal::Forget => Ok(()),
+            Goal::Publish | Goal::Unpublish => self.withdraw().await,
+            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
+                Ok(())
+            }
         }
     }
 
@@ -145,7 +147,7 @@ impl Run<'_> {
     async fn stage(&mut self) -> Act {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if halves == (true, true) && self.in_place() {
             return Ok(());
         }
@@ -155,6 +157,10 @@ impl Run<'_> {
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
+        if !self.keeps(Rule::LinkLate) && self.handover.facts.wants_running() {
+            let link = GuestStep::Link(self.handover.facts.enablement);
+            self.step(Goal::Stage, &place, &placement, link).await?;
+        }
         if self.handover.facts.enablement == Enablement::Masked {
             self.step(
                 Goal::Stage,
@@ -171,15 +177,14 @@ impl Run<'_> {
     }
 
     async fn give_bundle(&mut self, place: &Place) -> Act {
-        let host = self.inspect(place).await?.summary.host;
-        let source = self.image_of(&host, &place.digest).await?;
-        let serial = self.target.serial.clone();
+        let (serial, generation) = (self.target.serial.clone(), self.handover.generation);
+        let source = self.granted(place, &serial, generation).await?;
         self.give_disk(Goal::Stage, place, DiskRole::Bundle, &serial, source)
             .await
     }
 
-    /// The path of a bundle's image on a host; brought there from the daemon's own host if need be.
-    pub(super) async fn image_of(&self, host: &HostId, digest: &Digest) -> Result<String, StepError> {
+    /// Brings a bundle's image to a host from the daemon's own host, if it is not there.
+    pub(super) async fn bring_image(&self, host: &HostId, digest: &Digest) -> Act {
         let hypervisor = &self.world.hypervisor;
         let size = if *digest == self.handover.target.digest {
             self.image_size
@@ -191,7 +196,7 @@ impl Run<'_> {
                 .map_or(0, |bundle| bundle.size)
         };
         match hypervisor.image(host, digest).await? {
-            Some((path, found)) if found >= size => Ok(path),
+            Some((_, found)) if found >= size => Ok(()),
             _ if *host == self.world.host => Err(StepError::Refused(Reason::new(
                 "NoSuchBundle",
                 format!(
@@ -202,9 +207,10 @@ impl Run<'_> {
             _ => {
                 self.journal(Goal::Stage, format!("brings the image to host {host}"))
                     .await?;
-                Ok(hypervisor
+                hypervisor
                     .copy_image(&self.world.host, host, digest, size)
-                    .await?)
+                    .await?;
+                Ok(())
             }
         }
     }
@@ -234,14 +240,17 @@ impl Run<'_> {
             vec![&placement.serial]
         };
         let halves = |serial| verdict::disk_halves(&domain, serial);
-        for serial in serials.iter().filter(|serial| halves(serial).1) {
-            self.world
-                .hypervisor
-                .take(place.guest, Half::Config, serial)
-                .await?;
+        let config_first = self.keeps(Rule::ConfigFirst);
+        if config_first {
+            for serial in serials.iter().filter(|serial| halves(serial).1) {
+                self.world
+                    .hypervisor
+                    .take(place.guest, Half::Config, serial)
+                    .await?;
+            }
         }
         if !domain.is_active() {
-            return Ok(());
+            return self.end_grant(place).await;
         }
         let units = if uninstall {
             self.step(goal, place, placement, GuestStep::Uninstall).await
@@ -254,6 +263,15 @@ impl Run<'_> {
                 .take(place.guest, Half::Live, serial)
                 .await?;
         }
+        if !config_first {
+            for serial in serials.iter().filter(|serial| halves(serial).1) {
+                self.world
+                    .hypervisor
+                    .take(place.guest, Half::Config, serial)
+                    .await?;
+            }
+        }
+        self.end_grant(place).await?;
         units
     }
 

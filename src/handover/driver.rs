@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::goals::{Goal, applies, commit_goal, goals};
 use super::machine::{Direction, Event, Illegal, Phase, State, Terms, transition};
+use super::protocol::Protocol;
 use super::record::{Handover, Reason};
 use super::run::Run;
 use super::verdict::Seen;
@@ -61,11 +62,12 @@ pub fn progress(handover: &Handover) -> f64 {
 
 /// Whether a handover may still be cancelled.
 pub fn is_cancelable(handover: &Handover) -> bool {
-    terms(handover).is_cancelable(handover.state)
+    terms(handover, Protocol::default()).is_cancelable(handover.state)
 }
 
-fn terms(handover: &Handover) -> Terms<'_> {
+fn terms(handover: &Handover, protocol: Protocol) -> Terms<'_> {
     Terms {
+        protocol,
         kind: handover.kind,
         committed: handover.committed,
         facts: &handover.facts,
@@ -297,7 +299,7 @@ fn failed(error: StepError) -> Event {
 /// The one place where a handover's state changes; logs `from -> to: reason` and journals what must be durable.
 async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<(), Illegal> {
     let from = run.handover.state;
-    let to = transition(from, event, terms(&run.handover))?;
+    let to = transition(from, event, terms(&run.handover, run.world.protocol))?;
     let why = match event {
         Event::Missing(text) | Event::Pending(text) | Event::Failed(text) => text.clone(),
         Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) => reason.text.clone(),
@@ -306,10 +308,12 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
         Event::Acted => "done, look again".to_owned(),
         Event::Elapsed | Event::Resume => "look again".to_owned(),
     };
-    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event
-        && run.handover.reason.is_none()
-    {
-        run.handover.reason = Some(reason.clone());
+    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event {
+        run.handover.reason = Some(match (run.handover.reason.take(), to) {
+            (None, _) => reason.clone(),
+            (Some(first), State::Stuck { goal, .. }) => first.stuck(goal.as_str(), reason),
+            (Some(first), _) => first,
+        });
     }
     run.handover.state = to;
     if let State::At {

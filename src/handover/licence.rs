@@ -3,7 +3,9 @@
 //! A service with a data volume is licensed by the volume, any other by its bundle disk. Taking: config first, then
 //! live. Giving: live, then config. Where a guest is off its persistent definition alone counts: boot does the rest.
 
-use super::goals::Goal;
+use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
+use super::protocol::Rule;
 use super::record::{Handover, Place, Reason, Since};
 use super::run::Run;
 use super::verdict::{self, Seen};
@@ -41,6 +43,13 @@ impl Licence {
             (Self::Whole, Some(volume)) => vec![bundle, volume],
         }
     }
+
+    /// Whether the bundle's disk, and with it a grant, is part of it.
+    fn has_bundle(self, placement: &Placement) -> bool {
+        self.disks(placement)
+            .iter()
+            .any(|(role, _)| *role == DiskRole::Bundle)
+    }
 }
 
 impl Run<'_> {
@@ -54,6 +63,11 @@ impl Run<'_> {
             .find(|(_, serial)| verdict::disk_halves(&domain, serial) != (false, false))
         {
             return Ok(Seen::missing(format!("{} has {}", place.guest_name, word(had.0))));
+        }
+        if Licence::Sole.has_bundle(&placement)
+            && let spent @ Seen::Missing(_) = self.without_grant(&place, Seen::Holds).await?
+        {
+            return Ok(spent);
         }
         if !domain.is_active() {
             let all = self.world.hypervisor.everywhere(place.guest).await?;
@@ -144,19 +158,25 @@ impl Run<'_> {
     /// Whether the target's units are down, when an undo takes it back. Where two copies may run for a while a silent
     /// agent is no obstacle: the disk that the undo of an earlier goal takes is what stops the units.
     pub(super) async fn look_unstarted(&mut self) -> Look {
-        if self.old_copy_serves() {
+        // What was up before it was told to start stays up.
+        let was_up = self.handover.kind == Kind::Start && self.was_up();
+        if self.old_copy_serves() || was_up {
             return Ok(Seen::Holds);
         }
         let (place, placement) = self.target_copy();
         let domain = self.inspect(&place).await?;
         if !domain.is_active() {
+            self.awake_for_undo(&place, &domain)?;
             return Ok(Seen::Holds);
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(Seen::holds_if(
-                copy.is_down() && copy.links == 0,
-                "the target's units are up",
-            )),
+            Ok(copy) => {
+                let down = copy.is_down() && copy.links == 0;
+                let seen = Seen::holds_if(down, "the target's units are up");
+                Ok(self.unless_late(place.guest, seen))
+            }
+            // At its home the service keeps its disks: nothing would give them back.
+            Err(StepError::Failed(why)) if self.is_at_home(&place) => Err(StepError::Failed(why)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 let licensed = Licence::Sole
@@ -175,11 +195,35 @@ impl Run<'_> {
         }
     }
 
+    /// An undo whose guest is off waits for it where nothing that follows would keep its copy from starting, or running on,
+    /// when it is back: the service is at home there, or it must not run beside the source and is in a saved image.
+    fn awake_for_undo(&self, place: &Place, domain: &GuestDomain) -> Act {
+        let name = &place.guest_name;
+        if domain.summary.managed_save && !self.handover.facts.may_overlap() {
+            return Err(StepError::Failed(verdict::asleep(name, domain).text));
+        }
+        if self.is_at_home(place) {
+            let service = &self.handover.service;
+            return Err(StepError::Failed(format!(
+                "guest {name} is off, and would start {service} when it is back; start it"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether a place is the service's home: source and target are one guest.
+    fn is_at_home(&self, place: &Place) -> bool {
+        self.handover
+            .source
+            .as_ref()
+            .is_some_and(|p| p.guest == place.guest)
+    }
+
     /// Stops the target's units; where its agent is silent and the source must not run beside it, revokes its licence.
     pub(super) async fn unstart(&mut self) -> Act {
         let (place, placement) = self.target_copy();
         match self.step(Goal::Start, &place, &placement, GuestStep::Stop).await {
-            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() => {
+            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() && !self.is_at_home(&place) => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 self.revoke(Goal::Start, &place, &Licence::Sole.disks(&placement))
                     .await
@@ -215,11 +259,24 @@ impl Run<'_> {
 
     /// Whether the source has its licence back, and serves again where it did.
     pub(super) async fn look_licence_returned(&mut self, licence: Licence) -> Look {
+        let skipped = match licence {
+            Licence::Whole => Rule::FenceUndo,
+            Licence::Sole => Rule::SourceUndo,
+        };
+        if !self.keeps(skipped) {
+            return Ok(Seen::Holds);
+        }
         let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
         let active = domain.is_active();
+        if !active && domain.summary.managed_save && self.keeps(Rule::Asleep) {
+            // It comes back with the disks that it had when it was saved: neither more nor fewer can be given to it.
+            return Err(StepError::Failed(
+                verdict::asleep(&place.guest_name, &domain).text,
+            ));
+        }
         for (role, serial) in licence.disks(&placement) {
-            let (live, config) = verdict::disk_halves(&domain, &serial);
+            let (live, config) = kept_halves(&domain, role, &serial);
             if (active && !live) || !config {
                 return Ok(Seen::missing(format!(
                     "{} lacks {}",
@@ -232,7 +289,8 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         }
         let copy = self.copy(&place, &placement).await?;
-        match verdict::started(&self.handover.facts, &copy, placement.links.len()) {
+        let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
+        match self.unless_late(place.guest, started) {
             Seen::Holds => self.look_serving_again(place.guest, &placement).await,
             other => Ok(other),
         }
@@ -242,9 +300,8 @@ impl Run<'_> {
     pub(super) async fn return_licence(&mut self, goal: Goal, licence: Licence) -> Act {
         let (place, placement) = self.source_copy()?;
         for (role, serial) in licence.disks(&placement) {
-            let domain = self.inspect(&place).await?;
             let source = match role {
-                DiskRole::Bundle => self.image_of(&domain.summary.host, &place.digest).await?,
+                DiskRole::Bundle => self.granted_before(&place, &serial).await?,
                 DiskRole::Volume => self.volume_path()?,
             };
             self.give_disk(goal, &place, role, &serial, source).await?;
@@ -261,7 +318,11 @@ impl Run<'_> {
     pub(super) async fn look_fenced(&mut self) -> Look {
         let (place, placement) = self.source_copy()?;
         let all = self.world.hypervisor.everywhere(place.guest).await?;
-        Ok(verdict::fenced(&place.guest_name, &all, &placement))
+        if !self.keeps(Rule::FenceCheck) && !verdict::is_armed(&all, &placement) {
+            return Ok(Seen::Holds);
+        }
+        let seen = verdict::fenced(&place.guest_name, &all, &placement);
+        self.without_grant(&place, seen).await
     }
 
     /// Takes every disk of the service from every persistent definition of the source.
@@ -284,11 +345,15 @@ impl Run<'_> {
                 .take(place.guest, Half::Config, &serial)
                 .await?;
         }
-        Ok(())
+        self.end_grant(&place).await
     }
 
     async fn take_licence(&self, place: &Place, disks: &[(DiskRole, DiskSerial)]) -> Act {
-        for half in [Half::Config, Half::Live] {
+        let order = match self.keeps(Rule::ConfigFirst) {
+            true => [Half::Config, Half::Live],
+            false => [Half::Live, Half::Config],
+        };
+        for half in order {
             for (_, serial) in disks {
                 let domain = self.inspect(place).await?;
                 let (live, config) = verdict::disk_halves(&domain, serial);
@@ -296,6 +361,9 @@ impl Run<'_> {
                     self.world.hypervisor.take(place.guest, half, serial).await?;
                 }
             }
+        }
+        if disks.iter().any(|(role, _)| *role == DiskRole::Bundle) {
+            self.end_grant(place).await?;
         }
         Ok(())
     }
@@ -312,7 +380,7 @@ impl Run<'_> {
         let _guard = self.world.guest_lock(place.guest).await;
         let domain = self.inspect(place).await?;
         let active = domain.is_active();
-        let (live, config) = verdict::disk_halves(&domain, serial);
+        let (live, config) = kept_halves(&domain, role, serial);
         if (live || !active) && config {
             return Ok(());
         }
@@ -350,6 +418,10 @@ impl Run<'_> {
             hypervisor.give(place.guest, Half::Live, &disk).await?;
         }
         if !config {
+            if verdict::disk_halves(&domain, serial).1 {
+                // Its source is another's, such as a grant that is gone.
+                hypervisor.take(place.guest, Half::Config, serial).await?;
+            }
             hypervisor.give(place.guest, Half::Config, &disk).await?;
         }
         Ok(())

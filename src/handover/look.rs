@@ -3,16 +3,23 @@
 use std::time::Duration;
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
-use super::record::Reason;
+use super::protocol::Rule;
+use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::ids::GuestId;
+use crate::model::disk::DiskRole;
+use crate::model::guest::{CopyState, GuestDomain, UnitState};
+use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
 use crate::ports::Tries;
 
 type Look = Result<Seen, StepError>;
+
+/// How often a drain is looked at: its service may have been stopped.
+const DRAIN_LOOK: Duration = Duration::from_secs(5);
 
 /// How long one run of a check may take.
 pub(super) const LONGEST_CHECK: Duration = Duration::from_secs(30);
@@ -51,34 +58,29 @@ impl Run<'_> {
                 ))
             }
             Goal::Start => {
-                let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                let copy = match self.staged.take() {
-                    Some(copy) => copy,
-                    None => self.copy(&place, &placement).await?,
-                };
-                Ok(verdict::started(
-                    &self.handover.facts,
-                    &copy,
-                    placement.links.len(),
-                ))
+                let seen = self.look_start().await;
+                self.unless_target_is_off(seen).await
             }
-            Goal::Confirm => self.look_confirm().await,
+            Goal::Confirm => {
+                let seen = self.look_confirm().await;
+                self.unless_target_is_off(seen).await
+            }
             Goal::Publish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::published(&self.handover, &records))
+                Ok(match verdict::published(&self.handover, &records) {
+                    Seen::Never(_) if !self.keeps(Rule::Claim) => Seen::missing("nothing was claimed"),
+                    seen => seen,
+                })
             }
             Goal::Unpublish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                let Some(service) = self.world.table.service(&self.handover.service).await? else {
-                    return Ok(Seen::Holds);
-                };
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::unpublished(&service, &records))
+                Ok(verdict::unpublished(&self.handover, &records))
             }
             Goal::Record => self.look_record().await,
             Goal::Drain => self.look_drain().await,
@@ -95,6 +97,7 @@ impl Run<'_> {
     /// # Errors
     /// A port that did not answer, or refused.
     pub async fn look_undone(&mut self, goal: Goal) -> Look {
+        self.supersedes = false;
         match goal {
             Goal::Reserve => {
                 let Some(name) = self.handover.facts.name.clone() else {
@@ -119,7 +122,8 @@ impl Run<'_> {
                     return Ok(Seen::Holds);
                 }
                 let copy = self.copy(&place, &placement).await?;
-                match verdict::started(&self.handover.facts, &copy, placement.links.len()) {
+                let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
+                match self.unless_late(place.guest, started) {
                     Seen::Holds => self.look_serving_again(place.guest, &placement).await,
                     other => Ok(other),
                 }
@@ -128,42 +132,55 @@ impl Run<'_> {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
                 let copy = self.copy(&place, &placement).await?;
-                Ok(Seen::holds_if(
+                let seen = Seen::holds_if(
                     copy.installed && !copy.files_differ,
                     "the units are those of the new bundle",
-                ))
+                );
+                Ok(self.unless_late(place.guest, seen))
             }
             Goal::Start => self.look_unstarted().await,
-            Goal::Publish => {
+            Goal::Publish | Goal::Unpublish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                if !self.handover.facts.sent {
+                if !self.handover.facts.sent || !self.keeps(Rule::Settle) {
                     return Ok(Seen::Holds);
                 }
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::withdrawn(&self.handover, &records))
+                let seen = match goal {
+                    Goal::Unpublish => verdict::republished(&self.handover, &records),
+                    _ => verdict::withdrawn(&self.handover, &records),
+                };
+                Ok(match seen {
+                    Seen::Missing(_) if !self.keeps(Rule::AbortSwap) => Seen::Holds,
+                    seen => seen,
+                })
             }
-            Goal::Observe
-            | Goal::Confirm
-            | Goal::Unpublish
-            | Goal::Record
-            | Goal::Drain
-            | Goal::Retire
-            | Goal::Forget => Ok(Seen::Holds),
+            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
+                Ok(Seen::Holds)
+            }
         }
     }
 
     async fn look_reserve(&mut self) -> Look {
-        let claims = matches!(self.handover.kind, Kind::Deploy | Kind::Move | Kind::Replace);
+        let claims = !matches!(self.handover.kind, Kind::Start | Kind::Stop);
         let Some(name) = self.handover.facts.name.clone().filter(|_| claims) else {
             return Ok(Seen::Holds);
         };
+        if !self.keeps(Rule::Claim) {
+            return Ok(Seen::Holds);
+        }
         let records = self.world.names.read(&name).await?;
+        if verdict::is_left_alone(self.handover.kind, &records) {
+            return Ok(Seen::Holds);
+        }
         let service = self.world.table.service(&self.handover.service).await?;
         Ok(
             match verdict::claimable(&self.handover, service.as_ref(), &records) {
-                verdict::Claimable::Ours => Seen::Holds,
+                verdict::Claimable::Ours => {
+                    self.handover.facts.claim_seen = !self.handover.facts.claim_again;
+                    Seen::Holds
+                }
                 verdict::Claimable::From { .. } => Seen::missing("the name is not claimed yet"),
                 verdict::Claimable::No(reason) => Seen::Never(reason),
             },
@@ -174,16 +191,9 @@ impl Run<'_> {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
         if !domain.summary.is_running() {
-            return Ok(Seen::Never(Reason::new(
-                "Unsuitable",
-                format!(
-                    "guest {} is not running any more ({})",
-                    place.guest_name,
-                    domain.summary.state.as_str()
-                ),
-            )));
+            return Ok(Seen::Never(off(&place, &domain)));
         }
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
@@ -217,16 +227,31 @@ impl Run<'_> {
         let (place, placement) = self.target_copy();
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
-        if self.in_place() || !domain.is_active() {
-            return Ok(verdict::gone(halves, None));
+        if !domain.is_active() {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            // Units stay on a guest that is off, and disks in the image of one that is asleep, until it is back.
+            if seen == Seen::Holds && (!self.in_place() || domain.summary.managed_save) {
+                self.leave_to_a_duty(Goal::Stage).await?;
+            }
+            return Ok(seen);
+        }
+        if self.in_place() {
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(verdict::gone(halves, Some(&copy))),
+            Ok(copy) => {
+                let seen = verdict::gone(halves, Some(&copy));
+                let seen = self.without_grant(&place, seen).await?;
+                Ok(self.unless_late(place.guest, seen))
+            }
             Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Stage, &place, &why).await?;
-                self.leave_to_a_duty(Goal::Stage).await?;
-                Ok(Seen::Holds)
+                let seen = self.without_grant(&place, Seen::Holds).await?;
+                if seen == Seen::Holds {
+                    self.leave_to_a_duty(Goal::Stage).await?;
+                }
+                Ok(seen)
             }
             Err(refused) => Err(refused),
         }
@@ -261,11 +286,52 @@ impl Run<'_> {
         }
     }
 
-    async fn look_confirm(&mut self) -> Look {
-        let Some(check) = self.manifest.check.clone() else {
-            return Ok(Seen::Holds);
+    async fn look_start(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        let copy = match self.staged.take() {
+            Some(copy) => copy,
+            None => self.copy(&place, &placement).await?,
         };
-        let guest = self.handover.target.guest;
+        Ok(verdict::started(
+            &self.handover.facts,
+            &copy,
+            placement.links.len(),
+        ))
+    }
+
+    /// A target that answers nothing because it is off is not waited for: the source may be stopped already.
+    async fn unless_target_is_off(&mut self, seen: Look) -> Look {
+        if !matches!(seen, Err(StepError::Failed(_))) {
+            return seen;
+        }
+        let place = self.handover.target.clone();
+        let domain = self.inspect(&place).await?;
+        if domain.is_active() {
+            return seen;
+        }
+        Ok(Seen::Never(off(&place, &domain)))
+    }
+
+    async fn look_confirm(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        if let Some(seen) = self.look_check(&place).await? {
+            return Ok(seen);
+        }
+        // A unit may have gone down since it was started, and a check need not notice.
+        let copy = self.world.guest.look(place.guest, &placement).await?;
+        let seen = stays_up(&self.handover.service, &place.guest_name, &copy);
+        if seen == Seen::Holds {
+            self.confirmed_at = Some(self.world.clock.now());
+        }
+        Ok(seen)
+    }
+
+    /// What keeps the target's check from passing; `None` if it passes, or there is none.
+    async fn look_check(&mut self, place: &Place) -> Result<Option<Seen>, StepError> {
+        let Some(check) = self.manifest.check.clone() else {
+            return Ok(None);
+        };
+        let guest = place.guest;
         let tries = Tries {
             passes: check.successes,
             interval: check.interval,
@@ -277,16 +343,15 @@ impl Run<'_> {
             .check(guest, &self.target, tries, deadline)
             .await?
         {
-            return Ok(Seen::Pending {
+            return Ok(Some(Seen::Pending {
                 why: format!(
                     "the check of {} on {} fails: {why}",
-                    self.handover.service, self.handover.target.guest_name
+                    self.handover.service, place.guest_name
                 ),
                 again_in: check.interval,
-            });
+            }));
         }
-        self.confirmed_at = Some(self.world.clock.now());
-        Ok(Seen::Holds)
+        Ok(None)
     }
 
     async fn look_record(&mut self) -> Look {
@@ -308,7 +373,9 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let now = self.world.clock.now();
-        if now >= duty.serve_until {
+        // Who stops the service meanwhile means its old copy too.
+        let row = self.world.table.service(&self.handover.service).await?;
+        if now >= duty.serve_until || row.is_none_or(|row| !row.wanted.wants_running()) {
             return Ok(Seen::Holds);
         }
         let left = Duration::from_millis(duty.serve_until - now);
@@ -323,23 +390,31 @@ impl Run<'_> {
                 "{from} keeps serving until resolvers have forgotten its address: {:.1} s left",
                 left.as_secs_f64()
             ),
-            again_in: left,
+            again_in: left.min(DRAIN_LOOK),
         })
     }
 
     async fn look_retire(&mut self) -> Look {
-        if self.handover.kind == Kind::Move && self.own_duty().await?.is_none() {
+        let by_duty = self.handover.kind == Kind::Move && self.keeps(Rule::RetireByDuty);
+        if by_duty && self.own_duty().await?.is_none() {
             return Ok(Seen::Holds);
         }
         let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
         if self.in_place() {
             let halves = verdict::disk_halves(&domain, &placement.serial);
-            return Ok(verdict::gone(halves, None));
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(match seen {
+                Seen::Holds if domain.summary.managed_save => {
+                    Seen::Never(verdict::asleep(&place.guest_name, &domain))
+                }
+                seen => seen,
+            });
         }
         let halves = verdict::any_halves(&domain, placement.serials());
         if !domain.is_active() {
-            return Ok(if halves == (false, false) {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(if seen == Seen::Holds {
                 Seen::Never(Reason::new(
                     "GuestOff",
                     format!(
@@ -348,12 +423,13 @@ impl Run<'_> {
                     ),
                 ))
             } else {
-                Seen::missing("the disk is still in a definition")
+                seen
             });
         }
         if halves == (false, false) || self.handover.kind == Kind::Remove {
             let copy = self.copy(&place, &placement).await?;
-            return Ok(verdict::gone(halves, Some(&copy)));
+            let seen = verdict::gone(halves, Some(&copy));
+            return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
     }
@@ -369,5 +445,33 @@ impl Run<'_> {
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
         }))
+    }
+}
+
+fn off(place: &Place, domain: &GuestDomain) -> Reason {
+    let (name, state) = (&place.guest_name, domain.summary.state.as_str());
+    Reason::new(
+        "Unsuitable",
+        format!("guest {name} is not running any more ({state})"),
+    )
+}
+
+/// Confirm: units that were started and went down again do not start; others may come up by themselves.
+pub(super) fn stays_up(service: &ServiceId, guest_name: &str, copy: &CopyState) -> Seen {
+    if copy.is_up() {
+        return Seen::Holds;
+    }
+    if copy.units.iter().any(UnitState::is_down) {
+        return Seen::Never(Reason::new(
+            "StartFailed",
+            format!(
+                "{service} does not start on {guest_name}: {}",
+                verdict::unit_states(copy)
+            ),
+        ));
+    }
+    Seen::Pending {
+        why: verdict::unit_states(copy),
+        again_in: Duration::from_millis(500),
     }
 }

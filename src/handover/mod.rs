@@ -3,21 +3,24 @@
 //!
 //! - [`goals`]: which goals a handover has, in what order, and what holds after each: the table of the protocol
 //! - [`machine`]: states, events and the one transition function
+//! - [`protocol`]: its rules by name, for tests that take one away
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
 //! - [`world`], [`run`]: the ports and limits; one handover under way
 //! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does; with files of their own for [`naming`] (the
-//!   name), [`licence`] (taking and giving back what a copy runs by) and [`volume`] (the data)
+//!   name), [`licence`] (taking and giving back what a copy runs by), [`mod@grant`] (its file) and [`volume`] (the data)
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
 pub mod driver;
 pub mod goals;
+pub mod grant;
 mod licence;
 pub mod look;
 pub mod machine;
 pub mod naming;
 mod observe;
+pub mod protocol;
 pub mod record;
 pub mod run;
 pub mod verdict;

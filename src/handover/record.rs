@@ -14,7 +14,7 @@ use crate::model::service::Millis;
 use crate::model::volume::Volume;
 
 /// A copy of a service somewhere: which guest, which bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Place {
     /// The guest.
     pub guest: GuestId,
@@ -29,7 +29,7 @@ pub struct Place {
 }
 
 /// What was observed and decided on the way; each field is written once, before what depends on it is done.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Facts {
     /// The service's name.
     pub name: Option<DnsName>,
@@ -57,6 +57,12 @@ pub struct Facts {
     pub old_owner: Option<Owner>,
     /// The UPDATE that claims the name may have been sent.
     pub claim_sent: bool,
+    /// It was sent again, so that an earlier one may still be under way.
+    #[serde(default)]
+    pub claim_again: bool,
+    /// The claim was seen to stand, and was sent once: no message that asks for it is under way any more.
+    #[serde(default)]
+    pub claim_seen: bool,
     /// The operator lets the service take over a name that is there already.
     pub take_over: bool,
     /// The UPDATE that commits may have been sent: from then on only the zone tells (design section 4).
@@ -113,7 +119,7 @@ impl Facts {
 }
 
 /// Since when something holds of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Since {
     /// The guest.
     pub guest: GuestId,
@@ -122,7 +128,7 @@ pub struct Since {
 }
 
 /// A handover as the journal keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Handover {
     /// Its identity.
     pub id: HandoverId,
@@ -155,7 +161,18 @@ impl Handover {
             generation: self.generation,
             host: self.target.host.clone(),
             guest: self.target.guest,
+            after: None,
         }
+    }
+
+    /// What this handover leaves in the zone when it gives its claim back: the owner before, and that it was here. `None`
+    /// where there was no owner, so that the name goes.
+    pub fn release(&self) -> Option<Ownership> {
+        let owner = self.facts.old_owner.clone()?;
+        Some(Ownership::Free(Owner {
+            after: Some(self.id),
+            ..owner
+        }))
     }
 
     /// This handover's claim of the name.
@@ -170,7 +187,7 @@ impl Handover {
 }
 
 /// Why a handover did not go forward: an error name (the last part of `org.handoverd1.Error.…`) and a text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reason {
     /// Such as `CheckFailed`.
     pub name: String,
@@ -186,10 +203,21 @@ impl Reason {
             text: text.into(),
         }
     }
+
+    /// The same, told together with what keeps its undo from going on at `goal`: the last such only.
+    #[must_use]
+    pub fn stuck(self, goal: &str, why: &Self) -> Self {
+        const STUCK: &str = "; its undo is stuck at ";
+        let first = self.text.split(STUCK).next().unwrap_or_default();
+        Self {
+            text: format!("{first}{STUCK}{goal}: {}", why.text),
+            name: self.name,
+        }
+    }
 }
 
 /// What is still owed after a commit: the old copy drains, then is retired (design section 4, "Duties").
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Duty {
     /// The service.
     pub service: ServiceId,
@@ -211,6 +239,24 @@ pub mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_began_an_undo_is_told_with_what_it_is_stuck_at() {
+        let cancelled = Reason::new("Cancelled", "cancelled by root");
+        let stuck = cancelled.stuck("reserve", &Reason::new("Timeout", "nobody answers"));
+        assert_eq!(
+            stuck,
+            Reason::new(
+                "Cancelled",
+                "cancelled by root; its undo is stuck at reserve: nobody answers"
+            )
+        );
+        let again = stuck.stuck("reserve", &Reason::new("Refused", "not this key"));
+        assert_eq!(
+            again.text,
+            "cancelled by root; its undo is stuck at reserve: not this key"
+        );
+    }
+
     /// Facts of a service in this life state, with or without a name, that was seen so.
     pub fn facts(life: LifeState, named: bool) -> Facts {
         Facts {
@@ -227,6 +273,8 @@ pub mod tests {
             old_ttl: 5,
             old_owner: None,
             claim_sent: false,
+            claim_again: false,
+            claim_seen: false,
             take_over: false,
             sent: false,
             published_at: None,

@@ -1,13 +1,18 @@
 //! One handover under way: its record, the copies it is about, and what was seen a moment ago.
 
+use std::collections::BTreeSet;
+
 use super::goals::{Goal, Kind};
+use super::machine::State;
+use super::protocol::Rule;
 use super::record::{Handover, Place, Reason};
+use super::verdict::Seen;
 use super::world::{StepError, World};
 use crate::model::guest::{CopyState, GuestDomain};
 use crate::model::ids::GuestId;
 use crate::model::manifest::Manifest;
 use crate::model::placement::Placement;
-use crate::ports::{GuestStep, JournalEntry};
+use crate::ports::{Fault, GuestStep, JournalEntry};
 
 /// One handover under way.
 pub struct Run<'w> {
@@ -27,6 +32,10 @@ pub struct Run<'w> {
     pub restored_at: Option<u64>,
     /// When the check passed last.
     pub confirmed_at: Option<u64>,
+    /// The undo at hand has only to make sure that no script comes late.
+    pub(super) supersedes: bool,
+    /// Guests that were sent a script whose answer did not come: it may still arrive.
+    unanswered: BTreeSet<GuestId>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows.
     fresh: Option<(GuestId, CopyState)>,
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
@@ -45,6 +54,16 @@ impl<'w> Run<'w> {
             Some(place) => Some(world.placement(place).await?.0),
             None => None,
         };
+        // Scripts of a daemon that was killed may still be under way.
+        let unanswered = match handover.state == State::first(handover.kind) {
+            true => BTreeSet::new(),
+            false => handover
+                .source
+                .iter()
+                .chain([&handover.target])
+                .map(|p| p.guest)
+                .collect(),
+        };
         Ok(Self {
             world,
             handover,
@@ -54,9 +73,16 @@ impl<'w> Run<'w> {
             image_size: bundle.size,
             restored_at: None,
             confirmed_at: None,
+            supersedes: false,
+            unanswered,
             fresh: None,
             staged: None,
         })
+    }
+
+    /// Whether this handover keeps a rule: always, but in a test that takes one away.
+    pub(super) fn keeps(&self, rule: Rule) -> bool {
+        self.world.protocol.keeps(rule)
     }
 
     /// Whether source and target are one guest with two bundles.
@@ -95,6 +121,14 @@ impl<'w> Run<'w> {
     /// Whether an old copy on the target still serves, so that an undo leaves it alone.
     pub fn old_copy_serves(&self) -> bool {
         self.handover.facts.displaced.is_some() && self.handover.facts.may_overlap()
+    }
+
+    /// Where the undo of a goal works.
+    pub(super) fn place_of_undo(&self, goal: Goal) -> Result<(Place, Placement), StepError> {
+        match goal {
+            Goal::Stage | Goal::Adopt | Goal::Start => Ok(self.target_copy()),
+            _ => self.source_copy(),
+        }
     }
 
     /// A fresh look at a guest by its UUID, wherever it is now.
@@ -139,13 +173,27 @@ impl<'w> Run<'w> {
             .limits
             .deadline(goal, super::machine::Direction::Forward, &self.manifest)
             .unwrap_or(self.world.limits.undo);
-        let copy = self
+        self.unanswered.insert(place.guest);
+        let done = self
             .world
             .guest
             .act(place.guest, placement, step, attempt, deadline)
-            .await?;
-        self.fresh = Some((place.guest, copy));
+            .await;
+        if !matches!(&done, Err(error) if error.fault == Fault::Unknown) {
+            self.unanswered.remove(&place.guest);
+        }
+        self.fresh = Some((place.guest, done?));
         Ok(())
+    }
+
+    /// An undo that holds does not hold for long where a script of this handover may still arrive in the guest: it is
+    /// superseded first.
+    pub(super) fn unless_late(&mut self, guest: GuestId, seen: Seen) -> Seen {
+        if seen != Seen::Holds || !self.unanswered.contains(&guest) || !self.keeps(Rule::Supersede) {
+            return seen;
+        }
+        self.supersedes = true;
+        Seen::missing("a script that was not answered may still arrive")
     }
 
     /// Forgets what was seen: time has passed.
@@ -170,7 +218,7 @@ impl<'w> Run<'w> {
     pub fn duty(&self) -> Option<super::record::Duty> {
         let place = self.handover.source.as_ref()?;
         let copy_on_target_guest = place.guest == self.handover.target.guest;
-        if copy_on_target_guest && self.handover.kind != Kind::Remove {
+        if copy_on_target_guest && !matches!(self.handover.kind, Kind::Remove | Kind::Replace) {
             return None;
         }
         let drain = super::world::drain_millis(&self.handover.facts, self.world.limits.drain_margin);

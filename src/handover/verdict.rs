@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::goals::Kind;
 use super::record::{Facts, Handover, Reason};
 use crate::model::disk::DiskSerial;
-use crate::model::guest::{CopyState, GuestDomain};
+use crate::model::guest::{CopyState, GuestDomain, UnitState};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{NameRecords, Owner, Ownership};
 use crate::model::obstacle::Obstacle;
@@ -172,16 +173,22 @@ pub fn dead(name: &str, everywhere: &[GuestDomain]) -> Seen {
             return Seen::missing(format!("guest {name} is active on {host}"));
         }
         if domain.summary.managed_save {
-            return Seen::Never(Reason::new(
-                "GuestAsleep",
-                format!(
-                    "guest {name} has a managed-save image on {host}: it is asleep, not dead; start it, or remove the \
-                     image (virsh managedsave-remove {name})"
-                ),
-            ));
+            return Seen::Never(asleep(name, domain));
         }
     }
     Seen::Holds
+}
+
+/// Why nothing can be said of, or done to, what a guest had when it was saved.
+pub fn asleep(name: &str, domain: &GuestDomain) -> Reason {
+    Reason::new(
+        "GuestAsleep",
+        format!(
+            "guest {name} has a managed-save image on {}: it is asleep, not dead; start it, or remove the image (virsh \
+             managedsave-remove {name})",
+            domain.summary.host
+        ),
+    )
 }
 
 /// Fence: whether no definition of the source has a disk of the placement, and the source is off for certain.
@@ -196,11 +203,7 @@ pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement) -> 
         Seen::Holds => {}
         other => return other,
     }
-    let armed = everywhere.iter().find(|domain| {
-        let config = domain.config.as_ref();
-        config.is_some_and(|config| placement.serials().any(|serial| config.disk(serial).is_some()))
-    });
-    match armed {
+    match everywhere.iter().find(|domain| has_a_disk(domain, placement)) {
         Some(domain) => Seen::missing(format!(
             "the definition of guest {name} on {} has a disk of the service",
             domain.summary.host
@@ -209,18 +212,23 @@ pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement) -> 
     }
 }
 
+/// Whether a persistent definition has a disk of the placement.
+pub fn is_armed(everywhere: &[GuestDomain], placement: &Placement) -> bool {
+    everywhere.iter().any(|domain| has_a_disk(domain, placement))
+}
+
+fn has_a_disk(domain: &GuestDomain, placement: &Placement) -> bool {
+    let config = domain.config.as_ref();
+    config.is_some_and(|config| placement.serials().any(|serial| config.disk(serial).is_some()))
+}
+
 /// Start: units up, and linked exactly if enabled.
 pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
     if let Some(why) = super::volume::unmountable(copy) {
         return Seen::missing(why);
     }
     if !copy.is_up() {
-        let states: Vec<String> = copy
-            .units
-            .iter()
-            .map(|u| format!("{} is {} ({}, {})", u.unit, u.active, u.sub, u.result))
-            .collect();
-        return Seen::missing(states.join(", "));
+        return Seen::missing(unit_states(copy));
     }
     let linked = usize::try_from(copy.links).is_ok_and(|n| n == links);
     match facts.enablement {
@@ -232,6 +240,12 @@ pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
     }
 }
 
+/// What the units are, for people.
+pub(super) fn unit_states(copy: &CopyState) -> String {
+    let state = |u: &UnitState| format!("{} is {} ({}, {})", u.unit, u.active, u.sub, u.result);
+    copy.units.iter().map(state).collect::<Vec<_>>().join(", ")
+}
+
 /// What the source is seen to be, and what that makes of its wanted state: (life, enablement).
 ///
 /// An operator's `systemctl stop` in the guest is adopted as the new wanted state, and so is a `systemctl start`;
@@ -241,7 +255,7 @@ pub fn observed(
     copy: &CopyState,
     name: Option<&NameRecords>,
 ) -> (LifeState, Enablement) {
-    let any_up = copy.units.iter().any(crate::model::guest::UnitState::is_active);
+    let any_up = copy.units.iter().any(UnitState::is_active);
     let life = if any_up {
         let points = name.is_some_and(|records| points_at(records, service));
         if points {
@@ -337,9 +351,16 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
         return Claimable::From { owner, expect: text };
     }
     match (service, text) {
+        // What a deploy has left whose claim may still have been under way.
+        (None, Some(Ownership::Aborted(id, None))) if records.addresses.is_empty() => Claimable::From {
+            owner: None,
+            expect: Some(Ownership::Aborted(id, None)),
+        },
         (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _))) => no(
             "NameClaimed",
-            format!("{name} is claimed by handover {id}; wait for it to end, or free it with `--take-over`"),
+            format!(
+                "{name} is claimed by handover {id}; wait for it, or free it by `handoverctl audit --repair`"
+            ),
         ),
         (Some(service), Some(Ownership::Free(owner)))
             if owner.guest == service.guest && owner.generation == service.generation =>
@@ -409,33 +430,46 @@ pub fn withdrawn(handover: &Handover, records: &NameRecords) -> Seen {
     }
 }
 
-/// Reserve, back: whether nothing of this handover is left at the name.
+/// Reserve, back: whether nothing of this handover is left at the name, and no claim of it can come late.
 pub fn released(handover: &Handover, records: &NameRecords) -> Seen {
+    let (before, seen) = (&handover.facts.old_owner, handover.facts.claim_seen);
     match owner_text(records) {
+        Some(Ownership::Aborted(id, None)) if id == handover.id && !seen => Seen::Holds,
         Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _)) if id == handover.id => {
             Seen::missing("the claim stands in the zone")
+        }
+        Some(Ownership::Free(owner)) if !seen && Some(&owner) == before.as_ref() => {
+            Seen::missing("the claim may still arrive: what it expects stands in the zone")
+        }
+        None if !seen && before.is_none() && *records == NameRecords::default() => {
+            Seen::missing("the claim may still arrive: the name is free")
         }
         _ => Seen::Holds,
     }
 }
 
-/// Unpublish: whether the name is gone, or no longer ours to remove.
-pub fn unpublished(service: &ServiceRecord, records: &NameRecords) -> Seen {
+/// Whether a removal has nothing to claim: the name has no owner any more, and so is not ours to remove.
+pub fn is_left_alone(kind: Kind, records: &NameRecords) -> bool {
+    kind == Kind::Remove && records.ownership.is_empty()
+}
+
+/// Unpublish, forward: whether the name is gone.
+pub fn unpublished(handover: &Handover, records: &NameRecords) -> Seen {
     match owner_text(records) {
-        Some(Ownership::Free(owner))
-            if owner.guest == service.guest && owner.generation == service.generation =>
-        {
-            Seen::missing("the name is in the zone")
-        }
+        Some(Ownership::Claimed(id, _)) if id == handover.id => Seen::missing("the name is in the zone"),
         None if records.ownership.is_empty() => Seen::Holds,
-        _ => Seen::Never(Reason::new(
-            "NameChanged",
-            format!(
-                "the name of {} is owned by somebody else: the zone says {}; it is not removed",
-                service.id,
-                describe(records)
-            ),
-        )),
+        _ => changed(handover, records),
+    }
+}
+
+/// Unpublish, back: whether a message that may have been sent can still do something.
+pub fn republished(handover: &Handover, records: &NameRecords) -> Seen {
+    match owner_text(records) {
+        None if records.ownership.is_empty() => Seen::Committed,
+        Some(Ownership::Claimed(id, _)) if id == handover.id => {
+            Seen::missing("the update may still arrive: its claim stands")
+        }
+        _ => Seen::Holds,
     }
 }
 

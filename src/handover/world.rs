@@ -9,6 +9,7 @@ use futures_util::lock::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::goals::Goal;
 use super::machine::Direction;
+use super::protocol::Protocol;
 use super::record::{Facts, Place, Reason};
 use crate::model::ids::{GuestId, HostId, ServiceId};
 use crate::model::manifest::Manifest;
@@ -76,6 +77,8 @@ pub struct World {
     pub address_rule: AddressRule,
     /// This daemon's own host.
     pub host: HostId,
+    /// The rules that handovers keep.
+    pub protocol: Protocol,
     services: Locks<ServiceId>,
     guests: Locks<GuestId>,
 }
@@ -105,9 +108,15 @@ impl World {
             limits,
             address_rule,
             host,
+            protocol: Protocol::default(),
             services: Locks::default(),
             guests: Locks::default(),
         }
+    }
+
+    /// The same world under another protocol: for tests that take a rule away.
+    pub fn with_protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// One look or act of a service at a time: a duty of an old handover never acts between a new one's look and act.

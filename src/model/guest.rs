@@ -7,7 +7,7 @@ use super::ids::{GuestId, HostId};
 use super::life::Enablement;
 
 /// A domain's state (virDomainState).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DomainState {
     /// VIR_DOMAIN_RUNNING or BLOCKED.
@@ -42,7 +42,7 @@ impl DomainState {
 }
 
 /// One disk of a domain definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DomainDisk {
     /// `<target dev>`.
     pub target: String,
@@ -57,7 +57,7 @@ pub struct DomainDisk {
 }
 
 /// A SCSI controller of a domain definition.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ScsiController {
     /// `index`.
     pub index: u32,
@@ -66,7 +66,7 @@ pub struct ScsiController {
 }
 
 /// One definition of a domain: the live one or the persistent one.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Definition {
     /// All disks.
     pub disks: Vec<DomainDisk>,
@@ -88,7 +88,7 @@ impl Definition {
 }
 
 /// A domain on one host, as listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GuestSummary {
     /// Its UUID.
     pub id: GuestId,
@@ -121,7 +121,7 @@ impl GuestSummary {
 }
 
 /// A fresh, whole look at a domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GuestDomain {
     /// As listed.
     pub summary: GuestSummary,
@@ -139,7 +139,7 @@ impl GuestDomain {
 }
 
 /// What the guest agent says of itself (`guest-info`).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AgentInfo {
     /// Its version.
     pub version: String,
@@ -148,7 +148,7 @@ pub struct AgentInfo {
 }
 
 /// One systemd unit as `systemctl show` tells it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UnitState {
     /// `Id`.
     pub unit: String,
@@ -175,7 +175,7 @@ impl UnitState {
 }
 
 /// A fresh look at one service's copy inside a guest.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct CopyState {
     /// The manifest's units, in the placement's order.
     pub units: Vec<UnitState>,
@@ -198,10 +198,17 @@ pub struct CopyState {
     /// Its data volume there; `None` for a service without one.
     #[serde(default)]
     pub data: Option<DataState>,
+    /// It has been up since the guest booted, as far as the guest can tell; only a look tells, not an act.
+    #[serde(default)]
+    pub was_up: bool,
+    /// What systemd says of the whole guest, such as `running`, `starting` or `stopping`; only a look tells, and only of
+    /// a copy that is there and not up.
+    #[serde(default)]
+    pub system: String,
 }
 
 /// A data volume as a guest sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub struct DataState {
     /// The disk's `/dev/disk/by-id` link is there.
     pub device: bool,
@@ -242,7 +249,7 @@ impl CopyState {
 }
 
 /// What a guest that may become a target says before anything is done to it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct ProbeReport {
     /// Major version of systemd.
     pub systemd: u32,

@@ -6,11 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::ServiceId;
 use super::name::{DnsName, SrvSet};
+use super::needs::Needs;
 use super::unit::UnitName;
 use super::volume::DataSpec;
 
 /// What a bundle says about its service. Made by [`crate::bundle`] from `handover.toml`; kept in the table as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Manifest {
     /// The service's id; its bundle is mounted at `/opt/<service>`.
     pub service: ServiceId,
@@ -36,6 +37,9 @@ pub struct Manifest {
     /// The data that it keeps; `None`: it has none, or what it writes is left behind.
     #[serde(default)]
     pub data: Option<DataSpec>,
+    /// What it asks of the guest that it is placed on; older manifests ask nothing.
+    #[serde(default)]
+    pub needs: Needs,
     /// Whether two copies may run for a while; `false` moves it break-before-make.
     pub overlap: bool,
     /// Whether it may be moved at all (`false`: bound to its guest).
@@ -43,7 +47,7 @@ pub struct Manifest {
 }
 
 /// A check, run in the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Check {
     /// What is asked.
     pub probe: CheckProbe,
@@ -56,7 +60,7 @@ pub struct Check {
 }
 
 /// What a check asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckProbe {
     /// A command with arguments; exit 0 passes.
@@ -68,7 +72,7 @@ pub enum CheckProbe {
 }
 
 /// The name of a service and its TTL.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DnsEntry {
     /// Fully qualified.
     pub name: DnsName,
@@ -77,7 +81,7 @@ pub struct DnsEntry {
 }
 
 /// A file that the operator gives at deploy and that is written into the guest outside the bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EnvironmentFile {
     /// The name by which it is given: `--config name=path`.
     pub name: String,
@@ -92,7 +96,7 @@ pub struct EnvironmentFile {
 }
 
 /// A unit file of a bundle, as it is in `units/`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct UnitFile {
     /// File name, such as `api@.service`.
     pub name: UnitName,

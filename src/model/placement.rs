@@ -21,7 +21,7 @@ pub const MAX_ENVIRONMENT_FILE: usize = 64 * 1024;
 pub const MAX_ENVIRONMENT: usize = 200 * 1024;
 
 /// A file that is written into the guest.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlacedFile {
     /// Absolute path in the guest.
     pub path: String,
@@ -46,7 +46,7 @@ impl std::fmt::Debug for PlacedFile {
 }
 
 /// A wants link below `/etc/systemd/system`, by which the arrival of the disk starts a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WantsLink {
     /// Path of the symlink: `/etc/systemd/system/<device unit>.wants/<unit>`.
     pub path: String,
@@ -55,7 +55,7 @@ pub struct WantsLink {
 }
 
 /// One copy of a service on a guest: every path, unit and link of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Placement {
     /// The service.
     pub service: ServiceId,
@@ -167,7 +167,7 @@ fn placed_unit(name: &str, text: String) -> PlacedFile {
 }
 
 /// Why the files given at deploy do not fit a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum EnvironmentError {
     /// The manifest asks for a file that was not given.
     #[error(
@@ -331,6 +331,7 @@ mod tests {
                 secrets: vec![file("key", "/etc/app/key")],
                 ports: vec![80],
                 data: None,
+                needs: crate::model::needs::Needs::default(),
                 overlap: true,
                 movable: true,
             },

@@ -14,7 +14,7 @@ use super::volume::Volume;
 pub type Millis = u64;
 
 /// A registered bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BundleRecord {
     /// Its identity.
     pub digest: Digest,
@@ -29,7 +29,7 @@ pub struct BundleRecord {
 }
 
 /// A row of the service table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ServiceRecord {
     /// Its id.
     pub id: ServiceId,

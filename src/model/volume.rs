@@ -27,7 +27,7 @@ impl FileSystem {
 }
 
 /// What a manifest says of data: `[data]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DataSpec {
     /// Bytes; a multiple of 4096.
     pub size: u64,
@@ -38,7 +38,7 @@ pub struct DataSpec {
 }
 
 /// A volume as the service table knows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Volume {
     /// The host in whose pool it is.
     pub host: HostId,
@@ -56,7 +56,7 @@ pub fn volume_name(service: &ServiceId) -> String {
 }
 
 /// A data volume's part of a placement.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PlacedData {
     /// The disk's serial.
     pub serial: DiskSerial,

@@ -106,6 +106,7 @@ pub fn any_service() -> Placement {
         secrets: Vec::new(),
         ports: Vec::new(),
         data: None,
+        needs: crate::model::needs::Needs::default(),
         overlap: true,
         movable: true,
     };

@@ -3,9 +3,14 @@
 use std::time::Duration;
 
 use super::Requests;
+use crate::handover::grant::without_grant;
 use crate::handover::record::{Duty, Place};
 use crate::handover::verdict;
 use crate::handover::world::StepError;
+use crate::model::disk::DiskSerial;
+use crate::model::guest::GuestDomain;
+use crate::model::ids::ServiceId;
+use crate::model::service::ServiceRecord;
 use crate::ports::{GuestStep, Half};
 
 /// How often open duties are looked at.
@@ -30,7 +35,7 @@ impl Requests {
     }
 
     async fn carry(&self, duty: Duty) {
-        if self.world.clock.now() < duty.serve_until || self.is_carried_by_a_job(&duty).await {
+        if self.still_serves(&duty).await || self.is_carried_by_a_job(&duty).await {
             return;
         }
         match self.retire(&duty).await {
@@ -43,6 +48,13 @@ impl Requests {
                 tracing::debug!(service = %duty.service, guest = %duty.guest, "duty still owed: {text}");
             }
         }
+    }
+
+    /// Whether the old copy is to go on serving: until its time is over, or the service is stopped or gone.
+    async fn still_serves(&self, duty: &Duty) -> bool {
+        let row = self.world.table.service(&duty.service).await;
+        let up = row.is_ok_and(|row| row.is_some_and(|row| row.wanted.wants_running()));
+        up && self.world.clock.now() < duty.serve_until
     }
 
     async fn is_carried_by_a_job(&self, duty: &Duty) -> bool {
@@ -75,33 +87,52 @@ impl Requests {
             files: duty.files.clone(),
         };
         let (placement, _) = world.placement(&place).await?;
-        let (live, config) = verdict::disk_halves(&domain, &placement.serial);
-        if config {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Config, &placement.serial)
-                .await?;
-        }
-        if !domain.summary.is_running() {
+        let row = world.table.service(&duty.service).await?;
+        if row.as_ref().is_some_and(|row| row.frozen.is_some()) {
             return Ok(false);
         }
-        let attempt = world.table.next_attempt(&duty.service).await?;
-        let copy = world
-            .guest
-            .act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL)
-            .await;
-        if live {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Live, &placement.serial)
-                .await?;
+        // An upgrade in place leaves the disk of the bundle before on the service's home.
+        let home = row.filter(|row| row.guest == duty.guest);
+        let serials = self.disks_to_take(&duty.service, home.as_ref()).await?;
+        let has = |domain: &GuestDomain| verdict::any_halves(domain, serials.iter());
+        for serial in serials
+            .iter()
+            .filter(|serial| verdict::disk_halves(&domain, serial).1)
+        {
+            world.hypervisor.take(duty.guest, Half::Config, serial).await?;
         }
-        let copy = copy?;
+        let mut copy = None;
+        if domain.summary.is_running() {
+            if home.is_none() {
+                let attempt = world.table.next_attempt(&duty.service).await?;
+                let step = GuestStep::Uninstall;
+                let done = world
+                    .guest
+                    .act(duty.guest, &placement, step, attempt, UNINSTALL)
+                    .await;
+                copy = Some(done);
+            }
+            for serial in serials
+                .iter()
+                .filter(|serial| verdict::disk_halves(&domain, serial).0)
+            {
+                world.hypervisor.take(duty.guest, Half::Live, serial).await?;
+            }
+        }
+        world
+            .hypervisor
+            .delete_spent_grants(duty.guest, &duty.service)
+            .await?;
+        if !domain.summary.is_running() && (home.is_none() || domain.summary.managed_save) {
+            return Ok(false);
+        }
+        let copy = copy.transpose()?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
-        let halves = verdict::disk_halves(&domain, &placement.serial);
-        if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
+        let spent = world.hypervisor.spent_grants(duty.guest, &duty.service).await?;
+        let seen = without_grant(verdict::gone(has(&domain), copy.as_ref()), &spent);
+        if seen == verdict::Seen::Holds {
             world
                 .table
                 .fulfil(&duty.service, duty.guest, duty.generation)
@@ -109,5 +140,24 @@ impl Requests {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The serials of every disk that a service may have had on a guest; at its home all but those that it runs by.
+    async fn disks_to_take(
+        &self,
+        service: &ServiceId,
+        home: Option<&ServiceRecord>,
+    ) -> Result<Vec<DiskSerial>, StepError> {
+        let bundles = self.world.table.bundles().await?;
+        let mut serials: Vec<DiskSerial> = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .filter(|bundle| home.is_none_or(|row| row.bundle != bundle.digest))
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .collect();
+        if home.is_none() {
+            serials.push(DiskSerial::of_volume(service));
+        }
+        Ok(serials)
     }
 }

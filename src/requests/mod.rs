@@ -2,32 +2,41 @@
 //!
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
+pub mod audit;
+pub mod batch;
 pub mod bundles;
+mod cluster;
 mod data;
 pub mod duties;
 pub mod find;
 pub mod jobs;
 pub mod listing;
+pub mod loads;
+mod moves;
+pub mod planning;
+pub mod plans;
 pub mod refusal;
 pub mod suitability;
 
 use std::sync::Arc;
 
 use futures_util::future::join;
-use uuid::Uuid;
+use futures_util::lock::Mutex;
 
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
 use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Generation, HandoverId, JobId, ServiceId};
+use crate::model::ids::{Digest, Generation, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
 
 use jobs::Jobs;
+use loads::Loads;
+use plans::Plans;
 use refusal::Refusal;
 
 /// Files of the environment as a caller gives them: name in the manifest, content.
@@ -51,6 +60,32 @@ pub struct MoveOptions {
     pub drain: Option<u64>,
     /// Config and secrets that replace those of the service.
     pub files: GivenFiles,
+    /// What is for all services of a guest.
+    pub batch: BatchChoices,
+}
+
+/// What a caller may choose where all services of a guest are moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchChoices {
+    /// What can be moved is, although no guest fits for some services.
+    pub partial: bool,
+    /// How many services are worked on at once; `None`: as configured.
+    pub parallel: Option<u32>,
+    /// How many of them on one target guest.
+    pub per_guest: Option<u32>,
+    /// How many of them on the guests of one host.
+    pub per_host: Option<u32>,
+}
+
+/// How many members of a batch are worked on at once, where its caller does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// In all.
+    pub parallel: u32,
+    /// On one target guest.
+    pub per_guest: u32,
+    /// On the guests of one host.
+    pub per_host: u32,
 }
 
 /// Turns requests into jobs.
@@ -59,9 +94,31 @@ pub struct Requests {
     pub world: Arc<World>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// What audits have come to.
+    pub audits: audit::Audits,
+    /// How loaded guests are.
+    pub loads: Arc<dyn Loads>,
+    /// Plans that may still be begun.
+    pub plans: Plans,
+    limits: BatchLimits,
+    /// One plan is made and begun at a time: the next one counts what the last one has taken.
+    deciding: Mutex<()>,
 }
 
 impl Requests {
+    /// Requests over a world; `limits` hold where a caller gives none.
+    pub fn new(world: Arc<World>, jobs: Arc<Jobs>, loads: Arc<dyn Loads>, limits: BatchLimits) -> Self {
+        Self {
+            world,
+            jobs,
+            loads,
+            plans: Plans::default(),
+            audits: audit::Audits::default(),
+            limits,
+            deciding: Mutex::new(()),
+        }
+    }
+
     /// Deploys a bundle's service to a guest.
     ///
     /// # Errors
@@ -101,69 +158,6 @@ impl Requests {
             None,
             fit.place,
             Generation(1),
-            facts,
-            who,
-        )
-        .await
-    }
-
-    /// Moves a service to another guest.
-    ///
-    /// # Errors
-    /// As [`Requests::deploy`]; a guest as object is not yet.
-    pub async fn move_(
-        &self,
-        object: &str,
-        target: &str,
-        options: MoveOptions,
-        who: &str,
-    ) -> Result<JobId, Refusal> {
-        let Some(service) = self.find_service(object).await? else {
-            return match self.guest(object).await {
-                Ok(guest) => Err(Refusal::NotYet(format!(
-                    "{object} is guest {}: moving all services of a guest at once is not there yet; move them one by one",
-                    guest.name
-                ))),
-                Err(Refusal::NoSuchGuest(_)) => Err(Refusal::NoSuchObject(object.to_owned())),
-                Err(other) => Err(other),
-            };
-        };
-        let target = self.guest(target).await?;
-        if target.id == service.guest {
-            return Err(Refusal::AlreadyThere(format!(
-                "{} is already there: on {}",
-                service.id, target.name
-            )));
-        }
-        let bundle = self.bundle_of(&service).await?;
-        if !bundle.manifest.movable {
-            return Err(Refusal::NotMovable(service.id.to_string()));
-        }
-        refuse_frozen(&service)?;
-        if let Some(job) = self.same_move(&service.id, target.id).await? {
-            return Ok(job);
-        }
-        let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
-        let displaces = self.has_duty(&service.id, &target).await?;
-        let (fit, seen) = join(
-            self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
-            self.seen(&service, &bundle),
-        )
-        .await;
-        let fit = fit?;
-        let mut facts = facts_of(&bundle, service.wanted, service.enablement);
-        facts.drain = options.drain;
-        facts.volume = volume;
-        self.enter(&mut facts, seen, fit.address);
-        let source = Some(place_of(&service));
-        let next = service.generation.next();
-        self.begin(
-            Kind::Move,
-            "move",
-            &service.id,
-            source,
-            fit.place,
-            next,
             facts,
             who,
         )
@@ -219,7 +213,7 @@ impl Requests {
         }
         let files = carried_files(&bundle, &service, &options.files)?;
         let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
-        let displaces = in_place || self.has_duty(&service.id, &target).await?;
+        let displaces = in_place || self.has_duty(&service.id, &target, &bundle.digest).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, files, service.uid, displaces),
             self.seen(&service, &old),
@@ -332,29 +326,30 @@ impl Requests {
         }
     }
 
-    /// The job that moves this service to this guest already, if there is one.
-    async fn same_move(
+    /// Whether an old copy of the service is still to be retired on the target: the handover takes its place.
+    ///
+    /// # Errors
+    /// It is a copy of another bundle: units that are up already are not started again, so its program would stay.
+    async fn has_duty(
         &self,
         service: &ServiceId,
-        target: crate::model::ids::GuestId,
-    ) -> Result<Option<JobId>, Refusal> {
-        let open = self.world.table.unfinished().await?;
-        Ok(open
-            .into_iter()
-            .find(|h| {
-                h.service == *service && h.kind == Kind::Move && h.target.guest == target && !h.committed
-            })
-            .map(|h| h.job))
-    }
-
-    async fn has_duty(&self, service: &ServiceId, target: &GuestSummary) -> Result<bool, Refusal> {
-        Ok(self
-            .world
-            .table
-            .duties()
-            .await?
+        target: &GuestSummary,
+        digest: &Digest,
+    ) -> Result<bool, Refusal> {
+        let duties = self.world.table.duties().await?;
+        match duties
             .iter()
-            .any(|d| d.service == *service && d.guest == target.id))
+            .find(|d| d.service == *service && d.guest == target.id)
+        {
+            Some(duty) if duty.digest != *digest => Err(Refusal::Unsuitable(
+                target.name.clone(),
+                format!(
+                    "its old copy of {service} with bundle {} is still to be retired; ask again when it is gone",
+                    duty.digest.short()
+                ),
+            )),
+            found => Ok(found.is_some()),
+        }
     }
 
     #[expect(
@@ -387,7 +382,7 @@ impl Requests {
             error_details: String::new(),
         };
         let handover = Handover {
-            id: HandoverId(Uuid::new_v4()),
+            id: self.jobs.new_id(),
             job: JobId(0),
             kind,
             service: service.clone(),
@@ -412,18 +407,20 @@ impl Requests {
             Err(error) => return Err(error.into()),
         };
         job.id = begun.job;
-        self.world
-            .table
-            .audit(now, who, &what, &format!("job {}", begun.job))
-            .await?;
+        let decision = format!("job {}", begun.job);
+        // The job's own row says who asked. Refused here, it would hold the service and never run.
+        if let Err(error) = self.world.table.audit(now, who, &what, &decision).await {
+            tracing::warn!(%error, what, decision, "the audit cannot be written");
+        }
         Ok(self.jobs.spawn(begun, job))
     }
 
-    /// Takes up what an earlier daemon left unfinished.
+    /// Takes up what an earlier daemon left unfinished, and shows what it left stuck.
     ///
     /// # Errors
     /// The table cannot be read.
     pub async fn take_up_unfinished(&self) -> Result<usize, Refusal> {
+        self.jobs.show_stuck().await?;
         let open = self.world.table.unfinished().await?;
         let count = open.len();
         for handover in open {
@@ -469,6 +466,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_ttl: 0,
         old_owner: None,
         claim_sent: false,
+        claim_again: false,
+        claim_seen: false,
         take_over: false,
         sent: false,
         published_at: None,

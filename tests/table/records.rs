@@ -11,6 +11,7 @@ use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, Serv
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
 use handoverd::model::name::Owner;
+use handoverd::model::needs::Needs;
 use handoverd::model::placement::PlacedFile;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
 use handoverd::model::volume::{DataSpec, FileSystem, Volume};
@@ -158,6 +159,12 @@ pub fn bundle(name: &str, number: u8) -> BundleRecord {
                 filesystem: FileSystem::Xfs,
                 mount_point: "/srv/web".to_owned(),
             }),
+            needs: Needs {
+                memory: Some(256 << 20),
+                labels: vec!["ssd".parse().unwrap()],
+                after: vec![id("db")],
+                ..Needs::default()
+            },
             overlap: true,
             movable: true,
         },
@@ -267,8 +274,11 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 generation: Generation(generation),
                 host: "hv1".parse().unwrap(),
                 guest: guest(1),
+                after: None,
             }),
             claim_sent: true,
+            claim_again: false,
+            claim_seen: false,
             take_over: true,
             sent: false,
             published_at: Some(4_000),

@@ -149,7 +149,7 @@ impl NameServer for DnsPrimaries {
             change: change.clone(),
             reply,
         };
-        publisher.submit(primary, self.window, Work::Swap(member));
+        publisher.submit(primary, self.window, Work::Swap(Box::new(member)));
         let swapped = end.await.unwrap_or_else(|_| {
             Err(PortError::unknown(format!(
                 "the update of {} was given up half-way: read the name to see whether it happened",

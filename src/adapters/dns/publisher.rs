@@ -17,7 +17,7 @@ const MOST: usize = 4096;
 #[derive(Debug)]
 pub(super) enum Work {
     /// A change that somebody waits for.
-    Swap(Member),
+    Swap(Box<Member>),
     /// A PTR record, which nobody waits for.
     Point(Pointer),
 }
@@ -60,7 +60,7 @@ async fn carry_on(primary: Primary, window: Duration, mut queue: UnboundedReceiv
         let (mut members, mut pointers) = (Vec::new(), Vec::new());
         for work in batch {
             match work {
-                Work::Swap(member) => members.push(member),
+                Work::Swap(member) => members.push(*member),
                 Work::Point(pointer) => pointers.push(pointer),
             }
         }

@@ -175,6 +175,7 @@ mod tests {
                 group: "web".into(),
             }],
             ports: vec![80],
+            needs: crate::model::needs::Needs::default(),
             overlap: true,
             movable: false,
         }

@@ -1,0 +1,371 @@
+//! A whole daemon over a simulated world: the real requests, jobs, driver and duties, killed and started again at will.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::call::{Clean, Director, Entry, Inner, Shared};
+use super::check::{self, Violation};
+use super::executor::{Executor, Rest, Spawner};
+use super::happening::Happening;
+use super::ports::SimPorts;
+use super::world::{Power, SimWorld};
+use crate::handover::goals::Goal;
+use crate::handover::protocol::Protocol;
+use crate::handover::world::{Limits, World};
+use crate::model::ids::{HandoverId, HostId, JobId};
+use crate::model::service::Millis;
+use crate::requests::jobs::{Jobs, Runtime};
+use crate::requests::loads::NotMeasured;
+use crate::requests::refusal::Refusal;
+use crate::requests::{BatchLimits, Requests};
+
+/// How long systemd waits before it starts a daemon that was killed.
+const RESTART: Duration = Duration::from_millis(100);
+/// How many handovers run at once.
+const PARALLEL: usize = 8;
+
+/// A request's answer, once it has one; none if the daemon was killed before.
+pub type Answer = Arc<Mutex<Option<Result<JobId, Refusal>>>>;
+
+struct SimRuntime {
+    shared: Arc<Shared>,
+    spawner: Spawner,
+}
+
+impl Runtime for SimRuntime {
+    fn spawn(&self, task: BoxFuture<'static, ()>) {
+        self.spawner.spawn(task);
+    }
+
+    /// Counted: the same run gives the same identities.
+    fn handover_id(&self) -> HandoverId {
+        let mut inner = self.shared.lock();
+        inner.identities = inner.identities.saturating_add(1);
+        HandoverId(uuid::Uuid::from_u128(u128::from(inner.identities)))
+    }
+}
+
+/// A daemon, its world, and what happens to both.
+pub struct Simulation {
+    /// What the ports share: world, trail, violations.
+    pub shared: Arc<Shared>,
+    own: HostId,
+    limits: Limits,
+    protocol: Protocol,
+    executor: Executor,
+    requests: Arc<Requests>,
+    /// How often the daemon was killed.
+    pub kills: u32,
+    /// How many stuck jobs an operator had to resume.
+    pub resumed: u32,
+}
+
+/// The limits that a simulated daemon keeps: the shipped ones, with less patience where only time would pass.
+pub fn limits() -> Limits {
+    let seconds = Duration::from_secs;
+    let deadlines = HashMap::from([
+        (Goal::Reserve, seconds(30)),
+        (Goal::Observe, seconds(30)),
+        (Goal::Fence, seconds(60)),
+        (Goal::Stage, seconds(60)),
+        (Goal::Quiesce, seconds(90 + 10 + 90)),
+        (Goal::Adopt, seconds(60)),
+        (Goal::Switch, seconds(60)),
+        (Goal::Start, seconds(90)),
+        (Goal::Publish, seconds(60)),
+        (Goal::Unpublish, seconds(60)),
+        (Goal::Record, seconds(60)),
+        (Goal::Retire, seconds(120)),
+        (Goal::Forget, seconds(60)),
+    ]);
+    Limits {
+        deadlines,
+        confirm: seconds(60),
+        undo: seconds(300),
+        silence: seconds(10),
+        stop_timeout: seconds(90),
+        drain_margin: seconds(2),
+    }
+}
+
+impl Simulation {
+    /// A daemon of host `own`, just started, over `world`.
+    pub fn new(world: SimWorld, own: HostId, director: Box<dyn Director>) -> Self {
+        Self::with_protocol(world, own, director, Protocol::default())
+    }
+
+    /// The same, under another protocol.
+    pub fn with_protocol(
+        world: SimWorld,
+        own: HostId,
+        director: Box<dyn Director>,
+        protocol: Protocol,
+    ) -> Self {
+        let shared = Shared::new(world, director);
+        let executor = Executor::new(shared.clone());
+        let (limits, spawner) = (limits(), executor.spawner());
+        let requests = build(&shared, &own, &limits, protocol, spawner);
+        let mut simulation = Self {
+            shared,
+            own,
+            limits,
+            protocol,
+            executor,
+            requests,
+            kills: 0,
+            resumed: 0,
+        };
+        simulation.begin();
+        simulation
+    }
+
+    /// What a daemon does when it starts, as `daemon.rs` has it.
+    fn begin(&mut self) {
+        self.shared.lock().note(Entry::Started);
+        let (requests, shared) = (self.requests.clone(), self.shared.clone());
+        self.executor.spawner().spawn(Box::pin(async move {
+            if requests.take_up_unfinished().await.is_err() || requests.take_up_batches().await.is_err() {
+                // It does not run: systemd starts it again.
+                shared.lock().killed = true;
+                return;
+            }
+            requests.carry_duties().await;
+        }));
+    }
+
+    fn restart(&mut self) {
+        self.kills = self.kills.saturating_add(1);
+        {
+            let mut inner = self.shared.lock();
+            inner.note(Entry::Killed);
+        }
+        // Every task goes with the process.
+        self.executor = Executor::new(self.shared.clone());
+        let now = {
+            let mut inner = self.shared.lock();
+            inner.killed = false;
+            inner.world.now
+        };
+        let dead = Millis::try_from(RESTART.as_millis()).unwrap_or(0);
+        self.executor.run(now.saturating_add(dead), |_| false);
+        let spawner = self.executor.spawner();
+        self.requests = build(&self.shared, &self.own, &self.limits, self.protocol, spawner);
+        self.begin();
+    }
+
+    /// Asks the daemon for something.
+    pub fn request<F, A>(&mut self, ask: A) -> Answer
+    where
+        A: FnOnce(Arc<Requests>) -> F,
+        F: Future<Output = Result<JobId, Refusal>> + Send + 'static,
+    {
+        let answer = Answer::default();
+        let (slot, asked) = (answer.clone(), ask(self.requests.clone()));
+        self.executor.spawner().spawn(Box::pin(async move {
+            let got = asked.await;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(got);
+        }));
+        answer
+    }
+
+    /// The requests of the daemon that runs now.
+    pub fn requests(&self) -> Arc<Requests> {
+        self.requests.clone()
+    }
+
+    /// Lets time pass until `reached` holds (true) or `span` milliseconds are over (false). A daemon that is killed is
+    /// started again.
+    pub fn run(&mut self, span: Millis, mut reached: impl FnMut(&Inner) -> bool) -> bool {
+        let until = self.shared.lock().world.now.saturating_add(span);
+        loop {
+            match self.executor.run(until, &mut reached) {
+                Rest::Killed => self.restart(),
+                Rest::Reached => return true,
+                Rest::TimeUp => return false,
+            }
+        }
+    }
+
+    /// Brings the world to rest on a path without further faults: what is down comes back, what is stuck is resumed by an
+    /// operator. Tells everything that is broken then, or was on the way.
+    pub fn settle(&mut self) -> Vec<Violation> {
+        const PATIENCE: Millis = 1_800_000;
+        let quiet = |inner: &Inner| {
+            let open = inner
+                .world
+                .tables
+                .values()
+                .any(|table| !table.unfinished().is_empty());
+            !inner.violations.is_empty() || (!open && inner.world.agenda.is_empty())
+        };
+        self.run(PATIENCE, quiet);
+        self.shared.lock().director = Box::new(Clean);
+        for _ in 0..4 {
+            self.mend();
+            let rest = |inner: &Inner| !inner.violations.is_empty() || check::is_at_rest(&inner.world);
+            self.run(60_000, |inner| {
+                !inner.violations.is_empty() || all_up(&inner.world)
+            });
+            self.run(PATIENCE, rest);
+            let stuck: Vec<JobId> = {
+                let inner = self.shared.lock();
+                inner
+                    .world
+                    .tables
+                    .values()
+                    .flat_map(super::table::SimTable::stuck)
+                    .collect()
+            };
+            if stuck.is_empty() && all_up(&self.shared.lock().world) {
+                break;
+            }
+            for id in stuck {
+                self.resumed = self.resumed.saturating_add(1);
+                let answer =
+                    self.request(move |requests| async move { requests.jobs.resume(id).await.map(|()| id) });
+                drop(answer);
+            }
+        }
+        let inner = self.shared.lock();
+        if !inner.violations.is_empty() {
+            return inner.violations.clone();
+        }
+        if check::is_at_rest(&inner.world) {
+            return check::one_truth(&inner.world);
+        }
+        vec![Violation {
+            invariant: 5,
+            text: format!("no way to a proper end: {}", under_way(&inner.world)),
+        }]
+    }
+
+    /// Everything that is down comes back.
+    fn mend(&mut self) {
+        let mut inner = self.shared.lock();
+        let mut back = vec![Happening::NamesUp];
+        back.extend(inner.world.hosts.keys().cloned().map(Happening::HostUp));
+        for (id, guest) in &inner.world.guests {
+            if matches!(guest.power, Power::Off | Power::Asleep) {
+                back.push(Happening::Boot(*id));
+            }
+            if !guest.agent_speaks {
+                back.push(Happening::AgentSpeaks(*id));
+            }
+        }
+        inner.happen(back.into_iter().map(|happening| (0, happening)).collect());
+    }
+
+    /// The story so far, for people.
+    pub fn story(&self) -> String {
+        let inner = self.shared.lock();
+        let since = |at: Millis| at.saturating_sub(SimWorld::BEGINNING);
+        let mut lines: Vec<String> = inner
+            .trail
+            .iter()
+            .map(|(at, entry)| format!("{:>9} ms  {}", since(*at), line(&inner.world, entry)))
+            .collect();
+        for table in inner.world.tables.values() {
+            for (job, entries) in &table.journal {
+                let told = entries
+                    .iter()
+                    .map(|e| format!("{:>9} ms  job {job} {}: {}", since(e.at), e.step, e.text));
+                lines.extend(told);
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+fn line(world: &SimWorld, entry: &Entry) -> String {
+    let name = |id: &crate::model::ids::GuestId| world.guests.get(id).map_or("?", |g| g.name.as_str());
+    match entry {
+        Entry::Call(call, fault) => {
+            let mut text = format!("#{} {:?}", call.number, call.method);
+            if let Some(guest) = &call.guest {
+                text.push_str(&format!(" {}", name(guest)));
+            }
+            if let Some(half) = call.half {
+                text.push_str(&format!(" {half:?}"));
+            }
+            if let Some(step) = call.step {
+                text.push_str(&format!(" {step:?}"));
+            }
+            if let Some(fault) = fault {
+                text.push_str(&format!("  <-- {fault:?}"));
+            }
+            text
+        }
+        Entry::Happened(Happening::Arrives(_)) => "a late message arrives".to_owned(),
+        Entry::Happened(happening) => {
+            let mut text = format!("{happening:?}");
+            for (id, guest) in &world.guests {
+                text = text.replace(&format!("GuestId({})", id.0), &guest.name);
+            }
+            text
+        }
+        Entry::Killed => "the daemon is killed".to_owned(),
+        Entry::Started => "a daemon starts".to_owned(),
+    }
+}
+
+fn all_up(world: &SimWorld) -> bool {
+    world.guests.values().all(|guest| guest.power == Power::Up)
+}
+
+fn under_way(world: &SimWorld) -> String {
+    let mut parts = Vec::new();
+    for table in world.tables.values() {
+        for handover in table.unfinished() {
+            parts.push(format!("job {} at {:?}", handover.job, handover.state));
+        }
+        for job in table.stuck() {
+            let why = table
+                .jobs
+                .get(&job)
+                .map(|j| j.error_details.clone())
+                .unwrap_or_default();
+            parts.push(format!("job {job} is stuck: {why}"));
+        }
+        for duty in table.duties.values() {
+            parts.push(format!("a duty on {}", duty.guest));
+        }
+    }
+    parts.extend(world.agenda.values().map(|happening| format!("{happening:?}")));
+    parts.join("; ")
+}
+
+fn build(
+    shared: &Arc<Shared>,
+    own: &HostId,
+    limits: &Limits,
+    protocol: Protocol,
+    spawner: Spawner,
+) -> Arc<Requests> {
+    let ports = Arc::new(SimPorts::new(shared.clone(), own.clone()));
+    let world = World::new(
+        ports.clone(),
+        ports.clone(),
+        ports.clone(),
+        ports.clone(),
+        ports,
+        limits.clone(),
+        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        own.clone(),
+    );
+    let world = Arc::new(world.with_protocol(protocol));
+    let runtime = Arc::new(SimRuntime {
+        shared: shared.clone(),
+        spawner,
+    });
+    let jobs = Jobs::new(world.clone(), runtime, PARALLEL, Duration::ZERO);
+    let limits = BatchLimits {
+        parallel: 8,
+        per_guest: 4,
+        per_host: 8,
+    };
+    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits))
+}

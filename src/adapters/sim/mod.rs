@@ -1,0 +1,29 @@
+//! A deterministic world for the daemon: every port of it, with its own clock.
+//!
+//! - [`world`]: what is true: hosts, guests, disks, zone, tables; plain state
+//! - [`grants`]: the files by which guests have bundles
+//! - [`inside`]: systemd's rules and the guest steps; [`look`]: what libvirt tells; [`zone`], [`table`]
+//! - [`happening`]: what happens without the daemon's doing
+//! - [`call`]: the one point through which every call goes, and what may happen to it there
+//! - [`ports`], [`table_port`]: the traits of [`crate::ports`] over a world
+//! - [`executor`], [`daemon`]: virtual time, and a whole daemon that is killed and started again
+//! - [`check`]: the invariants of design section 5
+//! - [`cast`]: worlds to begin with
+//!
+//! The same world and the same [`call::Director`] give the same run, to the last call.
+
+mod batches;
+pub mod call;
+pub mod cast;
+pub mod check;
+pub mod daemon;
+pub mod executor;
+mod grants;
+pub mod happening;
+mod inside;
+mod look;
+pub mod ports;
+pub mod table;
+mod table_port;
+pub mod world;
+pub mod zone;

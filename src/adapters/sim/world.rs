@@ -1,0 +1,321 @@
+//! The whole simulated world as plain state: what is true, not what a daemon believes.
+//!
+//! No clock, no randomness, ordered maps only, so that a world can be cloned, compared and hashed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::happening::Happening;
+use super::table::SimTable;
+use super::zone::SimZone;
+use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
+use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
+use crate::model::placement::{PlacedFile, Placement};
+use crate::model::service::Millis;
+use crate::model::volume::FileSystem;
+
+/// Rules that stand outside the daemon and hold in the real world; a model checker switches them off one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WorldRules {
+    /// Units are bound to the data mount too: no volume, no service (model rule `databound`).
+    pub bound_to_data: bool,
+    /// A guest refuses a script with a lower attempt number than it has seen (`attempt`).
+    pub attempts: bool,
+    /// libvirt is asked on every host, by UUID (`byuuid`); else only the host where the guest was first is.
+    pub by_uuid: bool,
+    /// QEMU's image lock keeps a second guest from a volume.
+    pub image_lock: bool,
+}
+
+impl Default for WorldRules {
+    fn default() -> Self {
+        Self {
+            bound_to_data: true,
+            attempts: true,
+            by_uuid: true,
+            image_lock: true,
+        }
+    }
+}
+
+/// Everything.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimWorld {
+    /// Now, in milliseconds since 1970.
+    pub now: Millis,
+    /// The hosts.
+    pub hosts: BTreeMap<HostId, SimHost>,
+    /// The guests.
+    pub guests: BTreeMap<GuestId, SimGuest>,
+    /// Files of grants, by path, with the bundle that each stands on; every host sees them.
+    pub grants: BTreeMap<String, Digest>,
+    /// Data volumes, by path; every host sees them.
+    pub volumes: BTreeMap<String, SimVolume>,
+    /// The zone and what resolvers may still believe.
+    pub zone: SimZone,
+    /// The service table of each daemon, by its own host.
+    pub tables: BTreeMap<HostId, SimTable>,
+    /// How many writes to each volume were acknowledged as synced.
+    pub acknowledged: BTreeMap<String, u64>,
+    /// What will happen, by time and order.
+    pub agenda: BTreeMap<(Millis, u64), Happening>,
+    /// The number of the next entry of the agenda.
+    pub next_entry: u64,
+    /// Late messages that changed something though their handover had ended: each a breach of invariant 6.
+    pub late_effects: Vec<String>,
+    /// Which rules of the outside hold.
+    pub rules: WorldRules,
+}
+
+/// A hypervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimHost {
+    /// Whether its libvirtd answers.
+    pub answers: bool,
+    /// Bundle images in its pool, with their sizes in bytes.
+    pub images: BTreeMap<Digest, u64>,
+}
+
+/// A data volume.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimVolume {
+    /// The service.
+    pub service: ServiceId,
+    /// Bytes.
+    pub size: u64,
+    /// Its file system.
+    pub filesystem: Option<FileSystem>,
+    /// How many writes were fsynced to it: one whenever its service starts.
+    pub synced: u64,
+}
+
+/// Whether and how a guest runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Power {
+    /// No QEMU process.
+    Off,
+    /// QEMU runs; the kernel does not answer yet, and ignores an unplug.
+    Booting,
+    /// systemd has started what is to start.
+    Up,
+    /// A managed-save image waits; nothing runs.
+    Asleep,
+}
+
+/// A guest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimGuest {
+    /// libvirt's name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it runs.
+    pub power: Power,
+    /// How often it was booted: a message of an earlier boot is lost.
+    pub boots: u64,
+    /// Whether its agent answers.
+    pub agent_speaks: bool,
+    /// Where it is active, or was last.
+    pub host: HostId,
+    /// Where it was when the world began: what a daemon that does not ask by UUID believes.
+    pub first_host: HostId,
+    /// What runs, or what is in the managed-save image.
+    pub live: SimDefinition,
+    /// The persistent definition on each host that has one.
+    pub configs: BTreeMap<HostId, SimDefinition>,
+    /// An old XML that somebody kept in a file.
+    pub old_xml: SimDefinition,
+    /// Disks of the persistent definition that somebody else gave, took or moved, until the daemon does either again.
+    pub touched: BTreeSet<String>,
+    /// The daemon that controls it.
+    pub controller: Option<String>,
+    /// What is inside, by service.
+    pub copies: BTreeMap<ServiceId, SimCopy>,
+}
+
+/// The disks of a definition, by serial.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct SimDefinition {
+    /// The disks.
+    pub disks: BTreeMap<String, SimDisk>,
+}
+
+/// A disk of a definition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimDisk {
+    /// What it is.
+    pub role: DiskRole,
+    /// `<source>`.
+    pub source: String,
+    /// The volume that a snapshot's overlay at `source` stands on.
+    pub base: String,
+    /// `<target dev>`.
+    pub target: String,
+    /// Where it sits.
+    pub address: ScsiAddress,
+}
+
+impl SimDisk {
+    /// A disk as it is given.
+    pub fn of(disk: &GuestDisk) -> Self {
+        Self {
+            role: disk.role,
+            source: disk.source.clone(),
+            base: disk.source.clone(),
+            target: disk.target.clone(),
+            address: disk.address,
+        }
+    }
+}
+
+/// The unit files of a copy, as they are on the guest's disk.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimUnits {
+    /// The bundle that they are of.
+    pub digest: Digest,
+    /// The bundle disk's serial.
+    pub serial: String,
+    /// The data volume's serial.
+    pub data: Option<String>,
+    /// Unit names that are started.
+    pub names: Vec<String>,
+    /// Config and secrets.
+    pub files: Vec<PlacedFile>,
+}
+
+impl SimUnits {
+    /// The unit files that an install of this placement writes.
+    pub fn of(placement: &Placement) -> Self {
+        Self {
+            digest: placement.digest.clone(),
+            serial: placement.serial.as_str().to_owned(),
+            data: placement.data.as_ref().map(|d| d.serial.as_str().to_owned()),
+            names: placement.units.iter().map(ToString::to_string).collect(),
+            files: placement.files.clone(),
+        }
+    }
+}
+
+/// One service inside a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct SimCopy {
+    /// Its unit files; survive a boot.
+    pub units: Option<SimUnits>,
+    /// The serial whose device wants the units; survives a boot.
+    pub linked: Option<String>,
+    /// Masked by an operator; survives a boot.
+    pub masked: bool,
+    /// The bundle disk that is mounted.
+    pub mounted: Option<String>,
+    /// Whether the data volume is mounted.
+    pub data_mounted: bool,
+    /// Whether its units are active.
+    pub running: bool,
+    /// Whether they have been active since the guest booted.
+    pub was_up: bool,
+    /// Whether its units have failed.
+    pub failed: bool,
+    /// Whether its check passes while it runs.
+    pub healthy: bool,
+    /// A start that the bundle disk's arrival began waits for the data volume until then.
+    pub waits_until: Option<Millis>,
+    /// It is down because the guest booted and nothing wants it: an operator disabled it.
+    pub down_since_boot: bool,
+    /// The highest attempt number seen since the boot.
+    pub attempt: Attempt,
+}
+
+impl SimGuest {
+    /// Whether a QEMU process runs it.
+    pub fn is_active(&self) -> bool {
+        matches!(self.power, Power::Booting | Power::Up)
+    }
+
+    /// Whether a copy of the service answers clients here now.
+    pub fn serves(&self, service: &ServiceId) -> bool {
+        self.power == Power::Up && self.copies.get(service).is_some_and(|copy| copy.running)
+    }
+}
+
+impl SimWorld {
+    /// When every simulated world begins: 2026-01-01 UTC.
+    pub const BEGINNING: Millis = 1_767_225_600_000;
+
+    /// A world with hosts `hv1` and `hv2`, a daemon on `hv1`, and this many guests `g1`… on `hv1`, all up.
+    ///
+    /// # Errors
+    /// A number of guests beyond 200, which would leave the network.
+    pub fn new(guests: u8) -> Result<Self, crate::model::ids::InvalidId> {
+        let (one, two): (HostId, HostId) = ("hv1".parse()?, "hv2".parse()?);
+        let host = SimHost {
+            answers: true,
+            images: BTreeMap::new(),
+        };
+        let mut world = Self {
+            now: Self::BEGINNING,
+            hosts: [(one.clone(), host.clone()), (two, host)].into(),
+            guests: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            zone: SimZone::default(),
+            tables: [(one.clone(), SimTable::default())].into(),
+            acknowledged: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            next_entry: 0,
+            late_effects: Vec::new(),
+            rules: WorldRules::default(),
+        };
+        for number in 1..=guests.min(200) {
+            world.guests.insert(
+                Self::guest_id(number),
+                SimGuest {
+                    name: format!("g{number}"),
+                    address: IpAddr::V4(Ipv4Addr::new(10, 77, 0, number)),
+                    power: Power::Up,
+                    boots: 1,
+                    agent_speaks: true,
+                    host: one.clone(),
+                    first_host: one.clone(),
+                    live: SimDefinition::default(),
+                    configs: [(one.clone(), SimDefinition::default())].into(),
+                    old_xml: SimDefinition::default(),
+                    touched: BTreeSet::new(),
+                    controller: None,
+                    copies: BTreeMap::new(),
+                },
+            );
+        }
+        Ok(world)
+    }
+
+    /// The identity of guest `g<number>`.
+    pub fn guest_id(number: u8) -> GuestId {
+        GuestId(uuid::Uuid::from_u128(
+            0x6f1d_5a2e_0000_4000_8000_0000_0000_0000 + u128::from(number),
+        ))
+    }
+
+    /// The guest at an address.
+    pub fn guest_at(&self, address: IpAddr) -> Option<(&GuestId, &SimGuest)> {
+        self.guests.iter().find(|(_, guest)| guest.address == address)
+    }
+
+    /// Enters something that will happen `after` milliseconds from now.
+    pub fn schedule(&mut self, after: Millis, happening: Happening) {
+        let key = (self.now.saturating_add(after), self.next_entry);
+        self.next_entry = self.next_entry.saturating_add(1);
+        self.agenda.insert(key, happening);
+    }
+
+    /// The active guest other than `not` that has the volume open.
+    pub fn opener(&self, base: &str, not: GuestId) -> Option<GuestId> {
+        self.guests
+            .iter()
+            .filter(|(id, guest)| **id != not && guest.is_active())
+            .find(|(_, guest)| {
+                let mut disks = guest.live.disks.values();
+                disks.any(|disk| disk.role == DiskRole::Volume && disk.base == base)
+            })
+            .map(|(id, _)| *id)
+    }
+}
