@@ -80,6 +80,7 @@ impl Cast {
                 units: vec![unit],
                 check: Some(check),
                 dns: named.then_some(dns),
+                srv: Vec::new(),
                 user: None,
                 config: Vec::new(),
                 secrets: Vec::new(),

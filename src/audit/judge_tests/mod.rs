@@ -51,6 +51,7 @@ fn bundle(digit: char, data: bool) -> BundleRecord {
             units: vec!["web.service".parse().unwrap()],
             check: None,
             dns: None,
+            srv: Vec::new(),
             user: None,
             config: vec![],
             secrets: vec![],

@@ -38,6 +38,7 @@ fn bundle(digit: char) -> BundleRecord {
             version: "1".into(),
             units: vec!["web.service".parse().unwrap()],
             check: None,
+            srv: Vec::new(),
             dns: Some(DnsEntry {
                 name: NAME.parse().unwrap(),
                 ttl: 5,
