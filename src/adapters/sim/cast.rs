@@ -86,6 +86,7 @@ impl Cast {
                 ports: vec![8080],
                 data: self.volume.then_some(data),
                 needs: Needs::default(),
+                srv: Vec::new(),
                 overlap: self.overlap,
                 movable: true,
             },

@@ -61,6 +61,7 @@ fn bundle(digit: char, data: bool) -> BundleRecord {
                 mount_point: "/srv/web".into(),
             }),
             needs: crate::model::needs::Needs::default(),
+            srv: Vec::new(),
             overlap: true,
             movable: true,
         },

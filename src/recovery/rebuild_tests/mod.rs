@@ -48,6 +48,7 @@ fn bundle(digit: char) -> BundleRecord {
             ports: vec![],
             data: None,
             needs: crate::model::needs::Needs::default(),
+            srv: Vec::new(),
             overlap: true,
             movable: true,
         },
