@@ -95,9 +95,12 @@ fn a_plan_is_begun_once() {
     }
 }
 
+/// What changed, how, and what the refusal says of it.
+type Change = (&'static str, fn(&mut Stage), &'static str);
+
 #[test]
 fn a_plan_of_a_world_that_has_changed_is_refused_and_says_what() {
-    let cases: [(&str, fn(&mut Stage), &str); 5] = [
+    let cases: [Change; 5] = [
         (
             "moved",
             |stage| {
@@ -168,7 +171,7 @@ fn a_service_that_came_to_the_guest_meanwhile_is_told() {
 fn a_plan_with_homeless_services_is_begun_only_if_that_was_asked_for() {
     let mut world = many(2, 2);
     manifest(&mut world, "s01", |m| {
-        m.needs.labels = vec!["ssd".parse().unwrap()]
+        m.needs.labels = vec!["ssd".parse().unwrap()];
     });
     let mut stage = Stage::of(world);
     let plan = stage.plan("g1", "g2", MoveOptions::default()).unwrap();
@@ -221,7 +224,7 @@ fn a_plan_that_nobody_made_or_that_is_long_gone_is_not_there() {
 fn what_a_death_would_leave_homeless_is_told_before_it_happens() {
     let mut world = many(3, 3);
     manifest(&mut world, "s02", |m| {
-        m.needs.hosts = vec!["elsewhere".parse().unwrap()]
+        m.needs.hosts = vec!["elsewhere".parse().unwrap()];
     });
     let mut stage = Stage::of(world);
     let losses = stage.ask(|requests| async move { requests.what_if_dies(None).await.unwrap() });

@@ -45,7 +45,7 @@ fn a_name_that_is_two_guests_is_refused_with_their_uuids() {
 fn nothing_is_begun_where_a_service_has_no_home_unless_that_is_all_right() {
     let mut world = many(3, 3);
     manifest(&mut world, "s01", |m| {
-        m.needs.labels = vec!["ssd".parse().unwrap()]
+        m.needs.labels = vec!["ssd".parse().unwrap()];
     });
     let mut stage = Stage::of(world);
     let refused = stage.begin("g1", "spread", MoveOptions::default()).unwrap_err();
@@ -87,7 +87,7 @@ fn where_nothing_fits_anywhere_not_even_partial_begins_something() {
     let mut world = many(2, 2);
     for service in ["s00", "s01"] {
         manifest(&mut world, service, |m| {
-            m.needs.labels = vec!["ssd".parse().unwrap()]
+            m.needs.labels = vec!["ssd".parse().unwrap()];
         });
     }
     let mut stage = Stage::of(world);

@@ -38,7 +38,6 @@ fn bundle(digit: char) -> BundleRecord {
             version: "1".into(),
             units: vec!["web.service".parse().unwrap()],
             check: None,
-            srv: Vec::new(),
             dns: Some(DnsEntry {
                 name: NAME.parse().unwrap(),
                 ttl: 5,
@@ -49,6 +48,7 @@ fn bundle(digit: char) -> BundleRecord {
             ports: vec![],
             data: None,
             needs: crate::model::needs::Needs::default(),
+            srv: Vec::new(),
             overlap: true,
             movable: true,
         },
