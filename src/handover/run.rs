@@ -9,7 +9,7 @@ use super::record::{Handover, Place, Reason};
 use super::verdict::Seen;
 use super::world::{StepError, World};
 use crate::model::guest::{CopyState, GuestDomain};
-use crate::model::ids::GuestId;
+use crate::model::ids::{Digest, GuestId};
 use crate::model::manifest::Manifest;
 use crate::model::placement::Placement;
 use crate::ports::{Fault, GuestStep, JournalEntry};
@@ -36,8 +36,9 @@ pub struct Run<'w> {
     pub(super) supersedes: bool,
     /// Guests that were sent a script whose answer did not come: it may still arrive.
     unanswered: BTreeSet<GuestId>,
-    /// A look at a copy that the act just before brought back: used once, by the look that follows.
-    fresh: Option<(GuestId, CopyState)>,
+    /// A look at a copy that the act just before brought back: used once, by the look that follows, if that is about the
+    /// same bundle's copy.
+    fresh: Option<(GuestId, Digest, CopyState)>,
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
     /// act is needed, and that looks itself.
     pub(super) staged: Option<CopyState>,
@@ -150,7 +151,7 @@ impl<'w> Run<'w> {
     /// As the port.
     pub async fn copy(&mut self, place: &Place, placement: &Placement) -> Result<CopyState, StepError> {
         match self.fresh.take() {
-            Some((guest, copy)) if guest == place.guest => Ok(copy),
+            Some((guest, digest, copy)) if guest == place.guest && digest == placement.digest => Ok(copy),
             _ => Ok(self.world.guest.look(place.guest, placement).await?),
         }
     }
@@ -182,7 +183,7 @@ impl<'w> Run<'w> {
         if !matches!(&done, Err(error) if error.fault == Fault::Unknown) {
             self.unanswered.remove(&place.guest);
         }
-        self.fresh = Some((place.guest, done?));
+        self.fresh = Some((place.guest, placement.digest.clone(), done?));
         Ok(())
     }
 

@@ -51,6 +51,7 @@ pub fn always(world: &SimWorld) -> Vec<Violation> {
             never_zero(world, table, row, &mut found);
             stopped_stays_stopped(world, table, row, &mut found);
             nothing_lost(world, table, row, &mut found);
+            never_two_copies(world, table, row, &mut found);
         }
     }
     never_two_writers(world, &mut found);
@@ -152,6 +153,22 @@ fn never_two_writers(world: &SimWorld, found: &mut Found) {
             format!("{} runs on {}", volume.service, runs.join(" and "))
         });
     }
+}
+
+/// Invariant 2, for a service whose copies may not overlap.
+fn never_two_copies(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
+    let overlap = table.bundles.get(&row.bundle).is_none_or(|b| b.manifest.overlap);
+    if overlap {
+        return;
+    }
+    let serving = world.guests.values().filter(|guest| guest.serves(&row.id));
+    let runs: Vec<&str> = serving
+        .filter(|guest| guest.touched.is_empty() && guest.booted_with.is_empty())
+        .map(|guest| guest.name.as_str())
+        .collect();
+    found.unless(runs.len() < 2, 2, || {
+        format!("{} may not overlap, and runs on {}", row.id, runs.join(" and "))
+    });
 }
 
 /// Invariant 4.

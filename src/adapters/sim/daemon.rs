@@ -183,6 +183,7 @@ impl Simulation {
         let until = self.shared.lock().world.now.saturating_add(span);
         loop {
             match self.executor.run(until, &mut reached) {
+                Rest::Killed if self.shared.lock().ran_away() => return false,
                 Rest::Killed => self.restart(),
                 Rest::Reached => return true,
                 Rest::TimeUp => return false,

@@ -172,6 +172,7 @@ impl SimWorld {
         }
         if let Some(guest) = self.guests.get_mut(&id) {
             guest.live = next;
+            guest.booted_with = guest.touched.clone();
         }
         self.begin_boot(id);
     }

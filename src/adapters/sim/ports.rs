@@ -362,6 +362,7 @@ fn take(world: &mut SimWorld, id: GuestId, half: Half, serial: &DiskSerial) -> R
                 return Ok(guest.live.disks.contains_key(serial.as_str()));
             }
             guest.live.disks.remove(serial.as_str());
+            guest.booted_with.remove(serial.as_str());
             world.disks_changed(id, None);
             Ok(false)
         }

@@ -127,6 +127,8 @@ pub struct SimGuest {
     pub old_xml: SimDefinition,
     /// Disks of the persistent definition that somebody else gave, took or moved, until the daemon does either again.
     pub touched: BTreeSet<String>,
+    /// Such disks that it was booted with, until the daemon takes them.
+    pub booted_with: BTreeSet<String>,
     /// The daemon that controls it.
     pub controller: Option<String>,
     /// What is inside, by service.
@@ -280,6 +282,7 @@ impl SimWorld {
                     configs: [(one.clone(), SimDefinition::default())].into(),
                     old_xml: SimDefinition::default(),
                     touched: BTreeSet::new(),
+                    booted_with: BTreeSet::new(),
                     controller: None,
                     copies: BTreeMap::new(),
                 },
