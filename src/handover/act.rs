@@ -1,6 +1,7 @@
 //! Acts: what is done for a goal that does not hold, and for an undo that does not. Each is safe to repeat.
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
 use super::observe::Source;
 use super::protocol::Rule;
@@ -146,7 +147,7 @@ impl Run<'_> {
     async fn stage(&mut self) -> Act {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if halves == (true, true) && self.in_place() {
             return Ok(());
         }
@@ -176,15 +177,14 @@ impl Run<'_> {
     }
 
     async fn give_bundle(&mut self, place: &Place) -> Act {
-        let host = self.inspect(place).await?.summary.host;
-        let source = self.image_of(&host, &place.digest).await?;
-        let serial = self.target.serial.clone();
+        let (serial, generation) = (self.target.serial.clone(), self.handover.generation);
+        let source = self.granted(place, &serial, generation).await?;
         self.give_disk(Goal::Stage, place, DiskRole::Bundle, &serial, source)
             .await
     }
 
-    /// The path of a bundle's image on a host; brought there from the daemon's own host if need be.
-    pub(super) async fn image_of(&self, host: &HostId, digest: &Digest) -> Result<String, StepError> {
+    /// Brings a bundle's image to a host from the daemon's own host, if it is not there.
+    pub(super) async fn bring_image(&self, host: &HostId, digest: &Digest) -> Act {
         let hypervisor = &self.world.hypervisor;
         let size = if *digest == self.handover.target.digest {
             self.image_size
@@ -196,7 +196,7 @@ impl Run<'_> {
                 .map_or(0, |bundle| bundle.size)
         };
         match hypervisor.image(host, digest).await? {
-            Some((path, found)) if found >= size => Ok(path),
+            Some((_, found)) if found >= size => Ok(()),
             _ if *host == self.world.host => Err(StepError::Refused(Reason::new(
                 "NoSuchBundle",
                 format!(
@@ -207,9 +207,10 @@ impl Run<'_> {
             _ => {
                 self.journal(Goal::Stage, format!("brings the image to host {host}"))
                     .await?;
-                Ok(hypervisor
+                hypervisor
                     .copy_image(&self.world.host, host, digest, size)
-                    .await?)
+                    .await?;
+                Ok(())
             }
         }
     }
@@ -249,7 +250,7 @@ impl Run<'_> {
             }
         }
         if !domain.is_active() {
-            return Ok(());
+            return self.end_grant(place).await;
         }
         let units = if uninstall {
             self.step(goal, place, placement, GuestStep::Uninstall).await
@@ -270,6 +271,7 @@ impl Run<'_> {
                     .await?;
             }
         }
+        self.end_grant(place).await?;
         units
     }
 

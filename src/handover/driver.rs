@@ -308,10 +308,12 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
         Event::Acted => "done, look again".to_owned(),
         Event::Elapsed | Event::Resume => "look again".to_owned(),
     };
-    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event
-        && run.handover.reason.is_none()
-    {
-        run.handover.reason = Some(reason.clone());
+    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event {
+        run.handover.reason = Some(match (run.handover.reason.take(), to) {
+            (None, _) => reason.clone(),
+            (Some(first), State::Stuck { goal, .. }) => first.stuck(goal.as_str(), reason),
+            (Some(first), _) => first,
+        });
     }
     run.handover.state = to;
     if *event == Event::Committed {

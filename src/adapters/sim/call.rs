@@ -34,6 +34,12 @@ pub enum Method {
     StoreImage,
     /// `Hypervisor::delete_image`.
     DeleteImage,
+    /// `Hypervisor::make_grant`.
+    MakeGrant,
+    /// `Hypervisor::spent_grants` and `grants`.
+    Grants,
+    /// `Hypervisor::delete_spent_grants`.
+    DeleteGrants,
     /// `Hypervisor::volume`.
     Volume,
     /// `Hypervisor::make_volume`.
@@ -85,6 +91,7 @@ impl Method {
                 | Self::Inspect
                 | Self::Everywhere
                 | Self::Image
+                | Self::Grants
                 | Self::Volume
                 | Self::Agent
                 | Self::Addresses

@@ -9,6 +9,7 @@ use crate::handover::goals::Kind;
 use crate::handover::record::Handover;
 use crate::handover::verdict;
 use crate::model::disk::{DiskRole, DiskSerial};
+use crate::model::grant::Grant;
 use crate::model::ids::{GuestId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{NameRecords, Ownership};
@@ -259,7 +260,7 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
                 .iter()
                 .filter(|(g, _)| Some(**g) != row.map(|r| r.guest))
             {
-                no_trace(*guest_id, guest, id, &serials, &mut found);
+                no_trace(world, *guest_id, guest, id, &serials, &mut found);
             }
         }
     }
@@ -359,6 +360,7 @@ fn at_home(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut 
 }
 
 fn no_trace(
+    world: &SimWorld,
     id: GuestId,
     guest: &SimGuest,
     service: &ServiceId,
@@ -379,6 +381,12 @@ fn no_trace(
         found.unless((!live && !config) || by_hand, 3, || {
             let half = if live { "live" } else { "persistent" };
             format!("the disk {serial} of {service} is left in the {half} definition of {name}")
+        });
+    }
+    for path in world.grants.keys() {
+        let theirs = Grant::named_by(path).is_some_and(|g| g.guest == id && g.service == *service);
+        found.unless(!theirs || world.needs_file(id, path), 3, || {
+            format!("the file {path} of a grant of {service} is left")
         });
     }
     let copy = guest.copies.get(service);

@@ -54,7 +54,7 @@ pub enum Happening {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Message {
     /// A DNS UPDATE.
-    Update(NameChange),
+    Update(Box<NameChange>),
     /// A guest script, sent in this boot of the guest.
     Script {
         /// To whom.
@@ -151,13 +151,17 @@ impl SimWorld {
     fn boot(&mut self, id: GuestId) {
         let Some(guest) = self.guests.get(&id) else { return };
         let next = match guest.power {
-            Power::Off => guest.configs.get(&guest.host).cloned().unwrap_or_default(),
+            Power::Off => self.without_missing(guest.configs.get(&guest.host).cloned().unwrap_or_default()),
             Power::Asleep => guest.live.clone(),
             Power::Booting | Power::Up => return,
         };
         let was_asleep = guest.power == Power::Asleep;
         if self.rules.image_lock && self.locked_out(id, &next).is_some() {
             // QEMU does not start: another guest has the volume.
+            return;
+        }
+        if was_asleep && self.lacks_file(&next) {
+            // libvirt refuses to restore memory without one of its disks.
             return;
         }
         if was_asleep {

@@ -47,6 +47,8 @@ pub struct SimWorld {
     pub hosts: BTreeMap<HostId, SimHost>,
     /// The guests.
     pub guests: BTreeMap<GuestId, SimGuest>,
+    /// Files of grants, by path, with the bundle that each stands on; every host sees them.
+    pub grants: BTreeMap<String, Digest>,
     /// Data volumes, by path; every host sees them.
     pub volumes: BTreeMap<String, SimVolume>,
     /// The zone and what resolvers may still believe.
@@ -211,6 +213,8 @@ pub struct SimCopy {
     pub data_mounted: bool,
     /// Whether its units are active.
     pub running: bool,
+    /// Whether they have been active since the guest booted.
+    pub was_up: bool,
     /// Whether its units have failed.
     pub failed: bool,
     /// Whether its check passes while it runs.
@@ -253,6 +257,7 @@ impl SimWorld {
             now: Self::BEGINNING,
             hosts: [(one.clone(), host.clone()), (two, host)].into(),
             guests: BTreeMap::new(),
+            grants: BTreeMap::new(),
             volumes: BTreeMap::new(),
             zone: SimZone::default(),
             tables: [(one.clone(), SimTable::default())].into(),
