@@ -243,10 +243,13 @@ impl Run<'_> {
     async fn take_away(&mut self, goal: Goal, place: &Place, placement: &Placement, uninstall: bool) -> Act {
         let domain = self.inspect(place).await?;
         // In place the data volume stays: both bundles' copies have it.
-        let serials: Vec<_> = if uninstall {
-            placement.serials().collect()
+        let serials: Vec<_> = if goal == Goal::Retire && uninstall {
+            // An upgrade in place may have left the disk of an earlier bundle there.
+            self.every_serial.clone()
+        } else if uninstall {
+            placement.serials().cloned().collect()
         } else {
-            vec![&placement.serial]
+            vec![placement.serial.clone()]
         };
         let halves = |serial| verdict::disk_halves(&domain, serial);
         let config_first = self.keeps(Rule::ConfigFirst);

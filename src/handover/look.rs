@@ -415,7 +415,7 @@ impl Run<'_> {
                 seen => seen,
             });
         }
-        let halves = verdict::any_halves(&domain, placement.serials());
+        let halves = verdict::any_halves(&domain, self.every_serial.iter());
         if !domain.is_active() {
             let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
             return Ok(if seen == Seen::Holds {
