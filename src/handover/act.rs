@@ -70,8 +70,12 @@ impl Run<'_> {
                 self.return_licence(goal, Licence::Sole).await
             }
             Goal::Quiesce => {
-                let (place, placement) = self.source()?;
-                let (place, placement) = (place.clone(), placement.clone());
+                let (place, placement) = self.source_copy()?;
+                if self.had_failed().await? {
+                    // It was to be up, and was not: its links come back, so that a boot tries again.
+                    let link = GuestStep::Link(self.handover.facts.enablement);
+                    return self.step(goal, &place, &placement, link).await;
+                }
                 self.link_and_start(goal, &place, &placement).await
             }
             Goal::Switch => {
@@ -157,6 +161,11 @@ impl Run<'_> {
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
+        if self.handover.facts.displaced.is_some() && !self.handover.facts.wants_running() {
+            // An old copy still drains there, and the service was stopped meanwhile.
+            self.step(Goal::Stage, &place, &placement, GuestStep::Stop)
+                .await?;
+        }
         if !self.keeps(Rule::LinkLate) && self.handover.facts.wants_running() {
             let link = GuestStep::Link(self.handover.facts.enablement);
             self.step(Goal::Stage, &place, &placement, link).await?;
@@ -234,10 +243,13 @@ impl Run<'_> {
     async fn take_away(&mut self, goal: Goal, place: &Place, placement: &Placement, uninstall: bool) -> Act {
         let domain = self.inspect(place).await?;
         // In place the data volume stays: both bundles' copies have it.
-        let serials: Vec<_> = if uninstall {
-            placement.serials().collect()
+        let serials: Vec<_> = if goal == Goal::Retire && uninstall {
+            // An upgrade in place may have left the disk of an earlier bundle there.
+            self.every_serial.clone()
+        } else if uninstall {
+            placement.serials().cloned().collect()
         } else {
-            vec![&placement.serial]
+            vec![placement.serial.clone()]
         };
         let halves = |serial| verdict::disk_halves(&domain, serial);
         let config_first = self.keeps(Rule::ConfigFirst);

@@ -158,9 +158,9 @@ impl Run<'_> {
     /// Whether the target's units are down, when an undo takes it back. Where two copies may run for a while a silent
     /// agent is no obstacle: the disk that the undo of an earlier goal takes is what stops the units.
     pub(super) async fn look_unstarted(&mut self) -> Look {
-        // What was up before it was told to start stays up.
-        let was_up = self.handover.kind == Kind::Start && self.was_up();
-        if self.old_copy_serves() || was_up {
+        // What was to be up before it was told to start keeps its links, and what runs.
+        let was_to_run = self.handover.kind == Kind::Start && (self.was_up() || self.is_wanted().await?);
+        if self.old_copy_serves() || was_to_run {
             return Ok(Seen::Holds);
         }
         let (place, placement) = self.target_copy();
@@ -479,6 +479,18 @@ impl Run<'_> {
                 format!("handover {} has no data volume", self.handover.id),
             ))
         })
+    }
+
+    /// Whether the table, which the commit has not changed yet, has the service up.
+    async fn is_wanted(&self) -> Result<bool, StepError> {
+        let row = self.world.table.service(&self.handover.service).await?;
+        Ok(row.is_some_and(|row| row.wanted.wants_running()))
+    }
+
+    /// Whether the service was to be up before anything was done, and had failed.
+    pub(super) async fn had_failed(&self) -> Result<bool, StepError> {
+        let failed = self.handover.facts.observed == Some(crate::model::life::LifeState::Failed);
+        Ok(failed && self.is_wanted().await?)
     }
 
     /// Whether the service was up before anything was done.

@@ -118,10 +118,14 @@ impl Run<'_> {
             Goal::Quiesce => {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
-                if !self.was_up() {
+                if !self.was_up() && !self.had_failed().await? {
                     return Ok(Seen::Holds);
                 }
                 let copy = self.copy(&place, &placement).await?;
+                if !self.was_up() {
+                    let linked = verdict::is_linked(&self.handover.facts, &copy, placement.links.len());
+                    return Ok(self.unless_late(place.guest, linked));
+                }
                 let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
                 match self.unless_late(place.guest, started) {
                     Seen::Holds => self.look_serving_again(place.guest, &placement).await,
@@ -411,7 +415,7 @@ impl Run<'_> {
                 seen => seen,
             });
         }
-        let halves = verdict::any_halves(&domain, placement.serials());
+        let halves = verdict::any_halves(&domain, self.every_serial.iter());
         if !domain.is_active() {
             let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
             return Ok(if seen == Seen::Holds {

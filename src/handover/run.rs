@@ -8,6 +8,7 @@ use super::protocol::Rule;
 use super::record::{Handover, Place, Reason};
 use super::verdict::Seen;
 use super::world::{StepError, World};
+use crate::model::disk::DiskSerial;
 use crate::model::guest::{CopyState, GuestDomain};
 use crate::model::ids::{Digest, GuestId};
 use crate::model::manifest::Manifest;
@@ -28,6 +29,8 @@ pub struct Run<'w> {
     pub manifest: Manifest,
     /// The size of the target bundle's image, in bytes.
     pub image_size: u64,
+    /// The serials of every disk that the service may have had anywhere: of each of its bundles, and the data volume's.
+    pub(super) every_serial: Vec<DiskSerial>,
     /// When an undo was first seen to have started the source again.
     pub restored_at: Option<u64>,
     /// When the check passed last.
@@ -55,6 +58,14 @@ impl<'w> Run<'w> {
             Some(place) => Some(world.placement(place).await?.0),
             None => None,
         };
+        let bundles = world.table.bundles().await?;
+        let service = &handover.service;
+        let mut every_serial: Vec<DiskSerial> = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .collect();
+        every_serial.push(DiskSerial::of_volume(service));
         // Scripts of a daemon that was killed may still be under way.
         let unanswered = match handover.state == State::first(handover.kind) {
             true => BTreeSet::new(),
@@ -72,6 +83,7 @@ impl<'w> Run<'w> {
             target,
             manifest: bundle.manifest,
             image_size: bundle.size,
+            every_serial,
             restored_at: None,
             confirmed_at: None,
             supersedes: false,

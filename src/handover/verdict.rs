@@ -83,6 +83,9 @@ pub fn stage(
         if facts.enablement == Enablement::Masked && copy.enablement != Enablement::Masked {
             lacks.push("the mask");
         }
+        if !facts.wants_running() && !copy.is_down() {
+            lacks.push("the stop of an old copy");
+        }
         if !facts.wants_running() && copy.links > 0 {
             lacks.push("the removal of wants links");
         }
@@ -230,6 +233,11 @@ pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
     if !copy.is_up() {
         return Seen::missing(unit_states(copy));
     }
+    is_linked(facts, copy, links)
+}
+
+/// Whether a copy is linked, unlinked or masked as the enablement asks of a service that is to run.
+pub fn is_linked(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
     let linked = usize::try_from(copy.links).is_ok_and(|n| n == links);
     match facts.enablement {
         Enablement::Enabled => Seen::holds_if(linked, "the wants links are missing"),

@@ -103,6 +103,11 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     }
 }
 
+/// Whether the service was down already, and against its will, when the handover began.
+fn had_failed(handover: &Handover) -> bool {
+    handover.facts.observed == Some(LifeState::Failed)
+}
+
 /// Whether a handover, `open` or stuck, is not a planned move of a service that is up.
 fn interrupts(handover: &Handover, open: bool) -> bool {
     match handover.kind {
@@ -110,7 +115,8 @@ fn interrupts(handover: &Handover, open: bool) -> bool {
             let up = handover.facts.observed.is_none_or(LifeState::wants_running);
             handover.facts.source_dead || !up
         }
-        Kind::Deploy | Kind::Replace | Kind::Start | Kind::Stop | Kind::Remove => open,
+        Kind::Replace | Kind::Stop | Kind::Remove => open || had_failed(handover),
+        Kind::Deploy | Kind::Start => open,
     }
 }
 
@@ -349,7 +355,8 @@ fn at_home(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut 
             row.enablement.as_str()
         )
     });
-    let excused = copy.down_since_boot || copy.failed || !guest.touched.is_empty();
+    let failed = table.latest(id).is_some_and(|(handover, _)| had_failed(handover));
+    let excused = copy.down_since_boot || copy.failed || failed || !guest.touched.is_empty();
     let runs = guest.serves(id);
     found.unless(!runs || copy.mounted.as_ref() == Some(&bundle), 3, || {
         format!("{id} runs on {name} from another bundle than the table's")

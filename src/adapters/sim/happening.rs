@@ -231,7 +231,7 @@ impl SimWorld {
         match message {
             Message::Update(change) => {
                 let ended = author(change).is_some_and(|id| self.has_ended(id));
-                let done = self.zone.answers && self.zone.swap(change, self.now) == Swapped::Yes;
+                let done = self.zone.answers && self.update(change) == Swapped::Yes;
                 if ended && done {
                     self.late_effects.push(format!(
                         "a late UPDATE of {} (to {}) was applied after its handover had ended",

@@ -505,8 +505,7 @@ impl NameServer for SimPorts {
         self.shared
             .call(plan, |world| {
                 names_answer(world)?;
-                let now = world.now;
-                Ok(world.zone.swap(change, now))
+                Ok(world.update(change))
             })
             .await
     }

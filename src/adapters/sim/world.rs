@@ -10,9 +10,11 @@ use super::table::SimTable;
 use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
+use crate::model::name::NameChange;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
 use crate::model::volume::FileSystem;
+use crate::ports::Swapped;
 
 /// Rules that stand outside the daemon and hold in the real world; a model checker switches them off one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -296,6 +298,21 @@ impl SimWorld {
         GuestId(uuid::Uuid::from_u128(
             0x6f1d_5a2e_0000_4000_8000_0000_0000_0000 + u128::from(number),
         ))
+    }
+
+    /// Applies one UPDATE. An address that it takes away counts as believed for its TTL only if something answered there.
+    pub fn update(&mut self, change: &NameChange) -> Swapped {
+        let served = |address: &IpAddr| {
+            let found = self.guests.values().find(|guest| guest.address == *address);
+            found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running))
+        };
+        let old = self.zone.read(&change.name).addresses;
+        let dead: Vec<IpAddr> = old.into_iter().filter(|address| !served(address)).collect();
+        let swapped = self.zone.swap(change, self.now);
+        for address in dead {
+            self.zone.cached.remove(&(change.name.clone(), address));
+        }
+        swapped
     }
 
     /// The guest at an address.
