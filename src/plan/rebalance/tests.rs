@@ -179,7 +179,7 @@ fn any_cluster() -> impl Strategy<Value = Cluster> {
 
 proptest! {
     #[test]
-    fn every_move_lowers_the_larger_load_and_none_is_taken_back(cluster in any_cluster(), most in 1_usize..8) {
+    fn every_move_lowers_the_larger_load_and_looking_again_comes_to_rest(cluster in any_cluster(), most in 1_usize..8) {
         let balance = Balance::default();
         let none = BTreeSet::new();
         let made = rebalance(&cluster, balance, most, &none).unwrap();
@@ -189,20 +189,16 @@ proptest! {
         }
         let each: BTreeSet<_> = made.iter().map(|one| &one.service).collect();
         prop_assert_eq!(each.len(), made.len(), "a service is moved once");
-        // Looking again and again comes to rest, and no service returns to where it was.
-        let mut homes: BTreeSet<(ServiceId, GuestId)> = BTreeSet::new();
+        // Looking again and again comes to rest. That a service does not return meanwhile is the damper's to see to: what has
+        // moved rests.
         let mut now = cluster;
         let mut made = made;
         for _ in 0..100 {
             if made.is_empty() {
                 break;
             }
-            homes.extend(made.iter().map(|one| (one.service.clone(), one.from)));
             now = after(&now, &made);
             made = rebalance(&now, balance, most, &none).unwrap();
-            for one in &made {
-                prop_assert!(!homes.contains(&(one.service.clone(), one.to)), "{} returns", one.service);
-            }
         }
         prop_assert!(made.is_empty());
     }
