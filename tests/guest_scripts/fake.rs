@@ -111,6 +111,20 @@ impl Fake {
         }
     }
 
+    /// Fails unless these paths were gone when the guest was last told to have its disk take what was written: a power cut
+    /// must not bring them back.
+    #[track_caller]
+    pub fn gone_from_the_disk<'a>(&self, paths: impl Iterator<Item = &'a String>) {
+        let kept = fs::read_to_string(self.state("synced")).unwrap();
+        for path in paths {
+            let path = self.at(path);
+            assert!(
+                kept.lines().all(|line| Path::new(line) != path),
+                "{path:?} is in {kept}"
+            );
+        }
+    }
+
     pub fn attach(&self, placement: &Placement) {
         let link = self.at(&placement.serial.device_path());
         fs::create_dir_all(link.parent().unwrap()).unwrap();

@@ -71,6 +71,7 @@ fn a_copy_is_installed_linked_started_stopped_and_removed_without_a_trace() {
                 state.is_down() && !state.mounted && state.installed && state.links == 0,
                 "{state:?}"
             );
+            fake.gone_from_the_disk(placement.links.iter().map(|link| &link.path));
 
             let state = fake.act(&placement, GuestStep::Uninstall, 1);
             assert!(state.is_gone() && !state.installed, "{state:?}");

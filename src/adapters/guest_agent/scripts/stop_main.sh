@@ -2,6 +2,7 @@ main() {
   begin
   survey
   drop_links
+  settle
   find_stoppable
   stop_all
   look
