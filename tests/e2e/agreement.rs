@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, owner_alone};
 
 /// The guest that each service is on, by service.
 pub type Homes = BTreeMap<String, String>;
@@ -148,11 +148,7 @@ impl Lab {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 match words.as_slice() {
                     [name, _ttl, _class, kind, data @ ..] => {
-                        // A claim that was given back leaves its mark behind the owner.
-                        let data = data.join(" ");
-                        let owner = data.split(" after=").next().unwrap_or_default();
-                        let end = if owner.len() < data.len() { "\"" } else { "" };
-                        format!("{name} {kind} {owner}{end}")
+                        format!("{name} {kind} {}", owner_alone(&data.join(" ")))
                     }
                     _ => line.to_owned(),
                 }
