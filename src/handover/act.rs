@@ -153,6 +153,10 @@ impl Run<'_> {
             return self.give_bundle(&place).await;
         }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
+        let first = self.world.protocol.unlink_before_give;
+        if !first && halves != (true, true) {
+            self.give_bundle(&place).await?;
+        }
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
         if self.handover.facts.enablement == Enablement::Masked {
@@ -164,7 +168,7 @@ impl Run<'_> {
             )
             .await?;
         }
-        if halves != (true, true) {
+        if first && halves != (true, true) {
             self.give_bundle(&place).await?;
         }
         Ok(())
@@ -233,26 +237,17 @@ impl Run<'_> {
         } else {
             vec![&placement.serial]
         };
-        let halves = |serial| verdict::disk_halves(&domain, serial);
-        for serial in serials.iter().filter(|serial| halves(serial).1) {
-            self.world
-                .hypervisor
-                .take(place.guest, Half::Config, serial)
-                .await?;
-        }
-        if !domain.is_active() {
-            return Ok(());
-        }
-        let units = if uninstall {
-            self.step(goal, place, placement, GuestStep::Uninstall).await
-        } else {
-            Ok(())
-        };
-        for serial in serials.iter().filter(|serial| halves(serial).0) {
-            self.world
-                .hypervisor
-                .take(place.guest, Half::Live, serial)
-                .await?;
+        let mut units = Ok(());
+        for half in self.world.protocol.taking() {
+            if half == Half::Live && uninstall && domain.is_active() {
+                units = self.step(goal, place, placement, GuestStep::Uninstall).await;
+            }
+            for serial in &serials {
+                let (live, config) = verdict::disk_halves(&domain, serial);
+                if (half == Half::Config && config) || (half == Half::Live && live) {
+                    self.world.hypervisor.take(place.guest, half, serial).await?;
+                }
+            }
         }
         units
     }

@@ -228,7 +228,7 @@ impl Run<'_> {
                 )));
             }
         }
-        if !active || !self.was_up() {
+        if !active || !self.was_up() || !self.world.protocol.insist_on_source {
             return Ok(Seen::Holds);
         }
         let copy = self.copy(&place, &placement).await?;
@@ -261,7 +261,8 @@ impl Run<'_> {
     pub(super) async fn look_fenced(&mut self) -> Look {
         let (place, placement) = self.source_copy()?;
         let all = self.world.hypervisor.everywhere(place.guest).await?;
-        Ok(verdict::fenced(&place.guest_name, &all, &placement))
+        let again = self.world.protocol.prove_after_taking;
+        Ok(verdict::fenced(&place.guest_name, &all, &placement, again))
     }
 
     /// Takes every disk of the service from every persistent definition of the source.
@@ -288,7 +289,7 @@ impl Run<'_> {
     }
 
     async fn take_licence(&self, place: &Place, disks: &[(DiskRole, DiskSerial)]) -> Act {
-        for half in [Half::Config, Half::Live] {
+        for half in self.world.protocol.taking() {
             for (_, serial) in disks {
                 let domain = self.inspect(place).await?;
                 let (live, config) = verdict::disk_halves(&domain, serial);

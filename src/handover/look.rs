@@ -52,7 +52,7 @@ impl Run<'_> {
             }
             Goal::Start => {
                 let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                let copy = match self.staged.take() {
+                let copy = match self.recent.staged.take() {
                     Some(copy) => copy,
                     None => self.copy(&place, &placement).await?,
                 };
@@ -68,6 +68,9 @@ impl Run<'_> {
                     return Ok(Seen::Holds);
                 };
                 let records = self.world.names.read(&name).await?;
+                if self.is_unclaimed(&records) {
+                    return Ok(Seen::missing("the name points at the source"));
+                }
                 Ok(verdict::published(&self.handover, &records))
             }
             Goal::Unpublish => {
@@ -106,6 +109,7 @@ impl Run<'_> {
                 let records = self.world.names.read(&name).await?;
                 Ok(verdict::released(&self.handover, &records))
             }
+            Goal::Fence if !self.world.protocol.return_fenced => Ok(Seen::Holds),
             Goal::Fence => self.look_licence_returned(Licence::Whole).await,
             Goal::Stage => self.look_unstaged().await,
             Goal::Adopt => self.look_unadopted().await,
@@ -138,11 +142,18 @@ impl Run<'_> {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                if !self.handover.facts.sent {
+                let protocol = self.world.protocol;
+                if !self.handover.facts.sent || !protocol.settle {
                     return Ok(Seen::Holds);
                 }
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::withdrawn(&self.handover, &records))
+                Ok(match verdict::withdrawn(&self.handover, &records) {
+                    Seen::Holds if self.is_unclaimed(&records) && protocol.withdraw => {
+                        Seen::missing("the update may still arrive: the owner before stands")
+                    }
+                    Seen::Missing(_) if !protocol.withdraw => Seen::Holds,
+                    seen => seen,
+                })
             }
             Goal::Observe
             | Goal::Confirm
@@ -160,6 +171,10 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let records = self.world.names.read(&name).await?;
+        if !self.world.protocol.claim {
+            let noted = self.handover.facts.claim_sent;
+            return Ok(Seen::holds_if(noted, "the name's owner is not noted yet"));
+        }
         let service = self.world.table.service(&self.handover.service).await?;
         Ok(
             match verdict::claimable(&self.handover, service.as_ref(), &records) {
@@ -204,7 +219,7 @@ impl Run<'_> {
             &copy,
             self.in_place(),
         );
-        self.staged = (!self.in_place() && !copy.is_up()).then_some(copy);
+        self.recent.staged = (!self.in_place() && !copy.is_up()).then_some(copy);
         Ok(seen)
     }
 
@@ -239,7 +254,7 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let now = self.world.clock.now();
-        let since = *self.restored_at.get_or_insert(now);
+        let since = *self.recent.restored_at.get_or_insert(now);
         let limit = u64::try_from(check.timeout.as_millis()).unwrap_or(u64::MAX);
         if now.saturating_sub(since) > limit {
             return Ok(Seen::Holds);
@@ -285,7 +300,7 @@ impl Run<'_> {
                 again_in: check.interval,
             });
         }
-        self.confirmed_at = Some(self.world.clock.now());
+        self.recent.confirmed_at = Some(self.world.clock.now());
         Ok(Seen::Holds)
     }
 

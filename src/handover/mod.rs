@@ -2,6 +2,7 @@
 //! are believed (design section 4).
 //!
 //! - [`goals`]: which goals a handover has, in what order, and what holds after each: the table of the protocol
+//! - [`protocol`]: the rules that were shown to be needed
 //! - [`machine`]: states, events and the one transition function
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
@@ -18,6 +19,7 @@ pub mod look;
 pub mod machine;
 pub mod naming;
 mod observe;
+pub mod protocol;
 pub mod record;
 pub mod run;
 pub mod verdict;

@@ -6,7 +6,7 @@ use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Claimable};
 use super::world::StepError;
-use crate::model::name::{NameChange, Ownership};
+use crate::model::name::{NameChange, NameRecords, Ownership};
 use crate::ports::Swapped;
 
 type Act = Result<(), StepError>;
@@ -35,6 +35,9 @@ impl Run<'_> {
             format!("claims {name}: the zone says {}", verdict::describe(&records)),
         )
         .await?;
+        if !self.world.protocol.claim {
+            return Ok(());
+        }
         let change = NameChange {
             name,
             expect_ownership: expect,
@@ -43,6 +46,19 @@ impl Run<'_> {
             addresses: None,
         };
         self.swap(change, "NameChanged").await
+    }
+
+    /// What stands in the zone until the commit: this handover's claim.
+    fn standing(&self) -> Option<Ownership> {
+        if self.world.protocol.claim {
+            return Some(self.handover.claim());
+        }
+        self.handover.facts.old_owner.clone().map(Ownership::Free)
+    }
+
+    /// Whether the owner before stands in the zone, where no claim was made.
+    pub(super) fn is_unclaimed(&self, records: &NameRecords) -> bool {
+        !self.world.protocol.claim && verdict::owner_text(records) == self.standing()
     }
 
     pub(super) async fn release(&mut self) -> Act {
@@ -68,9 +84,10 @@ impl Run<'_> {
             return Ok(());
         };
         let stale = self
+            .recent
             .confirmed_at
             .is_none_or(|at| self.world.clock.now().saturating_sub(at) > CONFIRMATION_IS_FRESH_MS);
-        if self.handover.facts.wants_running() && stale {
+        if self.world.protocol.reconfirm && self.handover.facts.wants_running() && stale {
             self.reconfirm().await?;
         }
         self.handover.facts.sent = true;
@@ -82,7 +99,7 @@ impl Run<'_> {
         .await?;
         let change = NameChange {
             name,
-            expect_ownership: Some(self.handover.claim()),
+            expect_ownership: self.standing(),
             expect_addresses: Some(self.handover.facts.old_addresses.clone()),
             ownership: Some(Ownership::Free(self.handover.new_owner())),
             addresses: Some((
@@ -125,7 +142,7 @@ impl Run<'_> {
                 )));
             }
         }
-        self.confirmed_at = Some(self.world.clock.now());
+        self.recent.confirmed_at = Some(self.world.clock.now());
         Ok(())
     }
 
@@ -136,7 +153,7 @@ impl Run<'_> {
         };
         let change = NameChange {
             name,
-            expect_ownership: Some(self.handover.claim()),
+            expect_ownership: self.standing(),
             expect_addresses: None,
             ownership: Some(self.handover.withdrawal()),
             addresses: None,

@@ -23,15 +23,22 @@ pub struct Run<'w> {
     pub manifest: Manifest,
     /// The size of the target bundle's image, in bytes.
     pub image_size: u64,
-    /// When an undo was first seen to have started the source again.
+    /// What was seen a moment ago.
+    pub(super) recent: Recent,
+}
+
+/// What was seen a moment ago, by this daemon and in this life of it: lost with it, and never journalled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Recent {
+    /// When an undo was first seen to have started the source again, in milliseconds since 1970.
     pub restored_at: Option<u64>,
-    /// When the check passed last.
+    /// When the check passed last, in milliseconds since 1970.
     pub confirmed_at: Option<u64>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows.
-    fresh: Option<(GuestId, CopyState)>,
+    pub fresh: Option<(GuestId, CopyState)>,
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
     /// act is needed, and that looks itself.
-    pub(super) staged: Option<CopyState>,
+    pub staged: Option<CopyState>,
 }
 
 impl<'w> Run<'w> {
@@ -52,10 +59,7 @@ impl<'w> Run<'w> {
             target,
             manifest: bundle.manifest,
             image_size: bundle.size,
-            restored_at: None,
-            confirmed_at: None,
-            fresh: None,
-            staged: None,
+            recent: Recent::default(),
         })
     }
 
@@ -115,7 +119,7 @@ impl<'w> Run<'w> {
     /// # Errors
     /// As the port.
     pub async fn copy(&mut self, place: &Place, placement: &Placement) -> Result<CopyState, StepError> {
-        match self.fresh.take() {
+        match self.recent.fresh.take() {
             Some((guest, copy)) if guest == place.guest => Ok(copy),
             _ => Ok(self.world.guest.look(place.guest, placement).await?),
         }
@@ -132,7 +136,7 @@ impl<'w> Run<'w> {
         placement: &Placement,
         step: GuestStep,
     ) -> Result<(), StepError> {
-        self.fresh = None;
+        self.recent.fresh = None;
         let attempt = self.world.table.next_attempt(&self.handover.service).await?;
         let deadline = self
             .world
@@ -144,13 +148,13 @@ impl<'w> Run<'w> {
             .guest
             .act(place.guest, placement, step, attempt, deadline)
             .await?;
-        self.fresh = Some((place.guest, copy));
+        self.recent.fresh = Some((place.guest, copy));
         Ok(())
     }
 
     /// Forgets what was seen: time has passed.
     pub fn forget_fresh(&mut self) {
-        self.fresh = None;
+        self.recent.fresh = None;
     }
 
     /// Journals a decision or an observation before what depends on it is done.

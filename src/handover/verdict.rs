@@ -184,22 +184,25 @@ pub fn dead(name: &str, everywhere: &[GuestDomain]) -> Seen {
     Seen::Holds
 }
 
-/// Fence: whether no definition of the source has a disk of the placement, and the source is off for certain.
-pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement) -> Seen {
-    match dead(name, everywhere) {
-        Seen::Missing(why) => {
-            return Seen::Never(Reason::new(
-                "SourceAlive",
-                format!("{why}: it is not dead; ask for the move again"),
-            ));
-        }
-        Seen::Holds => {}
-        other => return other,
-    }
+/// Fence: whether no definition of the source has a disk of the placement, and the source is off for certain; `again`:
+/// also once the disks were taken.
+pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement, again: bool) -> Seen {
     let armed = everywhere.iter().find(|domain| {
         let config = domain.config.as_ref();
         config.is_some_and(|config| placement.serials().any(|serial| config.disk(serial).is_some()))
     });
+    if again || armed.is_some() {
+        match dead(name, everywhere) {
+            Seen::Missing(why) => {
+                return Seen::Never(Reason::new(
+                    "SourceAlive",
+                    format!("{why}: it is not dead; ask for the move again"),
+                ));
+            }
+            Seen::Holds => {}
+            other => return other,
+        }
+    }
     match armed {
         Some(domain) => Seen::missing(format!(
             "the definition of guest {name} on {} has a disk of the service",

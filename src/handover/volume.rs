@@ -150,11 +150,10 @@ impl Run<'_> {
         let hypervisor = &self.world.hypervisor;
         let domain = self.inspect(&place).await?;
         let (live, config) = verdict::disk_halves(&domain, &data.serial);
-        if config {
-            hypervisor.take(place.guest, Half::Config, &data.serial).await?;
-        }
-        if live {
-            hypervisor.take(place.guest, Half::Live, &data.serial).await?;
+        for half in self.world.protocol.taking() {
+            if (half == Half::Config && config) || (half == Half::Live && live) {
+                hypervisor.take(place.guest, half, &data.serial).await?;
+            }
         }
         if self.handover.facts.volume_made
             && let Some(volume) = &self.handover.facts.volume

@@ -9,6 +9,7 @@ use futures_util::lock::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::goals::Goal;
 use super::machine::Direction;
+use super::protocol::Protocol;
 use super::record::{Facts, Place, Reason};
 use crate::model::ids::{GuestId, HostId, ServiceId};
 use crate::model::manifest::Manifest;
@@ -76,6 +77,8 @@ pub struct World {
     pub address_rule: AddressRule,
     /// This daemon's own host.
     pub host: HostId,
+    /// The rules that are kept: all, but for a model checker.
+    pub protocol: Protocol,
     services: Locks<ServiceId>,
     guests: Locks<GuestId>,
 }
@@ -105,6 +108,7 @@ impl World {
             limits,
             address_rule,
             host,
+            protocol: Protocol::WHOLE,
             services: Locks::default(),
             guests: Locks::default(),
         }
