@@ -1,0 +1,132 @@
+//! What is broken in a state: the simulator's invariants, and what must hold at the end.
+
+use std::fmt;
+
+use handoverd::adapters::sim::check::{self, Violation};
+use handoverd::adapters::sim::happening::Happening;
+use handoverd::adapters::sim::world::{Power, SimWorld};
+use handoverd::handover::machine::State as At;
+
+use super::life::Actor;
+use super::state::Whole;
+
+/// A kind of counterexample, by the invariant of design section 5 that it breaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    NeverZero,
+    NeverTwoWriters,
+    OneTruth,
+    StoppedStaysStopped,
+    NothingLost,
+    StaleActor,
+    EveryGuestBoots,
+}
+
+/// All of them.
+pub const KINDS: [Kind; 7] = [
+    Kind::NeverZero,
+    Kind::NeverTwoWriters,
+    Kind::OneTruth,
+    Kind::StoppedStaysStopped,
+    Kind::NothingLost,
+    Kind::StaleActor,
+    Kind::EveryGuestBoots,
+];
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NeverZero => "1 never zero",
+            Self::NeverTwoWriters => "2 never two writers",
+            Self::OneTruth => "3 one truth",
+            Self::StoppedStaysStopped => "4 stopped stays stopped",
+            Self::NothingLost => "5 nothing lost",
+            Self::StaleActor => "6 a stale actor changes nothing",
+            Self::EveryGuestBoots => "7 every guest boots",
+        }
+    }
+
+    fn of(violation: &Violation) -> Self {
+        KINDS[usize::from(violation.invariant) - 1]
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What is broken, for people.
+pub fn violations(whole: &Whole, desired: bool) -> Vec<Violation> {
+    let world = &judged(whole, desired);
+    let mut found = if is_over(whole) && all_up(world) {
+        check::one_truth(world)
+    } else {
+        check::always(world)
+    };
+    let rows = whole.world.tables.values().flat_map(|t| t.handovers.values());
+    let committed = rows.filter(|row| matches!(row.handover.state, At::Done { .. }));
+    if committed.count() > 1 {
+        found.push(Violation {
+            invariant: 6,
+            text: "both coordinators have committed".to_owned(),
+        });
+    }
+    found
+}
+
+/// The kinds of what is broken.
+pub fn broken(whole: &Whole, desired: bool) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = violations(whole, desired).iter().map(Kind::of).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+/// Whether nothing of the daemons is under way: the end, were all guests up.
+pub fn is_over(whole: &Whole) -> bool {
+    whole.actors.iter().all(|actor| *actor == Actor::Ended)
+        && whole.carriers.iter().all(Option::is_none)
+        && check::is_at_rest(&whole.world)
+}
+
+/// A proper end.
+pub fn is_proper_end(whole: &Whole) -> bool {
+    whole.broken.is_empty() && is_over(whole) && all_up(&whole.world)
+}
+
+fn all_up(world: &SimWorld) -> bool {
+    world.guests.values().all(|guest| guest.power == Power::Up)
+}
+
+/// The world as it is judged: a table that is behind another one tells nothing, its daemon can do nothing by it. The rule
+/// `desired` is kept by a watch that starts what is down after a boot and wanted; without the rule nobody does.
+fn judged(whole: &Whole, desired: bool) -> SimWorld {
+    let mut world = whole.world.clone();
+    let newest = |world: &SimWorld| {
+        let rows = world.tables.values().flat_map(|table| table.services.values());
+        rows.map(|row| row.generation).max()
+    };
+    let newest = newest(&world);
+    if world.tables.len() > 1 {
+        world.tables.retain(|_, table| {
+            let row = table.services.values().next();
+            row.map(|row| row.generation) == newest
+        });
+    }
+    if !desired {
+        for guest in world.guests.values_mut() {
+            for copy in guest.copies.values_mut() {
+                copy.down_since_boot = false;
+            }
+        }
+    }
+    world
+}
+
+/// What is under way to a guest or the zone, to be done when it arrives.
+pub fn is_late(world: &SimWorld) -> bool {
+    let mut agenda = world.agenda.values();
+    agenda.any(|happening| matches!(happening, Happening::Arrives(_)))
+}
