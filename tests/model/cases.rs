@@ -1,12 +1,15 @@
 //! The configurations that are explored: those of the protocol's model on paper.
 
+use std::collections::BTreeMap;
+
 use handoverd::adapters::sim::cast::Cast;
 use handoverd::adapters::sim::happening::Happening;
 use handoverd::adapters::sim::world::{SimUnits, SimWorld, WorldRules};
 use handoverd::handover::protocol::Protocol;
-use handoverd::model::ids::HostId;
+use handoverd::model::ids::{Digest, HostId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::placement::Placement;
+use handoverd::model::service::BundleRecord;
 
 use super::life::{self, Actor, House};
 use super::state::{State, Whole};
@@ -151,6 +154,13 @@ impl Case {
         names.iter().map(|name| name.parse().unwrap()).collect()
     }
 
+    /// The bundles that its tables have.
+    pub fn bundles(&self) -> BTreeMap<Digest, BundleRecord> {
+        let versions = ['1', '2'].into_iter();
+        let bundles = versions.map(|version| self.cast.bundle("web", version).unwrap());
+        bundles.map(|bundle| (bundle.digest.clone(), bundle)).collect()
+    }
+
     /// The state in which it begins.
     pub fn first(&self, rules: &Rules, house: &House) -> State {
         let mut world = self.cast.world(2).unwrap();
@@ -184,6 +194,9 @@ impl Case {
             .zip(1..)
             .map(|(owner, number)| Actor::Asked(life::ask(house, &world, owner, number).into()))
             .collect();
+        for table in world.tables.values_mut() {
+            table.bundles.clear();
+        }
         let carriers = world.tables.keys().map(|_| None).collect();
         let whole = Whole {
             world,
@@ -191,6 +204,6 @@ impl Case {
             carriers,
             broken: Vec::new(),
         };
-        State::of(whole, rules.desired)
+        State::of(whole)
     }
 }

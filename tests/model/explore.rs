@@ -1,7 +1,9 @@
 //! The state space: every step of every daemon and of everything around them.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use handoverd::adapters::sim::call::{Method, PortFault};
@@ -11,7 +13,7 @@ use handoverd::model::ids::{GuestId, JobId};
 use stateright::{Model, Property};
 
 use super::cases::{Case, Race, Rules};
-use super::judge::{self, KINDS, Kind};
+use super::judge::{self, KINDS, Kind, Scene};
 use super::life::{self, Actor, Carry, Fate, House, Life};
 use super::script::{self, Asked, Next};
 use super::state::{self, SPANS, Span, State, Whole};
@@ -85,24 +87,35 @@ pub struct Space {
     pub case: Case,
     pub rules: Rules,
     house: House,
+    scene: Scene,
     /// Fair steps, from key to key.
     fair: Mutex<Vec<(u64, u64)>>,
     /// Keys of proper ends.
     ends: Mutex<HashSet<u64>>,
+    /// A way is told again: states are judged though they are known.
+    retold: AtomicBool,
     /// Every state, by its key, with the state that it was first reached from.
     reached: Mutex<HashMap<u64, Option<(u64, Step)>>>,
 }
 
 impl Space {
     pub fn new(case: Case, rules: Rules) -> Self {
+        let bundles = case.bundles();
+        let scene = Scene {
+            bundles: bundles.clone(),
+            desired: rules.desired,
+        };
         let house = House {
             protocol: rules.protocol,
             reservations: rules.reservations,
+            bundles: Arc::new(bundles),
         };
         Self {
             case,
             rules,
             house,
+            scene,
+            retold: AtomicBool::new(false),
             fair: Mutex::default(),
             ends: Mutex::default(),
             reached: Mutex::default(),
@@ -161,7 +174,7 @@ impl Space {
 
     fn turn_of_coordinator(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {
         let owner = &self.case.owners()[index];
-        let mut world = whole.world.clone();
+        let mut world = std::mem::replace(&mut whole.world, SimWorld::new(0).unwrap());
         let actor = &whole.actors[index];
         let (world, actor) = match (actor, turn) {
             (_, Turn::Call(fate)) => life::go(&self.house, world, owner, actor, fate)?,
@@ -202,7 +215,7 @@ impl Space {
     }
 
     fn turn_of_carrier(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {
-        let world = whole.world.clone();
+        let world = std::mem::replace(&mut whole.world, SimWorld::new(0).unwrap());
         let owner = world.tables.keys().nth(index)?.clone();
         let carrier: Option<&Carry> = whole.carriers[index].as_deref();
         let (world, carrier) = match turn {
@@ -291,7 +304,7 @@ impl Model for Space {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let first = self.case.first(&self.rules, &self.house);
+        let first = self.case.first(&self.rules, &self.house).judged(&self.scene);
         self.reached.lock().unwrap().insert(first.key, None);
         vec![first]
     }
@@ -345,15 +358,21 @@ impl Model for Space {
             Step::Carrier(index, turn) => self.turn_of_carrier(&mut whole, index, turn)?,
             step => around(&mut whole.world, step)?,
         }
-        let next = State::of(whole, self.rules.desired);
+        let next = State::of(whole);
         if next.key == state.key {
             return None;
         }
         if step.is_fair() {
             self.fair.lock().unwrap().push((state.key, next.key));
         }
+        let known = self.reached.lock().unwrap().contains_key(&next.key);
+        // A state that is known was judged when it was new.
+        if known && !self.retold.load(Ordering::Relaxed) {
+            return Some(next);
+        }
+        let next = next.judged(&self.scene);
         let mut reached = self.reached.lock().unwrap();
-        if let std::collections::hash_map::Entry::Vacant(entry) = reached.entry(next.key) {
+        if let Entry::Vacant(entry) = reached.entry(next.key) {
             entry.insert(Some((state.key, step)));
             if judge::is_proper_end(&next.whole) {
                 self.ends.lock().unwrap().insert(next.key);
@@ -423,6 +442,7 @@ impl Space {
 
     /// These steps, told for people.
     pub fn story(&self, steps: &[Step]) -> String {
+        self.retold.store(true, Ordering::Relaxed);
         let mut lines = Vec::new();
         let mut state = self.init_states().remove(0);
         for step in steps {
@@ -432,7 +452,7 @@ impl Space {
                 None => lines.push("(nothing changes)".to_owned()),
             }
         }
-        for violation in judge::violations(&state.whole, self.rules.desired) {
+        for violation in judge::violations(&state.whole, &self.scene) {
             lines.push(format!("=> {violation}"));
         }
         lines.join("\n")
@@ -440,6 +460,7 @@ impl Space {
 
     /// Kinds of what is broken after these steps.
     pub fn broken_after(&self, steps: &[Step]) -> Vec<Kind> {
+        self.retold.store(true, Ordering::Relaxed);
         let first = self.init_states().remove(0);
         let last = steps
             .iter()

@@ -1,11 +1,15 @@
 //! What is broken in a state: the simulator's invariants, and what must hold at the end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use handoverd::adapters::sim::check::{self, Violation};
 use handoverd::adapters::sim::happening::Happening;
 use handoverd::adapters::sim::world::{Power, SimWorld};
 use handoverd::handover::machine::State as At;
+
+use handoverd::model::ids::Digest;
+use handoverd::model::service::BundleRecord;
 
 use super::life::Actor;
 use super::state::Whole;
@@ -57,9 +61,18 @@ impl fmt::Display for Kind {
     }
 }
 
+/// What is judged by beside a state.
+#[derive(Debug, Clone)]
+pub struct Scene {
+    /// The bundles of every table: they never change, and are no part of a state.
+    pub bundles: BTreeMap<Digest, BundleRecord>,
+    /// Somebody starts what is down after a boot and wanted (the rule `desired`).
+    pub desired: bool,
+}
+
 /// What is broken, for people.
-pub fn violations(whole: &Whole, desired: bool) -> Vec<Violation> {
-    let world = &judged(whole, desired);
+pub fn violations(whole: &Whole, scene: &Scene) -> Vec<Violation> {
+    let world = &judged(whole, scene);
     let mut found = if is_over(whole) && all_up(world) {
         check::one_truth(world)
     } else {
@@ -77,8 +90,8 @@ pub fn violations(whole: &Whole, desired: bool) -> Vec<Violation> {
 }
 
 /// The kinds of what is broken.
-pub fn broken(whole: &Whole, desired: bool) -> Vec<Kind> {
-    let mut kinds: Vec<Kind> = violations(whole, desired).iter().map(Kind::of).collect();
+pub fn broken(whole: &Whole, scene: &Scene) -> Vec<Kind> {
+    let mut kinds: Vec<Kind> = violations(whole, scene).iter().map(Kind::of).collect();
     kinds.sort();
     kinds.dedup();
     kinds
@@ -102,8 +115,11 @@ fn all_up(world: &SimWorld) -> bool {
 
 /// The world as it is judged: a table that is behind another one tells nothing, its daemon can do nothing by it. The rule
 /// `desired` is kept by a watch that starts what is down after a boot and wanted; without the rule nobody does.
-fn judged(whole: &Whole, desired: bool) -> SimWorld {
+fn judged(whole: &Whole, scene: &Scene) -> SimWorld {
     let mut world = whole.world.clone();
+    for table in world.tables.values_mut() {
+        table.bundles.clone_from(&scene.bundles);
+    }
     let newest = |world: &SimWorld| {
         let rows = world.tables.values().flat_map(|table| table.services.values());
         rows.map(|row| row.generation).max()
@@ -115,7 +131,7 @@ fn judged(whole: &Whole, desired: bool) -> SimWorld {
             row.map(|row| row.generation) == newest
         });
     }
-    if !desired {
+    if !scene.desired {
         for guest in world.guests.values_mut() {
             for copy in guest.copies.values_mut() {
                 copy.down_since_boot = false;

@@ -1,5 +1,6 @@
 //! Daemons that go on by one call at a time: the real driver, requests and duties over scripted ports.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -16,8 +17,9 @@ use handoverd::handover::driver::{Driver, JobControl, Memory};
 use handoverd::handover::protocol::Protocol;
 use handoverd::handover::record::Handover;
 use handoverd::handover::world::World;
-use handoverd::model::ids::{HandoverId, HostId, JobId};
-use handoverd::ports::{JobRecord, Table as _};
+use handoverd::model::ids::{Digest, HandoverId, HostId, JobId};
+use handoverd::model::service::BundleRecord;
+use handoverd::ports::JobRecord;
 use handoverd::requests::jobs::{Jobs, Runtime};
 use handoverd::requests::{MoveOptions, Requests};
 
@@ -61,12 +63,14 @@ pub enum Fate {
     Unread(Asked),
 }
 
-/// Where and under which rules daemons live.
+/// By what daemons live.
 #[derive(Debug, Clone)]
 pub struct House {
     pub protocol: Protocol,
     /// Whether a table lets one handover of a service be open at a time.
     pub reservations: bool,
+    /// The bundles of every table.
+    pub bundles: Arc<BTreeMap<Digest, BundleRecord>>,
 }
 
 struct Control {
@@ -125,8 +129,8 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
     }
     let ports = Arc::new(Scripted {
         sim: SimPorts::new(shared.clone(), own.clone()),
-        shared: shared.clone(),
         script: script.clone(),
+        bundles: house.bundles.clone(),
     });
     let mut world = World::new(
         ports.clone(),

@@ -1,12 +1,13 @@
 //! The ports of a daemon that follows a script; what is made is made by the simulator.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use handoverd::adapters::sim::call::{Call, Method, Shared};
+use handoverd::adapters::sim::call::{Call, Method};
 use handoverd::adapters::sim::ports::SimPorts;
 use handoverd::handover::record::{Duty, Handover};
 use handoverd::model::disk::{DiskSerial, GuestDisk};
@@ -26,8 +27,9 @@ use super::script::{Ruling, Script};
 /// The ports of one daemon.
 pub struct Scripted {
     pub sim: SimPorts,
-    pub shared: Arc<Shared>,
     pub script: Arc<Script>,
+    /// The bundles of the table.
+    pub bundles: Arc<BTreeMap<Digest, BundleRecord>>,
 }
 
 fn call(method: Method, guest: Option<GuestId>) -> Call {
@@ -273,13 +275,11 @@ impl Table for Scripted {
 
     /// Bundles never change: what is read of them is no part of a history.
     async fn bundles(&self) -> Result<Vec<BundleRecord>, TableError> {
-        self.sim.bundles().await
+        Ok(self.bundles.values().cloned().collect())
     }
 
     async fn bundle(&self, digest: &Digest) -> Result<Option<BundleRecord>, TableError> {
-        let inner = self.shared.lock();
-        let mut tables = inner.world.tables.values();
-        Ok(tables.find_map(|table| table.bundles.get(digest).cloned()))
+        Ok(self.bundles.get(digest).cloned())
     }
 
     async fn put_bundle(&self, bundle: &BundleRecord) -> Result<(), TableError> {

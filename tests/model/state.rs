@@ -17,7 +17,7 @@ use handoverd::handover::record::{Handover, Since};
 use handoverd::model::ids::Attempt;
 
 use super::answers::Answer;
-use super::judge::{self, Kind};
+use super::judge::{self, Kind, Scene};
 use super::life::{Actor, Carry, Life};
 
 /// Everything.
@@ -52,9 +52,9 @@ impl Hash for State {
 }
 
 impl State {
-    /// The state of these parts, in its normal form.
-    pub fn of(mut whole: Whole, desired: bool) -> Self {
-        whole.broken = judge::broken(&whole, desired);
+    /// The state of these parts, in its normal form; what is broken is not told yet.
+    pub fn of(mut whole: Whole) -> Self {
+        whole.broken.clear();
         normalize(&mut whole);
         let mut hasher = DefaultHasher::new();
         whole.hash(&mut hasher);
@@ -62,6 +62,15 @@ impl State {
             whole: Arc::new(whole),
             key: hasher.finish(),
         }
+    }
+
+    /// With what is broken in it.
+    pub fn judged(mut self, scene: &Scene) -> Self {
+        let broken = judge::broken(&self.whole, scene);
+        if !broken.is_empty() {
+            Arc::make_mut(&mut self.whole).broken = broken;
+        }
+        self
     }
 }
 
@@ -84,10 +93,10 @@ fn normalize(whole: &mut Whole) {
             copy.waits_until = copy.waits_until.filter(|until| *until > now);
         }
     }
-    for volume in world.volumes.values_mut() {
-        volume.synced = 1;
-    }
-    for written in world.acknowledged.values_mut() {
+    // What was lost stays lost; else the number of writes makes no difference.
+    for (path, volume) in &mut world.volumes {
+        let written = world.acknowledged.entry(path.clone()).or_default();
+        volume.synced = u64::from(volume.synced >= *written);
         *written = 1;
     }
     for table in world.tables.values_mut() {
