@@ -159,6 +159,8 @@ pub enum GuestStep {
     Pause,
     /// Waits for the data disk and makes its file system if the disk is blank. Refused where another one is on it.
     Format,
+    /// Changes nothing: from then on every script that was sent before it is refused as late.
+    Supersede,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.
     Uninstall,
 }

@@ -3,6 +3,7 @@
 use super::goals::{Goal, Kind};
 use super::licence::Licence;
 use super::observe::Source;
+use super::protocol::Rule;
 use super::record::{Duty, Place, Reason};
 use super::run::Run;
 use super::verdict;
@@ -55,6 +56,10 @@ impl Run<'_> {
     /// # Errors
     /// As [`Run::act`].
     pub async fn undo(&mut self, goal: Goal) -> Act {
+        if std::mem::take(&mut self.recent.supersedes) {
+            let (place, placement) = self.place_of_undo(goal)?;
+            return self.step(goal, &place, &placement, GuestStep::Supersede).await;
+        }
         match goal {
             Goal::Reserve => self.release().await,
             Goal::Fence => self.return_licence(goal, Licence::Whole).await,
@@ -75,14 +80,10 @@ impl Run<'_> {
                 self.step(goal, &place, &old, GuestStep::Install).await
             }
             Goal::Start => self.unstart().await,
-            Goal::Publish => self.withdraw().await,
-            Goal::Observe
-            | Goal::Confirm
-            | Goal::Unpublish
-            | Goal::Record
-            | Goal::Drain
-            | Goal::Retire
-            | Goal::Forget => Ok(()),
+            Goal::Publish | Goal::Unpublish => self.withdraw().await,
+            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
+                Ok(())
+            }
         }
     }
 
@@ -153,12 +154,15 @@ impl Run<'_> {
             return self.give_bundle(&place).await;
         }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
-        let first = self.world.protocol.unlink_before_give;
-        if !first && halves != (true, true) {
-            self.give_bundle(&place).await?;
+        if !self.keeps(Rule::LinkLate) && halves == (false, false) {
+            return self.give_bundle(&place).await;
         }
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
+        if !self.keeps(Rule::LinkLate) && self.handover.facts.wants_running() {
+            let link = GuestStep::Link(self.handover.facts.enablement);
+            self.step(Goal::Stage, &place, &placement, link).await?;
+        }
         if self.handover.facts.enablement == Enablement::Masked {
             self.step(
                 Goal::Stage,
@@ -168,7 +172,7 @@ impl Run<'_> {
             )
             .await?;
         }
-        if first && halves != (true, true) {
+        if halves != (true, true) {
             self.give_bundle(&place).await?;
         }
         Ok(())
@@ -237,16 +241,36 @@ impl Run<'_> {
         } else {
             vec![&placement.serial]
         };
-        let mut units = Ok(());
-        for half in self.world.protocol.taking() {
-            if half == Half::Live && uninstall && domain.is_active() {
-                units = self.step(goal, place, placement, GuestStep::Uninstall).await;
+        let halves = |serial| verdict::disk_halves(&domain, serial);
+        let config_first = self.keeps(Rule::ConfigFirst);
+        if config_first {
+            for serial in serials.iter().filter(|serial| halves(serial).1) {
+                self.world
+                    .hypervisor
+                    .take(place.guest, Half::Config, serial)
+                    .await?;
             }
-            for serial in &serials {
-                let (live, config) = verdict::disk_halves(&domain, serial);
-                if (half == Half::Config && config) || (half == Half::Live && live) {
-                    self.world.hypervisor.take(place.guest, half, serial).await?;
-                }
+        }
+        if !domain.is_active() {
+            return Ok(());
+        }
+        let units = if uninstall {
+            self.step(goal, place, placement, GuestStep::Uninstall).await
+        } else {
+            Ok(())
+        };
+        for serial in serials.iter().filter(|serial| halves(serial).0) {
+            self.world
+                .hypervisor
+                .take(place.guest, Half::Live, serial)
+                .await?;
+        }
+        if !config_first {
+            for serial in serials.iter().filter(|serial| halves(serial).1) {
+                self.world
+                    .hypervisor
+                    .take(place.guest, Half::Config, serial)
+                    .await?;
             }
         }
         units

@@ -10,6 +10,7 @@ use tracing::{debug, info, warn};
 
 use super::goals::{Goal, applies, commit_goal, goals};
 use super::machine::{Direction, Event, Illegal, Phase, State, Terms, transition};
+use super::protocol::{Protocol, Rule};
 use super::record::{Handover, Reason};
 use super::run::{Recent, Run};
 use super::verdict::Seen;
@@ -61,11 +62,12 @@ pub fn progress(handover: &Handover) -> f64 {
 
 /// Whether a handover may still be cancelled.
 pub fn is_cancelable(handover: &Handover) -> bool {
-    terms(handover).is_cancelable(handover.state)
+    terms(handover, Protocol::default()).is_cancelable(handover.state)
 }
 
-fn terms(handover: &Handover) -> Terms<'_> {
+fn terms(handover: &Handover, protocol: Protocol) -> Terms<'_> {
     Terms {
+        protocol,
         kind: handover.kind,
         committed: handover.committed,
         facts: &handover.facts,
@@ -242,7 +244,9 @@ impl Position {
         let world = run.world;
         match phase {
             // Only without that rule: what was done a moment ago is believed.
-            Phase::Looking if tries > 0 && self.waits == 0 && !world.protocol.look_again => Event::Holds,
+            Phase::Looking if tries > 0 && self.waits == 0 && !world.protocol.keeps(Rule::LookAgain) => {
+                Event::Holds
+            },
             Phase::Looking => {
                 let _guard = world.service_lock(&run.handover.service).await;
                 let seen = match direction {
@@ -362,7 +366,7 @@ fn failed(error: StepError) -> Event {
 /// The one place where a handover's state changes; logs `from -> to: reason` and journals what must be durable.
 async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<(), Illegal> {
     let from = run.handover.state;
-    let to = transition(from, event, terms(&run.handover))?;
+    let to = transition(from, event, terms(&run.handover, run.world.protocol))?;
     let why = match event {
         Event::Missing(text) | Event::Pending(text) | Event::Failed(text) => text.clone(),
         Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) => reason.text.clone(),

@@ -151,8 +151,3 @@ pub fn commit_goal(kind: Kind, facts: &Facts) -> Goal {
         Kind::Deploy | Kind::Move | Kind::Replace | Kind::Start | Kind::Stop => Goal::Record,
     }
 }
-
-/// The index of a goal in its kind's list.
-pub fn index_of(kind: Kind, goal: Goal) -> Option<usize> {
-    goals(kind).iter().position(|g| *g == goal)
-}

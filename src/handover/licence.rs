@@ -4,6 +4,7 @@
 //! live. Giving: live, then config. Where a guest is off its persistent definition alone counts: boot does the rest.
 
 use super::goals::Goal;
+use super::protocol::Rule;
 use super::record::{Handover, Place, Reason, Since};
 use super::run::Run;
 use super::verdict::{self, Seen};
@@ -150,13 +151,17 @@ impl Run<'_> {
         let (place, placement) = self.target_copy();
         let domain = self.inspect(&place).await?;
         if !domain.is_active() {
+            self.awake_for_undo(&place, &domain)?;
             return Ok(Seen::Holds);
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(Seen::holds_if(
-                copy.is_down() && copy.links == 0,
-                "the target's units are up",
-            )),
+            Ok(copy) => {
+                let down = copy.is_down() && copy.links == 0;
+                let seen = Seen::holds_if(down, "the target's units are up");
+                Ok(self.unless_late(place.guest, seen))
+            }
+            // At its home the service keeps its disks: nothing would give them back.
+            Err(StepError::Failed(why)) if self.is_at_home(&place) => Err(StepError::Failed(why)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 let licensed = Licence::Sole
@@ -175,11 +180,35 @@ impl Run<'_> {
         }
     }
 
+    /// An undo whose guest is off waits for it where nothing that follows would keep its copy from starting, or running on,
+    /// when it is back: the service is at home there, or it must not run beside the source and is in a saved image.
+    fn awake_for_undo(&self, place: &Place, domain: &GuestDomain) -> Act {
+        let name = &place.guest_name;
+        if domain.summary.managed_save && !self.handover.facts.may_overlap() {
+            return Err(StepError::Failed(verdict::asleep(name, domain).text));
+        }
+        if self.is_at_home(place) {
+            let service = &self.handover.service;
+            return Err(StepError::Failed(format!(
+                "guest {name} is off, and would start {service} when it is back; start it"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Whether a place is the service's home: source and target are one guest.
+    fn is_at_home(&self, place: &Place) -> bool {
+        self.handover
+            .source
+            .as_ref()
+            .is_some_and(|p| p.guest == place.guest)
+    }
+
     /// Stops the target's units; where its agent is silent and the source must not run beside it, revokes its licence.
     pub(super) async fn unstart(&mut self) -> Act {
         let (place, placement) = self.target_copy();
         match self.step(Goal::Start, &place, &placement, GuestStep::Stop).await {
-            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() => {
+            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() && !self.is_at_home(&place) => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 self.revoke(Goal::Start, &place, &Licence::Sole.disks(&placement))
                     .await
@@ -215,9 +244,22 @@ impl Run<'_> {
 
     /// Whether the source has its licence back, and serves again where it did.
     pub(super) async fn look_licence_returned(&mut self, licence: Licence) -> Look {
+        let skipped = match licence {
+            Licence::Whole => Rule::FenceUndo,
+            Licence::Sole => Rule::SourceUndo,
+        };
+        if !self.keeps(skipped) {
+            return Ok(Seen::Holds);
+        }
         let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
         let active = domain.is_active();
+        if !active && domain.summary.managed_save && self.keeps(Rule::Asleep) {
+            // It comes back with the disks that it had when it was saved: neither more nor fewer can be given to it.
+            return Err(StepError::Failed(
+                verdict::asleep(&place.guest_name, &domain).text,
+            ));
+        }
         for (role, serial) in licence.disks(&placement) {
             let (live, config) = verdict::disk_halves(&domain, &serial);
             if (active && !live) || !config {
@@ -228,11 +270,12 @@ impl Run<'_> {
                 )));
             }
         }
-        if !active || !self.was_up() || !self.world.protocol.insist_on_source {
+        if !active || !self.was_up() {
             return Ok(Seen::Holds);
         }
         let copy = self.copy(&place, &placement).await?;
-        match verdict::started(&self.handover.facts, &copy, placement.links.len()) {
+        let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
+        match self.unless_late(place.guest, started) {
             Seen::Holds => self.look_serving_again(place.guest, &placement).await,
             other => Ok(other),
         }
@@ -261,8 +304,10 @@ impl Run<'_> {
     pub(super) async fn look_fenced(&mut self) -> Look {
         let (place, placement) = self.source_copy()?;
         let all = self.world.hypervisor.everywhere(place.guest).await?;
-        let again = self.world.protocol.prove_after_taking;
-        Ok(verdict::fenced(&place.guest_name, &all, &placement, again))
+        if !self.keeps(Rule::FenceCheck) && !verdict::is_armed(&all, &placement) {
+            return Ok(Seen::Holds);
+        }
+        Ok(verdict::fenced(&place.guest_name, &all, &placement))
     }
 
     /// Takes every disk of the service from every persistent definition of the source.
@@ -289,7 +334,11 @@ impl Run<'_> {
     }
 
     async fn take_licence(&self, place: &Place, disks: &[(DiskRole, DiskSerial)]) -> Act {
-        for half in self.world.protocol.taking() {
+        let order = match self.keeps(Rule::ConfigFirst) {
+            true => [Half::Config, Half::Live],
+            false => [Half::Live, Half::Config],
+        };
+        for half in order {
             for (_, serial) in disks {
                 let domain = self.inspect(place).await?;
                 let (live, config) = verdict::disk_halves(&domain, serial);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::goals::{Goal, Kind};
 use super::licence::Licence;
+use super::protocol::Rule;
 use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Seen};
@@ -68,20 +69,17 @@ impl Run<'_> {
                     return Ok(Seen::Holds);
                 };
                 let records = self.world.names.read(&name).await?;
-                if self.is_unclaimed(&records) {
-                    return Ok(Seen::missing("the name points at the source"));
-                }
-                Ok(verdict::published(&self.handover, &records))
+                Ok(match verdict::published(&self.handover, &records) {
+                    Seen::Never(_) if !self.keeps(Rule::Claim) => Seen::missing("nothing was claimed"),
+                    seen => seen,
+                })
             }
             Goal::Unpublish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                let Some(service) = self.world.table.service(&self.handover.service).await? else {
-                    return Ok(Seen::Holds);
-                };
                 let records = self.world.names.read(&name).await?;
-                Ok(verdict::unpublished(&service, &records))
+                Ok(verdict::unpublished(&self.handover, &records))
             }
             Goal::Record => self.look_record().await,
             Goal::Drain => self.look_drain().await,
@@ -98,6 +96,7 @@ impl Run<'_> {
     /// # Errors
     /// A port that did not answer, or refused.
     pub async fn look_undone(&mut self, goal: Goal) -> Look {
+        self.recent.supersedes = false;
         match goal {
             Goal::Reserve => {
                 let Some(name) = self.handover.facts.name.clone() else {
@@ -109,7 +108,6 @@ impl Run<'_> {
                 let records = self.world.names.read(&name).await?;
                 Ok(verdict::released(&self.handover, &records))
             }
-            Goal::Fence if !self.world.protocol.return_fenced => Ok(Seen::Holds),
             Goal::Fence => self.look_licence_returned(Licence::Whole).await,
             Goal::Stage => self.look_unstaged().await,
             Goal::Adopt => self.look_unadopted().await,
@@ -123,7 +121,8 @@ impl Run<'_> {
                     return Ok(Seen::Holds);
                 }
                 let copy = self.copy(&place, &placement).await?;
-                match verdict::started(&self.handover.facts, &copy, placement.links.len()) {
+                let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
+                match self.unless_late(place.guest, started) {
                     Seen::Holds => self.look_serving_again(place.guest, &placement).await,
                     other => Ok(other),
                 }
@@ -132,53 +131,55 @@ impl Run<'_> {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
                 let copy = self.copy(&place, &placement).await?;
-                Ok(Seen::holds_if(
+                let seen = Seen::holds_if(
                     copy.installed && !copy.files_differ,
                     "the units are those of the new bundle",
-                ))
+                );
+                Ok(self.unless_late(place.guest, seen))
             }
             Goal::Start => self.look_unstarted().await,
-            Goal::Publish => {
+            Goal::Publish | Goal::Unpublish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
                 };
-                let protocol = self.world.protocol;
-                if !self.handover.facts.sent || !protocol.settle {
+                if !self.handover.facts.sent || !self.keeps(Rule::Settle) {
                     return Ok(Seen::Holds);
                 }
                 let records = self.world.names.read(&name).await?;
-                Ok(match verdict::withdrawn(&self.handover, &records) {
-                    Seen::Holds if self.is_unclaimed(&records) && protocol.withdraw => {
-                        Seen::missing("the update may still arrive: the owner before stands")
-                    }
-                    Seen::Missing(_) if !protocol.withdraw => Seen::Holds,
+                let seen = match goal {
+                    Goal::Unpublish => verdict::republished(&self.handover, &records),
+                    _ => verdict::withdrawn(&self.handover, &records),
+                };
+                Ok(match seen {
+                    Seen::Missing(_) if !self.keeps(Rule::AbortSwap) => Seen::Holds,
                     seen => seen,
                 })
             }
-            Goal::Observe
-            | Goal::Confirm
-            | Goal::Unpublish
-            | Goal::Record
-            | Goal::Drain
-            | Goal::Retire
-            | Goal::Forget => Ok(Seen::Holds),
+            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
+                Ok(Seen::Holds)
+            }
         }
     }
 
     async fn look_reserve(&mut self) -> Look {
-        let claims = matches!(self.handover.kind, Kind::Deploy | Kind::Move | Kind::Replace);
+        let claims = !matches!(self.handover.kind, Kind::Start | Kind::Stop);
         let Some(name) = self.handover.facts.name.clone().filter(|_| claims) else {
             return Ok(Seen::Holds);
         };
+        if !self.keeps(Rule::Claim) {
+            return Ok(Seen::Holds);
+        }
         let records = self.world.names.read(&name).await?;
-        if !self.world.protocol.claim {
-            let noted = self.handover.facts.claim_sent;
-            return Ok(Seen::holds_if(noted, "the name's owner is not noted yet"));
+        if verdict::is_left_alone(self.handover.kind, &records) {
+            return Ok(Seen::Holds);
         }
         let service = self.world.table.service(&self.handover.service).await?;
         Ok(
             match verdict::claimable(&self.handover, service.as_ref(), &records) {
-                verdict::Claimable::Ours => Seen::Holds,
+                verdict::Claimable::Ours => {
+                    self.handover.facts.claim_seen = !self.handover.facts.claim_again;
+                    Seen::Holds
+                }
                 verdict::Claimable::From { .. } => Seen::missing("the name is not claimed yet"),
                 verdict::Claimable::No(reason) => Seen::Never(reason),
             },
@@ -232,11 +233,22 @@ impl Run<'_> {
         let (place, placement) = self.target_copy();
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
-        if self.in_place() || !domain.is_active() {
+        if !domain.is_active() {
+            let seen = verdict::gone(halves, None);
+            // Units stay on a guest that is off, and disks in the image of one that is asleep, until it is back.
+            if seen == Seen::Holds && (!self.in_place() || domain.summary.managed_save) {
+                self.leave_to_a_duty(Goal::Stage).await?;
+            }
+            return Ok(seen);
+        }
+        if self.in_place() {
             return Ok(verdict::gone(halves, None));
         }
         match self.copy(&place, &placement).await {
-            Ok(copy) => Ok(verdict::gone(halves, Some(&copy))),
+            Ok(copy) => {
+                let seen = verdict::gone(halves, Some(&copy));
+                Ok(self.unless_late(place.guest, seen))
+            }
             Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Stage, &place, &why).await?;
@@ -350,7 +362,13 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         if self.in_place() {
             let halves = verdict::disk_halves(&domain, &placement.serial);
-            return Ok(verdict::gone(halves, None));
+            let seen = verdict::gone(halves, None);
+            return Ok(match seen {
+                Seen::Holds if domain.summary.managed_save => {
+                    Seen::Never(verdict::asleep(&place.guest_name, &domain))
+                }
+                seen => seen,
+            });
         }
         let halves = verdict::any_halves(&domain, placement.serials());
         if !domain.is_active() {

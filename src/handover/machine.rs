@@ -24,7 +24,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::goals::{Goal, Kind, applies, commit_goal, goals, index_of};
+use super::goals::{Goal, Kind, applies, commit_goal, goals};
+use super::protocol::Protocol;
 use super::record::{Facts, Reason};
 
 /// Which way a handover goes.
@@ -174,6 +175,8 @@ pub struct Terms<'a> {
     pub committed: bool,
     /// What was observed and decided.
     pub facts: &'a Facts,
+    /// Which goals there are.
+    pub protocol: Protocol,
 }
 
 impl Terms<'_> {
@@ -191,12 +194,12 @@ impl Terms<'_> {
     /// Whether the goal stands behind the commit goal, so that it is only reached by a commit.
     fn is_after_commit(self, goal: Goal) -> bool {
         let commit = commit_goal(self.kind, self.facts);
-        index_of(self.kind, goal) > index_of(self.kind, commit)
+        self.protocol.index_of(self.kind, goal) > self.protocol.index_of(self.kind, commit)
     }
 
     fn next(self, goal: Goal) -> Option<Goal> {
-        let list = goals(self.kind);
-        let at = index_of(self.kind, goal)?;
+        let list = self.protocol.goals(self.kind);
+        let at = self.protocol.index_of(self.kind, goal)?;
         list.iter()
             .skip(at + 1)
             .copied()
@@ -204,8 +207,8 @@ impl Terms<'_> {
     }
 
     fn before(self, goal: Goal) -> Option<Goal> {
-        let list = goals(self.kind);
-        let at = index_of(self.kind, goal)?;
+        let list = self.protocol.goals(self.kind);
+        let at = self.protocol.index_of(self.kind, goal)?;
         list.iter()
             .take(at)
             .rev()

@@ -56,6 +56,7 @@ fn walk(kind: Kind, facts: &Facts) -> (Vec<Goal>, State) {
                 kind,
                 committed,
                 facts,
+                protocol: Protocol::default(),
             },
         )
         .unwrap();
@@ -125,6 +126,7 @@ fn before_the_commit_whatever_goes_wrong_is_undone_goal_by_goal() {
                         kind,
                         committed: false,
                         facts: &facts,
+                        protocol: Protocol::default(),
                     };
                     let from = at(Direction::Forward, *goal, Phase::Looking);
                     let mut state = transition(from, &event, terms).unwrap();
@@ -155,6 +157,7 @@ fn after_the_commit_there_is_no_way_back() {
                 kind,
                 committed: true,
                 facts: &facts,
+                protocol: Protocol::default(),
             };
             let behind = seen.iter().filter(|g| terms.is_after_commit(**g));
             for goal in behind {
@@ -182,6 +185,7 @@ fn a_duty_that_cannot_be_met_is_owed_and_the_rest_is_stuck() {
         kind,
         committed: true,
         facts: &facts,
+        protocol: Protocol::default(),
     };
     let give_up = |kind, goal| {
         let from = at(Direction::Forward, goal, Phase::Looking);
@@ -208,6 +212,7 @@ fn a_message_that_arrived_after_all_turns_an_undo_into_a_commit() {
         kind: Kind::Move,
         committed: false,
         facts: &facts,
+        protocol: Protocol::default(),
     };
     let from = at(Direction::Back, Goal::Publish, Phase::Looking);
     assert_eq!(
@@ -225,6 +230,7 @@ fn an_act_is_always_followed_by_a_look() {
         kind: Kind::Move,
         committed: false,
         facts: &facts,
+        protocol: Protocol::default(),
     };
     for direction in [Direction::Forward, Direction::Back] {
         let acting = at(direction, Goal::Stage, Phase::Acting);
@@ -244,6 +250,7 @@ fn what_is_over_takes_no_event_and_what_is_stuck_only_resume() {
         kind: Kind::Move,
         committed: false,
         facts: &facts,
+        protocol: Protocol::default(),
     };
     for state in [
         State::Done { owed: false },

@@ -2,8 +2,8 @@
 //! are believed (design section 4).
 //!
 //! - [`goals`]: which goals a handover has, in what order, and what holds after each: the table of the protocol
-//! - [`protocol`]: the rules that were shown to be needed
 //! - [`machine`]: states, events and the one transition function
+//! - [`protocol`]: its rules by name, for tests that take one away
 //! - [`record`]: the durable record of a handover
 //! - [`verdict`]: pure judgements over what a look saw
 //! - [`world`], [`run`]: the ports and limits; one handover under way

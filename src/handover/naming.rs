@@ -2,11 +2,14 @@
 //! (design section 4, "Commit and its shadow").
 
 use super::goals::Goal;
+use std::net::IpAddr;
+
+use super::protocol::Rule;
 use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Claimable};
 use super::world::StepError;
-use crate::model::name::{NameChange, NameRecords, Ownership};
+use crate::model::name::{DnsName, NameChange, Ownership};
 use crate::ports::Swapped;
 
 type Act = Result<(), StepError>;
@@ -29,15 +32,13 @@ impl Run<'_> {
         self.handover.facts.old_owner = owner;
         self.handover.facts.old_addresses = records.addresses.clone();
         self.handover.facts.old_ttl = records.ttl;
+        self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
         self.journal(
             Goal::Reserve,
             format!("claims {name}: the zone says {}", verdict::describe(&records)),
         )
         .await?;
-        if !self.world.protocol.claim {
-            return Ok(());
-        }
         let change = NameChange {
             name,
             expect_ownership: expect,
@@ -48,32 +49,26 @@ impl Run<'_> {
         self.swap(change, "NameChanged").await
     }
 
-    /// What stands in the zone until the commit: this handover's claim.
-    fn standing(&self) -> Option<Ownership> {
-        if self.world.protocol.claim {
-            return Some(self.handover.claim());
-        }
-        self.handover.facts.old_owner.clone().map(Ownership::Free)
-    }
-
-    /// Whether the owner before stands in the zone, where no claim was made.
-    pub(super) fn is_unclaimed(&self, records: &NameRecords) -> bool {
-        !self.world.protocol.claim && verdict::owner_text(records) == self.standing()
-    }
-
+    /// Gives the name back to its owner with a text that no claim of this handover expects: one that arrives late fails.
+    /// Where there was no owner, and the claim was never seen to stand, its withdrawal stays as such a text.
     pub(super) async fn release(&mut self) -> Act {
         let Some(name) = self.handover.facts.name.clone() else {
             return Ok(());
         };
         let records = self.world.names.read(&name).await?;
-        let Some(standing) = verdict::owner_text(&records) else {
-            return Ok(());
+        let standing = verdict::owner_text(&records);
+        if matches!(&standing, Some(Ownership::Claimed(id, _)) if *id == self.handover.id) {
+            self.handover.facts.claim_seen = !self.handover.facts.claim_again;
+        }
+        let ownership = match self.handover.release() {
+            None if !self.handover.facts.claim_seen => Some(self.handover.withdrawal()),
+            release => release,
         };
         let change = NameChange {
             name,
-            expect_ownership: Some(standing),
+            expect_ownership: standing,
             expect_addresses: None,
-            ownership: self.handover.facts.old_owner.clone().map(Ownership::Free),
+            ownership,
             addresses: None,
         };
         self.swap(change, "NameChanged").await
@@ -87,10 +82,11 @@ impl Run<'_> {
             .recent
             .confirmed_at
             .is_none_or(|at| self.world.clock.now().saturating_sub(at) > CONFIRMATION_IS_FRESH_MS);
-        if self.world.protocol.reconfirm && self.handover.facts.wants_running() && stale {
+        if self.handover.facts.wants_running() && stale && self.keeps(Rule::Reconfirm) {
             self.reconfirm().await?;
         }
-        self.handover.facts.sent = true;
+        self.handover.facts.sent = self.keeps(Rule::JournalSent);
+        let (expect_ownership, expect_addresses) = self.expected(&name).await?;
         let target = self.handover.target.guest_name.clone();
         self.journal(
             Goal::Publish,
@@ -99,8 +95,8 @@ impl Run<'_> {
         .await?;
         let change = NameChange {
             name,
-            expect_ownership: self.standing(),
-            expect_addresses: Some(self.handover.facts.old_addresses.clone()),
+            expect_ownership,
+            expect_addresses: Some(expect_addresses),
             ownership: Some(Ownership::Free(self.handover.new_owner())),
             addresses: Some((
                 self.handover.facts.target_address.into_iter().collect(),
@@ -112,6 +108,16 @@ impl Run<'_> {
             self.handover.facts.published_at = Some(self.world.clock.now());
         }
         Ok(())
+    }
+
+    /// What must stand in the zone when the commit is written: the claim, and the addresses that were there with it.
+    async fn expected(&self, name: &DnsName) -> Result<(Option<Ownership>, Vec<IpAddr>), StepError> {
+        if self.keeps(Rule::Claim) {
+            let addresses = self.handover.facts.old_addresses.clone();
+            return Ok((Some(self.handover.claim()), addresses));
+        }
+        let records = self.world.names.read(name).await?;
+        Ok((verdict::owner_text(&records), records.addresses))
     }
 
     /// Time has passed since the check passed: the commit is not made on an old answer.
@@ -153,7 +159,7 @@ impl Run<'_> {
         };
         let change = NameChange {
             name,
-            expect_ownership: self.standing(),
+            expect_ownership: Some(self.handover.claim()),
             expect_addresses: None,
             ownership: Some(self.handover.withdrawal()),
             addresses: None,
@@ -165,20 +171,13 @@ impl Run<'_> {
         let Some(name) = self.handover.facts.name.clone() else {
             return Ok(());
         };
-        let Some(service) = self.world.table.service(&self.handover.service).await? else {
-            return Ok(());
-        };
-        let owner = crate::model::name::Owner {
-            generation: service.generation,
-            host: service.host.clone(),
-            guest: service.guest,
-        };
-        let records = self.world.names.read(&name).await?;
-        let standing = verdict::owner_text(&records).unwrap_or(Ownership::Free(owner));
+        self.handover.facts.sent = true;
+        self.journal(Goal::Unpublish, format!("asks the zone to forget {name}"))
+            .await?;
         let change = NameChange {
             name,
-            expect_ownership: Some(standing),
-            expect_addresses: Some(records.addresses),
+            expect_ownership: Some(self.handover.claim()),
+            expect_addresses: Some(self.handover.facts.old_addresses.clone()),
             ownership: None,
             addresses: Some((Vec::new(), self.handover.facts.ttl)),
         };

@@ -1,61 +1,97 @@
-//! The rules that the protocol was shown to need, each of which can be switched off.
+//! The rules of the protocol by name, so that a test can take one away and see the proof fail.
 //!
-//! A daemon keeps all of them. The model checker in `tests/model` runs this same code without one of them, and must find
-//! what that rule keeps from happening: so every rule is known to be needed, and the checker to see.
+//! The shipped protocol keeps every rule, and nothing in the daemon makes another one. A rule that stands outside the
+//! handover is switched off where it stands: `attempt` in the guest script, `databound` in the unit files, `byuuid` in the
+//! adapter (see `adapters::sim::world::WorldRules`).
 
-/// Which rules are kept.
+use super::goals::{self, Goal, Kind};
+
+/// A rule, with its name in the protocol's model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Protocol {
-    /// A target's wants links go before its disk comes: a stopped service is not started by the hot-plug.
-    pub unlink_before_give: bool,
-    /// What an act returns is not believed: its goal is looked at again.
-    pub look_again: bool,
-    /// Disks are taken from the persistent definition first, then live: a boot in between brings nothing back.
-    pub config_first: bool,
-    /// A source is proved dead after its disks were taken from its definitions, not only before.
-    pub prove_after_taking: bool,
-    /// An undo gives a fenced source its disks back.
-    pub return_fenced: bool,
-    /// The name is claimed before anything is done, and the commit replaces the claim.
-    pub claim: bool,
-    /// The service is confirmed again just before the commit.
-    pub reconfirm: bool,
-    /// An undo that begins after the commit was sent reads the zone first.
-    pub settle: bool,
-    /// An undo that begins after the commit was sent withdraws it first.
-    pub withdraw: bool,
-    /// An undo on the source is looked at until the service is up there again.
-    pub insist_on_source: bool,
+pub enum Rule {
+    /// The wants links are made when the target is started, not when it is staged (`linklate`).
+    LinkLate,
+    /// Taking a disk: from the persistent definition first, then from the live one (`conffirst`).
+    ConfigFirst,
+    /// A source is proved dead after its disks were taken from its definitions (`fencecheck`).
+    FenceCheck,
+    /// An undo gives a fenced source its disks back (`fenceundo`).
+    FenceUndo,
+    /// Going back, a message that may have been sent is withdrawn by a swap (`abortcas`).
+    AbortSwap,
+    /// A name is claimed before anything is done, and the commit expects the claim (`claim`).
+    Claim,
+    /// A confirmation that is not fresh is asked again before the commit (`reconfirm`).
+    Reconfirm,
+    /// Once a message may have been sent, the zone is read before anything else is decided (`settle`).
+    Settle,
+    /// The undo on the source is never skipped (`srcundo`).
+    SourceUndo,
+    /// That a message is about to be sent is journalled before it is.
+    JournalSent,
+    /// A script that was not answered is superseded before an undo ends.
+    Supersede,
+    /// A source that is asleep is not taken for one that is off.
+    Asleep,
+    /// What an act returned is not believed: its goal is looked at again.
+    LookAgain,
 }
 
-impl Protocol {
-    /// All rules: what every daemon keeps.
-    pub const WHOLE: Self = Self {
-        unlink_before_give: true,
-        look_again: true,
-        config_first: true,
-        prove_after_taking: true,
-        return_fenced: true,
-        claim: true,
-        reconfirm: true,
-        settle: true,
-        withdraw: true,
-        insist_on_source: true,
-    };
+/// Which goals there are, and which rules are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Protocol {
+    goals: fn(Kind) -> &'static [Goal],
+    without: [Option<Rule>; 2],
+}
 
-    /// The order in which the halves of a definition lose a disk.
-    pub(super) fn taking(self) -> [crate::ports::Half; 2] {
-        use crate::ports::Half::{Config, Live};
-        if self.config_first {
-            [Config, Live]
-        } else {
-            [Live, Config]
+impl Default for Protocol {
+    /// The shipped one.
+    fn default() -> Self {
+        Self {
+            goals: goals::goals,
+            without: [None; 2],
         }
     }
 }
 
-impl Default for Protocol {
-    fn default() -> Self {
-        Self::WHOLE
+impl Protocol {
+    /// The shipped goals without one rule: for tests.
+    pub fn without(rule: Rule) -> Self {
+        Self {
+            without: [Some(rule), None],
+            ..Self::default()
+        }
+    }
+
+    /// Without another rule too, where one alone makes up for the other.
+    pub fn nor(self, rule: Rule) -> Self {
+        let [first, _] = self.without;
+        Self {
+            without: [first, Some(rule)],
+            ..self
+        }
+    }
+
+    /// All rules over other goals: for tests.
+    pub fn with_goals(goals: fn(Kind) -> &'static [Goal]) -> Self {
+        Self {
+            goals,
+            ..Self::default()
+        }
+    }
+
+    /// The goals of a kind, in order.
+    pub fn goals(self, kind: Kind) -> &'static [Goal] {
+        (self.goals)(kind)
+    }
+
+    /// The index of a goal in its kind's list.
+    pub fn index_of(self, kind: Kind, goal: Goal) -> Option<usize> {
+        self.goals(kind).iter().position(|g| *g == goal)
+    }
+
+    /// Whether a rule is kept.
+    pub fn keeps(self, rule: Rule) -> bool {
+        !self.without.contains(&Some(rule))
     }
 }

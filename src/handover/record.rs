@@ -57,6 +57,12 @@ pub struct Facts {
     pub old_owner: Option<Owner>,
     /// The UPDATE that claims the name may have been sent.
     pub claim_sent: bool,
+    /// It was sent again, so that an earlier one may still be under way.
+    #[serde(default)]
+    pub claim_again: bool,
+    /// The claim was seen to stand, and was sent once: no message that asks for it is under way any more.
+    #[serde(default)]
+    pub claim_seen: bool,
     /// The operator lets the service take over a name that is there already.
     pub take_over: bool,
     /// The UPDATE that commits may have been sent: from then on only the zone tells (design section 4).
@@ -155,7 +161,18 @@ impl Handover {
             generation: self.generation,
             host: self.target.host.clone(),
             guest: self.target.guest,
+            after: None,
         }
+    }
+
+    /// What this handover leaves in the zone when it gives its claim back: the owner before, and that it was here. `None`
+    /// where there was no owner, so that the name goes.
+    pub fn release(&self) -> Option<Ownership> {
+        let owner = self.facts.old_owner.clone()?;
+        Some(Ownership::Free(Owner {
+            after: Some(self.id),
+            ..owner
+        }))
     }
 
     /// This handover's claim of the name.
@@ -227,6 +244,8 @@ pub mod tests {
             old_ttl: 5,
             old_owner: None,
             claim_sent: false,
+            claim_again: false,
+            claim_seen: false,
             take_over: false,
             sent: false,
             published_at: None,

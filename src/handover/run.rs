@@ -1,13 +1,18 @@
 //! One handover under way: its record, the copies it is about, and what was seen a moment ago.
 
+use std::collections::BTreeSet;
+
 use super::goals::{Goal, Kind};
+use super::machine::State;
+use super::protocol::Rule;
 use super::record::{Handover, Place, Reason};
+use super::verdict::Seen;
 use super::world::{StepError, World};
 use crate::model::guest::{CopyState, GuestDomain};
 use crate::model::ids::GuestId;
 use crate::model::manifest::Manifest;
 use crate::model::placement::Placement;
-use crate::ports::{GuestStep, JournalEntry};
+use crate::ports::{Fault, GuestStep, JournalEntry};
 
 /// One handover under way.
 pub struct Run<'w> {
@@ -34,6 +39,10 @@ pub struct Recent {
     pub restored_at: Option<u64>,
     /// When the check passed last, in milliseconds since 1970.
     pub confirmed_at: Option<u64>,
+    /// The undo at hand has only to make sure that no script comes late.
+    pub supersedes: bool,
+    /// Guests that were sent a script whose answer did not come: it may still arrive.
+    pub unanswered: BTreeSet<GuestId>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows.
     pub fresh: Option<(GuestId, CopyState)>,
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
@@ -52,6 +61,16 @@ impl<'w> Run<'w> {
             Some(place) => Some(world.placement(place).await?.0),
             None => None,
         };
+        // Scripts of a daemon that was killed may still be under way.
+        let unanswered = match handover.state == State::first(handover.kind) {
+            true => BTreeSet::new(),
+            false => handover
+                .source
+                .iter()
+                .chain([&handover.target])
+                .map(|p| p.guest)
+                .collect(),
+        };
         Ok(Self {
             world,
             handover,
@@ -59,8 +78,16 @@ impl<'w> Run<'w> {
             target,
             manifest: bundle.manifest,
             image_size: bundle.size,
-            recent: Recent::default(),
+            recent: Recent {
+                unanswered,
+                ..Recent::default()
+            },
         })
+    }
+
+    /// Whether this handover keeps a rule: always, but in a test that takes one away.
+    pub(super) fn keeps(&self, rule: Rule) -> bool {
+        self.world.protocol.keeps(rule)
     }
 
     /// Whether source and target are one guest with two bundles.
@@ -99,6 +126,14 @@ impl<'w> Run<'w> {
     /// Whether an old copy on the target still serves, so that an undo leaves it alone.
     pub fn old_copy_serves(&self) -> bool {
         self.handover.facts.displaced.is_some() && self.handover.facts.may_overlap()
+    }
+
+    /// Where the undo of a goal works.
+    pub(super) fn place_of_undo(&self, goal: Goal) -> Result<(Place, Placement), StepError> {
+        match goal {
+            Goal::Stage | Goal::Adopt | Goal::Start => Ok(self.target_copy()),
+            _ => self.source_copy(),
+        }
     }
 
     /// A fresh look at a guest by its UUID, wherever it is now.
@@ -143,13 +178,27 @@ impl<'w> Run<'w> {
             .limits
             .deadline(goal, super::machine::Direction::Forward, &self.manifest)
             .unwrap_or(self.world.limits.undo);
-        let copy = self
+        self.recent.unanswered.insert(place.guest);
+        let done = self
             .world
             .guest
             .act(place.guest, placement, step, attempt, deadline)
-            .await?;
-        self.recent.fresh = Some((place.guest, copy));
+            .await;
+        if !matches!(&done, Err(error) if error.fault == Fault::Unknown) {
+            self.recent.unanswered.remove(&place.guest);
+        }
+        self.recent.fresh = Some((place.guest, done?));
         Ok(())
+    }
+
+    /// An undo that holds does not hold for long where a script of this handover may still arrive in the guest: it is
+    /// superseded first.
+    pub(super) fn unless_late(&mut self, guest: GuestId, seen: Seen) -> Seen {
+        if seen != Seen::Holds || !self.recent.unanswered.contains(&guest) || !self.keeps(Rule::Supersede) {
+            return seen;
+        }
+        self.recent.supersedes = true;
+        Seen::missing("a script that was not answered may still arrive")
     }
 
     /// Forgets what was seen: time has passed.
@@ -174,7 +223,7 @@ impl<'w> Run<'w> {
     pub fn duty(&self) -> Option<super::record::Duty> {
         let place = self.handover.source.as_ref()?;
         let copy_on_target_guest = place.guest == self.handover.target.guest;
-        if copy_on_target_guest && self.handover.kind != Kind::Remove {
+        if copy_on_target_guest && !matches!(self.handover.kind, Kind::Remove | Kind::Replace) {
             return None;
         }
         let drain = super::world::drain_millis(&self.handover.facts, self.world.limits.drain_margin);

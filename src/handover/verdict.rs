@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::goals::Kind;
 use super::record::{Facts, Handover, Reason};
 use crate::model::disk::DiskSerial;
 use crate::model::guest::{CopyState, GuestDomain};
@@ -172,44 +173,53 @@ pub fn dead(name: &str, everywhere: &[GuestDomain]) -> Seen {
             return Seen::missing(format!("guest {name} is active on {host}"));
         }
         if domain.summary.managed_save {
-            return Seen::Never(Reason::new(
-                "GuestAsleep",
-                format!(
-                    "guest {name} has a managed-save image on {host}: it is asleep, not dead; start it, or remove the \
-                     image (virsh managedsave-remove {name})"
-                ),
-            ));
+            return Seen::Never(asleep(name, domain));
         }
     }
     Seen::Holds
 }
 
-/// Fence: whether no definition of the source has a disk of the placement, and the source is off for certain; `again`:
-/// also once the disks were taken.
-pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement, again: bool) -> Seen {
-    let armed = everywhere.iter().find(|domain| {
-        let config = domain.config.as_ref();
-        config.is_some_and(|config| placement.serials().any(|serial| config.disk(serial).is_some()))
-    });
-    if again || armed.is_some() {
-        match dead(name, everywhere) {
-            Seen::Missing(why) => {
-                return Seen::Never(Reason::new(
-                    "SourceAlive",
-                    format!("{why}: it is not dead; ask for the move again"),
-                ));
-            }
-            Seen::Holds => {}
-            other => return other,
+/// Why nothing can be said of, or done to, what a guest had when it was saved.
+pub fn asleep(name: &str, domain: &GuestDomain) -> Reason {
+    Reason::new(
+        "GuestAsleep",
+        format!(
+            "guest {name} has a managed-save image on {}: it is asleep, not dead; start it, or remove the image (virsh \
+             managedsave-remove {name})",
+            domain.summary.host
+        ),
+    )
+}
+
+/// Fence: whether no definition of the source has a disk of the placement, and the source is off for certain.
+pub fn fenced(name: &str, everywhere: &[GuestDomain], placement: &Placement) -> Seen {
+    match dead(name, everywhere) {
+        Seen::Missing(why) => {
+            return Seen::Never(Reason::new(
+                "SourceAlive",
+                format!("{why}: it is not dead; ask for the move again"),
+            ));
         }
+        Seen::Holds => {}
+        other => return other,
     }
-    match armed {
+    match everywhere.iter().find(|domain| has_a_disk(domain, placement)) {
         Some(domain) => Seen::missing(format!(
             "the definition of guest {name} on {} has a disk of the service",
             domain.summary.host
         )),
         None => Seen::Holds,
     }
+}
+
+/// Whether a persistent definition has a disk of the placement.
+pub fn is_armed(everywhere: &[GuestDomain], placement: &Placement) -> bool {
+    everywhere.iter().any(|domain| has_a_disk(domain, placement))
+}
+
+fn has_a_disk(domain: &GuestDomain, placement: &Placement) -> bool {
+    let config = domain.config.as_ref();
+    config.is_some_and(|config| placement.serials().any(|serial| config.disk(serial).is_some()))
 }
 
 /// Start: units up, and linked exactly if enabled.
@@ -340,6 +350,11 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
         return Claimable::From { owner, expect: text };
     }
     match (service, text) {
+        // What a deploy has left whose claim may still have been under way.
+        (None, Some(Ownership::Aborted(id, None))) if records.addresses.is_empty() => Claimable::From {
+            owner: None,
+            expect: Some(Ownership::Aborted(id, None)),
+        },
         (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _))) => no(
             "NameClaimed",
             format!("{name} is claimed by handover {id}; wait for it to end, or free it with `--take-over`"),
@@ -412,33 +427,46 @@ pub fn withdrawn(handover: &Handover, records: &NameRecords) -> Seen {
     }
 }
 
-/// Reserve, back: whether nothing of this handover is left at the name.
+/// Reserve, back: whether nothing of this handover is left at the name, and no claim of it can come late.
 pub fn released(handover: &Handover, records: &NameRecords) -> Seen {
+    let (before, seen) = (&handover.facts.old_owner, handover.facts.claim_seen);
     match owner_text(records) {
+        Some(Ownership::Aborted(id, None)) if id == handover.id && !seen => Seen::Holds,
         Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _)) if id == handover.id => {
             Seen::missing("the claim stands in the zone")
+        }
+        Some(Ownership::Free(owner)) if !seen && Some(&owner) == before.as_ref() => {
+            Seen::missing("the claim may still arrive: what it expects stands in the zone")
+        }
+        None if !seen && before.is_none() && *records == NameRecords::default() => {
+            Seen::missing("the claim may still arrive: the name is free")
         }
         _ => Seen::Holds,
     }
 }
 
-/// Unpublish: whether the name is gone, or no longer ours to remove.
-pub fn unpublished(service: &ServiceRecord, records: &NameRecords) -> Seen {
+/// Whether a removal has nothing to claim: the name has no owner any more, and so is not ours to remove.
+pub fn is_left_alone(kind: Kind, records: &NameRecords) -> bool {
+    kind == Kind::Remove && records.ownership.is_empty()
+}
+
+/// Unpublish, forward: whether the name is gone.
+pub fn unpublished(handover: &Handover, records: &NameRecords) -> Seen {
     match owner_text(records) {
-        Some(Ownership::Free(owner))
-            if owner.guest == service.guest && owner.generation == service.generation =>
-        {
-            Seen::missing("the name is in the zone")
-        }
+        Some(Ownership::Claimed(id, _)) if id == handover.id => Seen::missing("the name is in the zone"),
         None if records.ownership.is_empty() => Seen::Holds,
-        _ => Seen::Never(Reason::new(
-            "NameChanged",
-            format!(
-                "the name of {} is owned by somebody else: the zone says {}; it is not removed",
-                service.id,
-                describe(records)
-            ),
-        )),
+        _ => changed(handover, records),
+    }
+}
+
+/// Unpublish, back: whether a message that may have been sent can still do something.
+pub fn republished(handover: &Handover, records: &NameRecords) -> Seen {
+    match owner_text(records) {
+        None if records.ownership.is_empty() => Seen::Committed,
+        Some(Ownership::Claimed(id, _)) if id == handover.id => {
+            Seen::missing("the update may still arrive: its claim stands")
+        }
+        _ => Seen::Holds,
     }
 }
 

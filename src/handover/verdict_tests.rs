@@ -61,6 +61,7 @@ fn owner(generation: u64, guest_id: &str) -> Owner {
         generation: Generation(generation),
         host: "hv1".parse().unwrap(),
         guest: guest(guest_id),
+        after: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The data volume of a service: made at a deploy, given to the target alone, found again after every fault.
 
 use super::goals::{Goal, Kind};
+use super::protocol::Rule;
 use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
@@ -125,6 +126,12 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let domain = self.inspect(&place).await?;
+        if domain.summary.managed_save && !domain.is_active() {
+            // The image may have the volume, and would open it again.
+            return Err(StepError::Failed(
+                verdict::asleep(&place.guest_name, &domain).text,
+            ));
+        }
         if verdict::disk_halves(&domain, &data.serial) != (false, false) {
             return Ok(Seen::missing(format!("{} has the data volume", place.guest_name)));
         }
@@ -150,10 +157,15 @@ impl Run<'_> {
         let hypervisor = &self.world.hypervisor;
         let domain = self.inspect(&place).await?;
         let (live, config) = verdict::disk_halves(&domain, &data.serial);
-        for half in self.world.protocol.taking() {
-            if (half == Half::Config && config) || (half == Half::Live && live) {
-                hypervisor.take(place.guest, half, &data.serial).await?;
-            }
+        let config_first = self.keeps(Rule::ConfigFirst);
+        if config && config_first {
+            hypervisor.take(place.guest, Half::Config, &data.serial).await?;
+        }
+        if live {
+            hypervisor.take(place.guest, Half::Live, &data.serial).await?;
+        }
+        if config && !config_first {
+            hypervisor.take(place.guest, Half::Config, &data.serial).await?;
         }
         if self.handover.facts.volume_made
             && let Some(volume) = &self.handover.facts.volume
@@ -176,10 +188,36 @@ impl Run<'_> {
         }
         self.journal(Goal::Forget, format!("deletes the data volume {}", volume.path))
             .await?;
+        self.let_go_of_volume().await?;
         self.world
             .hypervisor
             .delete_volume(&volume.host, &self.handover.service)
             .await?;
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Takes the volume from the guest of a removed service, where retiring has not come that far.
+    async fn let_go_of_volume(&self) -> Act {
+        let (place, placement) = self.source_copy()?;
+        let (Some(data), Some(domain)) = (&placement.data, self.world.hypervisor.inspect(place.guest).await?)
+        else {
+            return Ok(());
+        };
+        if domain.summary.managed_save && !domain.is_active() {
+            return Err(StepError::Failed(
+                verdict::asleep(&place.guest_name, &domain).text,
+            ));
+        }
+        let (live, config) = verdict::disk_halves(&domain, &data.serial);
+        let hypervisor = &self.world.hypervisor;
+        if config {
+            hypervisor.take(place.guest, Half::Config, &data.serial).await?;
+        }
+        if live {
+            hypervisor.take(place.guest, Half::Live, &data.serial).await?;
+        }
         Ok(())
     }
 }

@@ -77,7 +77,7 @@ pub struct World {
     pub address_rule: AddressRule,
     /// This daemon's own host.
     pub host: HostId,
-    /// The rules that are kept: all, but for a model checker.
+    /// The rules that handovers keep.
     pub protocol: Protocol,
     services: Locks<ServiceId>,
     guests: Locks<GuestId>,
@@ -108,10 +108,15 @@ impl World {
             limits,
             address_rule,
             host,
-            protocol: Protocol::WHOLE,
+            protocol: Protocol::default(),
             services: Locks::default(),
             guests: Locks::default(),
         }
+    }
+
+    /// The same world under another protocol: for tests that take a rule away.
+    pub fn with_protocol(self, protocol: Protocol) -> Self {
+        Self { protocol, ..self }
     }
 
     /// One look or act of a service at a time: a duty of an old handover never acts between a new one's look and act.

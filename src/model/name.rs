@@ -105,12 +105,17 @@ pub struct Owner {
     pub host: HostId,
     /// The service's home guest.
     pub guest: GuestId,
+    /// The handover that claimed the name last and gave it back. It makes the text another one than before that claim, so
+    /// that a claim that arrives late fails its prerequisite.
+    #[serde(default)]
+    pub after: Option<HandoverId>,
 }
 
 /// The TXT value at `_handover.<name>` (design section 4, "Ownership in DNS").
 ///
 /// Text forms: `g=4 host=hv1 guest=<uuid>`, `claim=<handover> g=4 host=hv1 guest=<uuid>`,
-/// `aborted=<handover> g=4 host=hv1 guest=<uuid>`; a first claim of an absent name has only its first word.
+/// `aborted=<handover> g=4 host=hv1 guest=<uuid>`, each with ` after=<handover>` behind it once a claim was given back; a
+/// first claim of an absent name has only its first word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ownership {
     /// Nobody is moving it.
@@ -143,6 +148,9 @@ impl fmt::Display for Ownership {
                 "g={} host={} guest={}",
                 owner.generation, owner.host, owner.guest
             )?;
+            if let Some(after) = owner.after {
+                write!(f, " after={after}")?;
+            }
         }
         Ok(())
     }
@@ -156,16 +164,18 @@ impl FromStr for Ownership {
             InvalidId::new(
                 "ownership TXT",
                 text,
-                "it is not `[claim=|aborted=…] g=N host=NAME guest=UUID`",
+                "it is not `[claim=|aborted=…] g=N host=NAME guest=UUID [after=…]`",
             )
         };
-        let (mut claim, mut abort, mut generation, mut host, mut guest) = (None, None, None, None, None);
+        let (mut claim, mut abort, mut after) = (None, None, None);
+        let (mut generation, mut host, mut guest) = (None, None, None);
         for word in text.split_whitespace() {
             match word.split_once('=').ok_or_else(err)? {
                 ("claim", v) if claim.is_none() => claim = Some(v.parse::<HandoverId>().map_err(|_| err())?),
                 ("aborted", v) if abort.is_none() => {
                     abort = Some(v.parse::<HandoverId>().map_err(|_| err())?);
                 }
+                ("after", v) if after.is_none() => after = Some(v.parse::<HandoverId>().map_err(|_| err())?),
                 ("g", v) if generation.is_none() => {
                     generation = Some(Generation(v.parse().map_err(|_| err())?));
                 }
@@ -179,8 +189,9 @@ impl FromStr for Ownership {
                 generation,
                 host,
                 guest,
+                after,
             }),
-            (None, None, None) => None,
+            (None, None, None) if after.is_none() => None,
             _ => return Err(err()),
         };
         match (claim, abort, owner) {
@@ -263,12 +274,17 @@ mod tests {
             generation: Generation(4),
             host: "hv1".parse().unwrap(),
             guest: "6f1d5a2e-0000-4000-8000-000000000001".parse().unwrap(),
+            after: None,
         };
         let id: HandoverId = "6f1d5a2e-0000-4000-8000-000000000002".parse().unwrap();
         for ownership in [
             Ownership::Free(owner.clone()),
             Ownership::Claimed(id, None),
             Ownership::Claimed(id, Some(owner.clone())),
+            Ownership::Free(Owner {
+                after: Some(id),
+                ..owner.clone()
+            }),
             Ownership::Aborted(id, Some(owner)),
         ] {
             assert_eq!(ownership.to_string().parse::<Ownership>().unwrap(), ownership);
@@ -290,6 +306,7 @@ mod tests {
             "g=4",
             "g=4 host=hv1",
             "g=x host=a guest=b",
+            "after=6f1d5a2e-0000-4000-8000-000000000002",
             "claim=1",
             "g=1 g=2 host=a guest=6f1d5a2e-0000-4000-8000-000000000001",
         ] {

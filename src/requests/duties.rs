@@ -6,6 +6,10 @@ use super::Requests;
 use crate::handover::record::{Duty, Place};
 use crate::handover::verdict;
 use crate::handover::world::StepError;
+use crate::model::disk::DiskSerial;
+use crate::model::guest::GuestDomain;
+use crate::model::ids::ServiceId;
+use crate::model::service::ServiceRecord;
 use crate::ports::{GuestStep, Half};
 
 /// How often open duties are looked at.
@@ -75,33 +79,45 @@ impl Requests {
             files: duty.files.clone(),
         };
         let (placement, _) = world.placement(&place).await?;
-        let (live, config) = verdict::disk_halves(&domain, &placement.serial);
-        if config {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Config, &placement.serial)
-                .await?;
-        }
-        if !domain.summary.is_running() {
+        let row = world.table.service(&duty.service).await?;
+        if row.as_ref().is_some_and(|row| row.frozen.is_some()) {
             return Ok(false);
         }
-        let attempt = world.table.next_attempt(&duty.service).await?;
-        let copy = world
-            .guest
-            .act(duty.guest, &placement, GuestStep::Uninstall, attempt, UNINSTALL)
-            .await;
-        if live {
-            world
-                .hypervisor
-                .take(duty.guest, Half::Live, &placement.serial)
-                .await?;
+        // An upgrade in place leaves the disk of the bundle before on the service's home.
+        let home = row.filter(|row| row.guest == duty.guest);
+        let serials = self.disks_to_take(&duty.service, home.as_ref()).await?;
+        let has = |domain: &GuestDomain| verdict::any_halves(domain, serials.iter());
+        for serial in serials
+            .iter()
+            .filter(|serial| verdict::disk_halves(&domain, serial).1)
+        {
+            world.hypervisor.take(duty.guest, Half::Config, serial).await?;
         }
-        let copy = copy?;
+        let mut copy = None;
+        if domain.summary.is_running() {
+            if home.is_none() {
+                let attempt = world.table.next_attempt(&duty.service).await?;
+                let step = GuestStep::Uninstall;
+                let done = world
+                    .guest
+                    .act(duty.guest, &placement, step, attempt, UNINSTALL)
+                    .await;
+                copy = Some(done);
+            }
+            for serial in serials
+                .iter()
+                .filter(|serial| verdict::disk_halves(&domain, serial).0)
+            {
+                world.hypervisor.take(duty.guest, Half::Live, serial).await?;
+            }
+        } else if home.is_none() || domain.summary.managed_save {
+            return Ok(false);
+        }
+        let copy = copy.transpose()?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
-        let halves = verdict::disk_halves(&domain, &placement.serial);
-        if verdict::gone(halves, Some(&copy)) == verdict::Seen::Holds {
+        if verdict::gone(has(&domain), copy.as_ref()) == verdict::Seen::Holds {
             world
                 .table
                 .fulfil(&duty.service, duty.guest, duty.generation)
@@ -109,5 +125,24 @@ impl Requests {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The serials of every disk that a service may have had on a guest; at its home all but those that it runs by.
+    async fn disks_to_take(
+        &self,
+        service: &ServiceId,
+        home: Option<&ServiceRecord>,
+    ) -> Result<Vec<DiskSerial>, StepError> {
+        let bundles = self.world.table.bundles().await?;
+        let mut serials: Vec<DiskSerial> = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .filter(|bundle| home.is_none_or(|row| row.bundle != bundle.digest))
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .collect();
+        if home.is_none() {
+            serials.push(DiskSerial::of_volume(service));
+        }
+        Ok(serials)
     }
 }

@@ -209,6 +209,7 @@ impl Jobs {
             kind: handover.kind,
             committed: handover.committed,
             facts: &handover.facts,
+            protocol: self.world.protocol,
         };
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;

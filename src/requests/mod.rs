@@ -411,10 +411,11 @@ impl Requests {
             Err(error) => return Err(error.into()),
         };
         job.id = begun.job;
-        self.world
-            .table
-            .audit(now, who, &what, &format!("job {}", begun.job))
-            .await?;
+        let decision = format!("job {}", begun.job);
+        // The job's own row says who asked. Refused here, it would hold the service and never run.
+        if let Err(error) = self.world.table.audit(now, who, &what, &decision).await {
+            tracing::warn!(%error, what, decision, "the audit cannot be written");
+        }
         Ok(self.jobs.spawn(begun, job))
     }
 
@@ -468,6 +469,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_ttl: 0,
         old_owner: None,
         claim_sent: false,
+        claim_again: false,
+        claim_seen: false,
         take_over: false,
         sent: false,
         published_at: None,

@@ -11,6 +11,7 @@ use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::placement::Placement;
 use handoverd::model::service::BundleRecord;
 
+use super::judge::Kinds;
 use super::life::{self, Actor, House};
 use super::state::{State, Whole};
 
@@ -130,7 +131,7 @@ impl Rules {
     /// All.
     pub fn all() -> Self {
         Self {
-            protocol: Protocol::WHOLE,
+            protocol: Protocol::default(),
             world: WorldRules::default(),
             reservations: true,
             desired: true,
@@ -202,7 +203,7 @@ impl Case {
             world,
             actors,
             carriers,
-            broken: Vec::new(),
+            broken: Kinds::default(),
         };
         State::of(whole)
     }

@@ -1,9 +1,7 @@
 //! The state space: every step of every daemon and of everything around them.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use handoverd::adapters::sim::call::{Method, PortFault};
@@ -13,7 +11,7 @@ use handoverd::model::ids::{GuestId, JobId};
 use stateright::{Model, Property};
 
 use super::cases::{Case, Race, Rules};
-use super::judge::{self, KINDS, Kind, Scene};
+use super::judge::{self, KINDS, Kinds, Scene};
 use super::life::{self, Actor, Carry, Fate, House, Life};
 use super::script::{self, Asked, Next};
 use super::state::{self, SPANS, Span, State, Whole};
@@ -82,6 +80,15 @@ const FAULTS: [PortFault; 4] = [
     PortFault::KillAfter,
 ];
 
+/// A state that was reached.
+#[derive(Debug, Clone, Copy)]
+struct Found {
+    /// From where first.
+    from: Option<(u64, Step)>,
+    /// What is broken in it.
+    broken: Kinds,
+}
+
 /// One configuration under some rules.
 pub struct Space {
     pub case: Case,
@@ -92,10 +99,8 @@ pub struct Space {
     fair: Mutex<Vec<(u64, u64)>>,
     /// Keys of proper ends.
     ends: Mutex<HashSet<u64>>,
-    /// A way is told again: states are judged though they are known.
-    retold: AtomicBool,
-    /// Every state, by its key, with the state that it was first reached from.
-    reached: Mutex<HashMap<u64, Option<(u64, Step)>>>,
+    /// Every state, by its key.
+    reached: Mutex<HashMap<u64, Found>>,
 }
 
 impl Space {
@@ -115,7 +120,6 @@ impl Space {
             rules,
             house,
             scene,
-            retold: AtomicBool::new(false),
             fair: Mutex::default(),
             ends: Mutex::default(),
             reached: Mutex::default(),
@@ -304,8 +308,10 @@ impl Model for Space {
     type Action = Step;
 
     fn init_states(&self) -> Vec<State> {
-        let first = self.case.first(&self.rules, &self.house).judged(&self.scene);
-        self.reached.lock().unwrap().insert(first.key, None);
+        let first = self.case.first(&self.rules, &self.house);
+        let broken = judge::broken(&first.whole, &self.scene);
+        let first = first.with(broken);
+        self.note(&first, None);
         vec![first]
     }
 
@@ -365,25 +371,19 @@ impl Model for Space {
         if step.is_fair() {
             self.fair.lock().unwrap().push((state.key, next.key));
         }
-        let known = self.reached.lock().unwrap().contains_key(&next.key);
         // A state that is known was judged when it was new.
-        if known && !self.retold.load(Ordering::Relaxed) {
-            return Some(next);
-        }
-        let next = next.judged(&self.scene);
-        let mut reached = self.reached.lock().unwrap();
-        if let Entry::Vacant(entry) = reached.entry(next.key) {
-            entry.insert(Some((state.key, step)));
-            if judge::is_proper_end(&next.whole) {
-                self.ends.lock().unwrap().insert(next.key);
-            }
+        let known = self.reached.lock().unwrap().get(&next.key).map(|found| found.broken);
+        let broken = known.unwrap_or_else(|| judge::broken(&next.whole, &self.scene));
+        let next = next.with(broken);
+        if known.is_none() {
+            self.note(&next, Some((state.key, step)));
         }
         Some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         fn holds<const KIND: usize>(_: &Space, state: &State) -> bool {
-            !state.whole.broken.contains(&KINDS[KIND])
+            !state.whole.broken.has(KINDS[KIND])
         }
         vec![
             Property::always(KINDS[0].name(), holds::<0>),
@@ -398,6 +398,15 @@ impl Model for Space {
 }
 
 impl Space {
+    fn note(&self, state: &State, from: Option<(u64, Step)>) {
+        let broken = state.whole.broken;
+        let mut reached = self.reached.lock().unwrap();
+        reached.entry(state.key).or_insert(Found { from, broken });
+        if judge::is_proper_end(&state.whole) {
+            self.ends.lock().unwrap().insert(state.key);
+        }
+    }
+
     /// A state from which no fair steps lead to a proper end, if there is one, and how many of them there are.
     pub fn lost(&self) -> Option<(u64, usize)> {
         let mut back: HashMap<u64, Vec<u64>> = HashMap::new();
@@ -420,10 +429,10 @@ impl Space {
         Some((*shortest, lost.len()))
     }
 
-    fn depth(&self, reached: &HashMap<u64, Option<(u64, Step)>>, mut key: u64) -> usize {
+    fn depth(&self, reached: &HashMap<u64, Found>, mut key: u64) -> usize {
         let mut depth = 0;
-        while let Some(Some((from, _))) = reached.get(&key) {
-            (key, depth) = (*from, depth + 1);
+        while let Some((from, _)) = reached.get(&key).and_then(|found| found.from) {
+            (key, depth) = (from, depth + 1);
         }
         depth
     }
@@ -432,9 +441,9 @@ impl Space {
     pub fn way_to(&self, mut key: u64) -> Vec<Step> {
         let reached = self.reached.lock().unwrap();
         let mut steps = Vec::new();
-        while let Some(Some((from, step))) = reached.get(&key) {
-            steps.push(*step);
-            key = *from;
+        while let Some((from, step)) = reached.get(&key).and_then(|found| found.from) {
+            steps.push(step);
+            key = from;
         }
         steps.reverse();
         steps
@@ -442,7 +451,6 @@ impl Space {
 
     /// These steps, told for people.
     pub fn story(&self, steps: &[Step]) -> String {
-        self.retold.store(true, Ordering::Relaxed);
         let mut lines = Vec::new();
         let mut state = self.init_states().remove(0);
         for step in steps {
@@ -456,16 +464,6 @@ impl Space {
             lines.push(format!("=> {violation}"));
         }
         lines.join("\n")
-    }
-
-    /// Kinds of what is broken after these steps.
-    pub fn broken_after(&self, steps: &[Step]) -> Vec<Kind> {
-        self.retold.store(true, Ordering::Relaxed);
-        let first = self.init_states().remove(0);
-        let last = steps
-            .iter()
-            .fold(first, |state, step| self.next_state(&state, *step).unwrap_or(state));
-        last.whole.broken.clone()
     }
 }
 

@@ -50,6 +50,11 @@ impl Kind {
         }
     }
 
+    fn bit(self) -> u8 {
+        let at = KINDS.iter().position(|kind| *kind == self).unwrap_or(0);
+        1 << at
+    }
+
     fn of(violation: &Violation) -> Self {
         KINDS[usize::from(violation.invariant) - 1]
     }
@@ -89,12 +94,27 @@ pub fn violations(whole: &Whole, scene: &Scene) -> Vec<Violation> {
     found
 }
 
+/// A set of kinds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Kinds(u8);
+
+impl Kinds {
+    pub fn of(kinds: impl IntoIterator<Item = Kind>) -> Self {
+        Self(kinds.into_iter().fold(0, |set, kind| set | kind.bit()))
+    }
+
+    pub fn has(self, kind: Kind) -> bool {
+        self.0 & kind.bit() != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
 /// The kinds of what is broken.
-pub fn broken(whole: &Whole, scene: &Scene) -> Vec<Kind> {
-    let mut kinds: Vec<Kind> = violations(whole, scene).iter().map(Kind::of).collect();
-    kinds.sort();
-    kinds.dedup();
-    kinds
+pub fn broken(whole: &Whole, scene: &Scene) -> Kinds {
+    Kinds::of(violations(whole, scene).iter().map(Kind::of))
 }
 
 /// Whether nothing of the daemons is under way: the end, were all guests up.

@@ -132,7 +132,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
         script: script.clone(),
         bundles: house.bundles.clone(),
     });
-    let mut world = World::new(
+    let world = World::new(
         ports.clone(),
         ports.clone(),
         ports.clone(),
@@ -142,12 +142,11 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
         Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
         "hv1".parse().unwrap(),
     );
-    world.protocol = house.protocol;
     Stage {
         shared,
         script,
         slot,
-        world: Arc::new(world),
+        world: Arc::new(world.with_protocol(house.protocol)),
     }
 }
 
@@ -213,7 +212,7 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
     let shared = Shared::new(world.clone(), Box::new(handoverd::adapters::sim::call::Clean));
     shared.lock().timeless = true;
     let ports = Arc::new(SimPorts::new(shared.clone(), own.clone()));
-    let mut world = World::new(
+    let world = World::new(
         ports.clone(),
         ports.clone(),
         ports.clone(),
@@ -223,8 +222,7 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
         Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
         "hv1".parse().unwrap(),
     );
-    world.protocol = house.protocol;
-    let world = Arc::new(world);
+    let world = Arc::new(world.with_protocol(house.protocol));
     let id = HandoverId(uuid::Uuid::from_u128(number));
     let jobs = Jobs::new(world.clone(), Arc::new(Noted(id)), 8, Duration::ZERO);
     let requests = Requests { world, jobs };

@@ -17,7 +17,7 @@ use handoverd::handover::record::{Handover, Since};
 use handoverd::model::ids::Attempt;
 
 use super::answers::Answer;
-use super::judge::{self, Kind, Scene};
+use super::judge::Kinds;
 use super::life::{Actor, Carry, Life};
 
 /// Everything.
@@ -29,7 +29,7 @@ pub struct Whole {
     /// Who carries duties, by table.
     pub carriers: Vec<Option<Arc<Carry>>>,
     /// What is broken.
-    pub broken: Vec<Kind>,
+    pub broken: Kinds,
 }
 
 /// A state: everything, and its key, by which it is known again.
@@ -54,7 +54,7 @@ impl Hash for State {
 impl State {
     /// The state of these parts, in its normal form; what is broken is not told yet.
     pub fn of(mut whole: Whole) -> Self {
-        whole.broken.clear();
+        whole.broken = Kinds::default();
         normalize(&mut whole);
         let mut hasher = DefaultHasher::new();
         whole.hash(&mut hasher);
@@ -65,8 +65,7 @@ impl State {
     }
 
     /// With what is broken in it.
-    pub fn judged(mut self, scene: &Scene) -> Self {
-        let broken = judge::broken(&self.whole, scene);
+    pub fn with(mut self, broken: Kinds) -> Self {
         if !broken.is_empty() {
             Arc::make_mut(&mut self.whole).broken = broken;
         }

@@ -5,4 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod clean;
+mod faults;
 mod kinds;
+mod product;
+mod runs;

@@ -185,6 +185,7 @@ mod tests {
             generation: Generation(generation),
             host: "hv1".parse().unwrap(),
             guest: "6f1d5a2e-0000-4000-8000-000000000001".parse().unwrap(),
+            after: None,
         })
     }
 

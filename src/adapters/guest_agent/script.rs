@@ -30,6 +30,7 @@ const PAUSE: &str = include_str!("scripts/pause.sh");
 const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
+const SUPERSEDE: &str = "main() {\n  begin\n  look\n  finish done\n}\n";
 const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
@@ -105,6 +106,7 @@ pub fn step_name(step: GuestStep) -> &'static str {
         GuestStep::Stop => "stop",
         GuestStep::Pause => "pause",
         GuestStep::Format => "format",
+        GuestStep::Supersede => "supersede",
         GuestStep::Uninstall => "uninstall",
     }
 }
@@ -154,6 +156,7 @@ pub fn act(
                 set(&mut out, "tries", &tries(deadline));
                 body(&[WAIT, FORMAT])
             }
+            GuestStep::Supersede => body(&[SUPERSEDE]),
             GuestStep::Uninstall => body(&[STOP, UNINSTALL]),
         };
         Ok(out + &does + RUN)

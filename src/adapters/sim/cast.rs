@@ -194,6 +194,7 @@ impl Cast {
                 generation,
                 host: host.clone(),
                 guest: home,
+                after: None,
             };
             records.ownership = vec![Ownership::Free(owner).to_string()];
         }

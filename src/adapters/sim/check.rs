@@ -67,7 +67,13 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     };
     let overlap = table.bundles.get(&row.bundle).is_some_and(|b| b.manifest.overlap);
     let meant = row.wanted == LifeState::Accessible && row.enablement == Enablement::Enabled;
-    if !meant || !overlap || row.volume.is_some() || table.latest(&row.id).is_some_and(interrupts) {
+    if !meant
+        || !overlap
+        || row.volume.is_some()
+        || table
+            .latest(&row.id)
+            .is_some_and(|(h, open)| interrupts(h, open || row.frozen.is_some()))
+    {
         return;
     }
     for address in world.zone.believed(name, world.now) {
@@ -90,8 +96,8 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     }
 }
 
-/// Whether a handover is not a planned move of a service that is up.
-fn interrupts((handover, open): (&Handover, bool)) -> bool {
+/// Whether a handover, `open` or stuck, is not a planned move of a service that is up.
+fn interrupts(handover: &Handover, open: bool) -> bool {
     match handover.kind {
         Kind::Move => {
             let up = handover.facts.observed.is_none_or(LifeState::wants_running);
@@ -146,7 +152,7 @@ fn never_two_writers(world: &SimWorld, found: &mut Found) {
 fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
     let starting = table
         .latest(&row.id)
-        .is_some_and(|(h, open)| open && matches!(h.kind, Kind::Start));
+        .is_some_and(|(h, open)| (open || row.frozen.is_some()) && matches!(h.kind, Kind::Start));
     if row.wanted != LifeState::Stopped || starting {
         return;
     }
@@ -159,9 +165,7 @@ fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord
 
 /// Invariant 5, as far as one moment tells: the volume and what was synced to it, and the bundle.
 fn nothing_lost(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
-    let removing = table
-        .latest(&row.id)
-        .is_some_and(|(h, open)| open && h.facts.delete_data);
+    let removing = table.latest(&row.id).is_some_and(|(h, _)| h.facts.delete_data);
     if let Some(volume) = &row.volume
         && !removing
     {
@@ -185,10 +189,10 @@ fn nothing_lost(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: 
 /// Invariant 7: no persistent definition names a volume that another guest has open, unless somebody else put it there.
 fn every_guest_boots(world: &SimWorld, found: &mut Found) {
     for (id, guest) in &world.guests {
-        let Some(config) = guest.configs.get(&guest.host) else {
-            continue;
-        };
-        for (serial, disk) in &config.disks {
+        let config = guest.configs.get(&guest.host).into_iter();
+        // One that was saved comes back with what it had.
+        let saved = (guest.power == Power::Asleep).then_some(&guest.live);
+        for (serial, disk) in config.chain(saved).flat_map(|definition| &definition.disks) {
             let locked = disk.role == DiskRole::Volume && world.opener(&disk.base, *id).is_some();
             found.unless(!locked || guest.touched.contains(serial), 7, || {
                 format!(
@@ -235,8 +239,11 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
             }
         }
     }
-    for name in world.zone.names.keys() {
-        found.unless(names.contains(name), 3, || {
+    for (name, records) in &world.zone.names {
+        // What a deploy leaves whose claim may have been under way; the next deploy takes its place.
+        let withdrawn = matches!(verdict::owner_text(records), Some(Ownership::Aborted(_, None)));
+        let left = withdrawn && records.addresses.is_empty();
+        found.unless(names.contains(name) || left, 3, || {
             format!("{name} is in the zone, and no service has it")
         });
     }

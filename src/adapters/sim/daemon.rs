@@ -14,6 +14,7 @@ use super::happening::Happening;
 use super::ports::SimPorts;
 use super::world::{Power, SimWorld};
 use crate::handover::goals::Goal;
+use crate::handover::protocol::Protocol;
 use crate::handover::world::{Limits, World};
 use crate::model::ids::{HandoverId, HostId, JobId};
 use crate::model::service::Millis;
@@ -53,6 +54,7 @@ pub struct Simulation {
     pub shared: Arc<Shared>,
     own: HostId,
     limits: Limits,
+    protocol: Protocol,
     executor: Executor,
     requests: Arc<Requests>,
     /// How often the daemon was killed.
@@ -92,14 +94,25 @@ pub fn limits() -> Limits {
 impl Simulation {
     /// A daemon of host `own`, just started, over `world`.
     pub fn new(world: SimWorld, own: HostId, director: Box<dyn Director>) -> Self {
+        Self::with_protocol(world, own, director, Protocol::default())
+    }
+
+    /// The same, under another protocol.
+    pub fn with_protocol(
+        world: SimWorld,
+        own: HostId,
+        director: Box<dyn Director>,
+        protocol: Protocol,
+    ) -> Self {
         let shared = Shared::new(world, director);
         let executor = Executor::new(shared.clone());
         let (limits, spawner) = (limits(), executor.spawner());
-        let requests = build(&shared, &own, &limits, spawner);
+        let requests = build(&shared, &own, &limits, protocol, spawner);
         let mut simulation = Self {
             shared,
             own,
             limits,
+            protocol,
             executor,
             requests,
             kills: 0,
@@ -138,7 +151,8 @@ impl Simulation {
         };
         let dead = Millis::try_from(RESTART.as_millis()).unwrap_or(0);
         self.executor.run(now.saturating_add(dead), |_| false);
-        self.requests = build(&self.shared, &self.own, &self.limits, self.executor.spawner());
+        let spawner = self.executor.spawner();
+        self.requests = build(&self.shared, &self.own, &self.limits, self.protocol, spawner);
         self.begin();
     }
 
@@ -189,9 +203,12 @@ impl Simulation {
         };
         self.run(PATIENCE, quiet);
         self.shared.lock().director = Box::new(Clean);
-        self.mend();
-        for _ in 0..3 {
+        for _ in 0..4 {
+            self.mend();
             let rest = |inner: &Inner| !inner.violations.is_empty() || check::is_at_rest(&inner.world);
+            self.run(60_000, |inner| {
+                !inner.violations.is_empty() || all_up(&inner.world)
+            });
             self.run(PATIENCE, rest);
             let stuck: Vec<JobId> = {
                 let inner = self.shared.lock();
@@ -202,7 +219,7 @@ impl Simulation {
                     .flat_map(super::table::SimTable::stuck)
                     .collect()
             };
-            if stuck.is_empty() {
+            if stuck.is_empty() && all_up(&self.shared.lock().world) {
                 break;
             }
             for id in stuck {
@@ -294,6 +311,10 @@ fn line(world: &SimWorld, entry: &Entry) -> String {
     }
 }
 
+fn all_up(world: &SimWorld) -> bool {
+    world.guests.values().all(|guest| guest.power == Power::Up)
+}
+
 fn under_way(world: &SimWorld) -> String {
     let mut parts = Vec::new();
     for table in world.tables.values() {
@@ -316,9 +337,15 @@ fn under_way(world: &SimWorld) -> String {
     parts.join("; ")
 }
 
-fn build(shared: &Arc<Shared>, own: &HostId, limits: &Limits, spawner: Spawner) -> Arc<Requests> {
+fn build(
+    shared: &Arc<Shared>,
+    own: &HostId,
+    limits: &Limits,
+    protocol: Protocol,
+    spawner: Spawner,
+) -> Arc<Requests> {
     let ports = Arc::new(SimPorts::new(shared.clone(), own.clone()));
-    let world = Arc::new(World::new(
+    let world = World::new(
         ports.clone(),
         ports.clone(),
         ports.clone(),
@@ -327,7 +354,8 @@ fn build(shared: &Arc<Shared>, own: &HostId, limits: &Limits, spawner: Spawner) 
         limits.clone(),
         Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
         own.clone(),
-    ));
+    );
+    let world = Arc::new(world.with_protocol(protocol));
     let runtime = Arc::new(SimRuntime {
         shared: shared.clone(),
         spawner,

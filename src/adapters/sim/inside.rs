@@ -269,6 +269,7 @@ impl SimWorld {
                 copy.stop();
             }
             GuestStep::Pause => copy.stop(),
+            GuestStep::Supersede => {}
             GuestStep::Format => {
                 let data = placement.data.as_ref();
                 let disk = data.and_then(|data| guest.live.disks.get(data.serial.as_str()));
