@@ -246,7 +246,7 @@ impl Position {
             // Only without that rule: what was done a moment ago is believed.
             Phase::Looking if tries > 0 && self.waits == 0 && !world.protocol.keeps(Rule::LookAgain) => {
                 Event::Holds
-            },
+            }
             Phase::Looking => {
                 let _guard = world.service_lock(&run.handover.service).await;
                 let seen = match direction {

@@ -178,13 +178,18 @@ impl<'w> Run<'w> {
             .limits
             .deadline(goal, super::machine::Direction::Forward, &self.manifest)
             .unwrap_or(self.world.limits.undo);
-        self.recent.unanswered.insert(place.guest);
+        let earlier = !self.recent.unanswered.insert(place.guest);
         let done = self
             .world
             .guest
             .act(place.guest, placement, step, attempt, deadline)
             .await;
-        if !matches!(&done, Err(error) if error.fault == Fault::Unknown) {
+        // One that was never sent says nothing of an earlier one.
+        let may_arrive = match &done {
+            Ok(_) => false,
+            Err(error) => error.fault == Fault::Unknown || earlier,
+        };
+        if !may_arrive {
             self.recent.unanswered.remove(&place.guest);
         }
         self.recent.fresh = Some((place.guest, done?));

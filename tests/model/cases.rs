@@ -142,7 +142,10 @@ impl Rules {
 impl Case {
     /// The configuration by its name.
     pub fn named(name: &str) -> &'static Self {
-        CASES.iter().find(|case| case.name == name).expect("a case's name")
+        CASES
+            .iter()
+            .find(|case| case.name == name)
+            .expect("a case's name")
     }
 
     /// Whose table each coordinator has.
@@ -173,7 +176,12 @@ impl Case {
         if self.standby {
             let bundle = self.cast.bundle("web", '1').unwrap();
             let placement = Placement::of(&bundle, &[]);
-            let copy = world.guests.get_mut(&b).unwrap().copies.entry(placement.service.clone());
+            let copy = world
+                .guests
+                .get_mut(&b)
+                .unwrap()
+                .copies
+                .entry(placement.service.clone());
             let copy = copy.or_default();
             copy.units = Some(SimUnits::of(&placement));
             copy.linked = Some(placement.serial.as_str().to_owned());

@@ -13,7 +13,7 @@ use stateright::{Model, Property};
 use super::cases::{Case, Race, Rules};
 use super::judge::{self, KINDS, Kinds, Scene};
 use super::life::{self, Actor, Carry, Fate, House, Life};
-use super::script::{self, Asked, Next};
+use super::script::{self, Next};
 use super::state::{self, SPANS, Span, State, Whole};
 
 /// What one daemon does or suffers.
@@ -64,14 +64,15 @@ impl Step {
                 matches!(turn, Turn::Call(Fate::Goes) | Turn::Resumed | Turn::Passes(_))
             }
             Self::Dies(_) | Self::Reboots(_) | Self::Migrates => false,
-            Self::Boots(_)
-            | Self::Arrives
-            | Self::TtlPasses
-            | Self::DrainPasses
-            | Self::DevicePasses(_) => true,
+            Self::Boots(_) | Self::Arrives | Self::TtlPasses | Self::DrainPasses | Self::DevicePasses(_) => {
+                true
+            }
         }
     }
 }
+
+/// More readings than this are not made between two effects.
+const LONGEST_GROUP: u8 = 12;
 
 const FAULTS: [PortFault; 4] = [
     PortFault::Unavailable,
@@ -130,26 +131,24 @@ impl Space {
         let mut all = vec![Fate::Goes];
         let Next::Call(call) = next else { return all };
         let method = call.method;
-        if let Some(asked) = script::asked(method) {
-            let silent = self.case.race == Race::None;
-            let unread = [Asked::Agent, Asked::Libvirt, Asked::Zone].into_iter();
-            all.extend(
-                unread
-                    .filter(|asked| silent || *asked != Asked::Agent)
-                    .map(Fate::Unread),
-            );
-            let _ = asked;
+        if script::is_reading(method) {
+            all.extend((0..LONGEST_GROUP).map(Fate::Unread));
             return all;
         }
         let message = matches!(method, Method::Act | Method::Swap);
         let late = self.case.race == Race::None && message && !judge::is_late(world);
-        all.extend(FAULTS.into_iter().filter(|fault| match fault {
-            PortFault::Late(_) => late,
-            // A message that comes late and at once is one whose answer is lost.
-            PortFault::LoseAnswer => !method.is_table() && !late,
-            PortFault::KillAfter => method.is_table(),
-            _ => !method.is_table(),
-        }).map(Fate::Faulty));
+        all.extend(
+            FAULTS
+                .into_iter()
+                .filter(|fault| match fault {
+                    PortFault::Late(_) => late,
+                    // A message that comes late and at once is one whose answer is lost.
+                    PortFault::LoseAnswer => !method.is_table() && !late,
+                    PortFault::KillAfter => method.is_table(),
+                    _ => !method.is_table(),
+                })
+                .map(Fate::Faulty),
+        );
         all
     }
 
@@ -372,7 +371,12 @@ impl Model for Space {
             self.fair.lock().unwrap().push((state.key, next.key));
         }
         // A state that is known was judged when it was new.
-        let known = self.reached.lock().unwrap().get(&next.key).map(|found| found.broken);
+        let known = self
+            .reached
+            .lock()
+            .unwrap()
+            .get(&next.key)
+            .map(|found| found.broken);
         let broken = known.unwrap_or_else(|| judge::broken(&next.whole, &self.scene));
         let next = next.with(broken);
         if known.is_none() {
@@ -424,8 +428,14 @@ impl Space {
             }
         }
         let reached = self.reached.lock().unwrap();
-        let lost: Vec<u64> = reached.keys().filter(|key| !saved.contains(key)).copied().collect();
-        let shortest = lost.iter().min_by_key(|key| (self.depth(&reached, **key), **key))?;
+        let lost: Vec<u64> = reached
+            .keys()
+            .filter(|key| !saved.contains(key))
+            .copied()
+            .collect();
+        let shortest = lost
+            .iter()
+            .min_by_key(|key| (self.depth(&reached, **key), **key))?;
         Some((*shortest, lost.len()))
     }
 
@@ -504,7 +514,9 @@ impl fmt::Display for Told<'_> {
                     Happening::Arrives(Message::Script { guest, step, .. }) => {
                         Some(format!("{step:?} in {}", name(*guest)))
                     }
-                    Happening::Arrives(Message::Update(change)) => Some(format!("UPDATE to {:?}", change.ownership)),
+                    Happening::Arrives(Message::Update(change)) => {
+                        Some(format!("UPDATE to {:?}", change.ownership))
+                    }
                     _ => None,
                 });
                 write!(f, "arrives late: {}", late.unwrap_or_default())

@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use handoverd::adapters::sim::call::{PortFault, Shared};
 use handoverd::adapters::sim::daemon::limits;
+use handoverd::adapters::sim::happening::{Happening, Message};
 use handoverd::adapters::sim::ports::SimPorts;
 use handoverd::adapters::sim::world::SimWorld;
 use handoverd::handover::driver::{Driver, JobControl, Memory};
-use handoverd::handover::protocol::Protocol;
+use handoverd::handover::protocol::{Protocol, Rule};
 use handoverd::handover::record::Handover;
 use handoverd::handover::world::World;
 use handoverd::model::ids::{Digest, HandoverId, HostId, JobId};
@@ -25,7 +26,8 @@ use handoverd::requests::{MoveOptions, Requests};
 
 use super::answers::Answer;
 use super::ports::Scripted;
-use super::script::{Asked, Next, OneFault, Script, Slot};
+use super::script::{Next, OneFault, Script, Slot};
+use super::state;
 
 /// A coordinator of a handover.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,8 +61,8 @@ pub struct Carry {
 pub enum Fate {
     Goes,
     Faulty(PortFault),
-    /// The first reading of its group that asks so is not answered.
-    Unread(Asked),
+    /// The reading of its group with this number, from 0, is not answered.
+    Unread(u8),
 }
 
 /// By what daemons live.
@@ -227,7 +229,9 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
     let jobs = Jobs::new(world.clone(), Arc::new(Noted(id)), 8, Duration::ZERO);
     let requests = Requests { world, jobs };
     let asked = requests.move_("web", "g2", MoveOptions::default(), "uid 0");
-    let job = poll(asked).expect("a request does not wait").expect("it is granted");
+    let job = poll(asked)
+        .expect("a request does not wait")
+        .expect("it is granted");
     let inner = shared.lock();
     let table = &inner.world.tables[own];
     let mut record = table.jobs[&job].clone();
@@ -258,7 +262,7 @@ pub fn go(
 
 fn script_of(life: &Life, permit: bool, fate: Fate) -> Arc<Script> {
     let fails = match fate {
-        Fate::Unread(asked) => Some(asked),
+        Fate::Unread(number) => Some(number),
         _ => None,
     };
     Script::after(Some(life.memory.clone()), life.history.clone(), permit, fails)
@@ -327,13 +331,25 @@ fn play(
         let job = job.filter(|job| job.0 > 0).or_else(|| newest(&world, own))?;
         return restart(house, world, own, job);
     }
+    let mut memory = memory?;
+    state::normalize_memory(&mut memory, !house.protocol.keeps(Rule::LookAgain));
+    forget_answered(&world, &mut memory);
     let life = Life {
         job: job?,
-        memory: memory?,
+        memory,
         history,
         next: next.expect("a daemon stops at a call or a wait"),
     };
     Some((world, Actor::Driving(Arc::new(life))))
+}
+
+/// A script that was not answered is told of only while one is under way: where none is, what supersedes it changes
+/// nothing but the number of the next attempt.
+fn forget_answered(world: &SimWorld, memory: &mut Memory) {
+    memory.seen.unanswered.retain(|guest| {
+        let mut agenda = world.agenda.values();
+        agenda.any(|happening| matches!(happening, Happening::Arrives(Message::Script { guest: to, .. }) if to == guest))
+    });
 }
 
 fn newest(world: &SimWorld, own: &HostId) -> Option<JobId> {
@@ -382,7 +398,7 @@ pub fn carry(
     fate: Fate,
 ) -> Option<(SimWorld, Option<Arc<Carry>>)> {
     let fails = match fate {
-        Fate::Unread(asked) => Some(asked),
+        Fate::Unread(number) => Some(number),
         _ => None,
     };
     let history = carry.map(|carry| carry.history.clone()).unwrap_or_default();
@@ -390,7 +406,10 @@ pub fn carry(
     let stage = stage(house, world, own, script, fate);
     let requests = stage.requests(HandoverId(uuid::Uuid::nil()));
     let ended = poll(requests.carry_duties());
-    assert!(ended.is_none(), "duties are carried for as long as the daemon runs");
+    assert!(
+        ended.is_none(),
+        "duties are carried for as long as the daemon runs"
+    );
     drop(requests);
     if !stage.is_spent() {
         return None;

@@ -23,9 +23,26 @@ fn explore(case: Case, rules: Rules) {
         .checker()
         .threads(2)
         .finish_when(HasDiscoveries::Any)
-        .target_state_count(std::env::var("CAP").ok().and_then(|c| c.parse().ok()).unwrap_or(50_000_000))
-        .spawn_bfs()
-        .join();
+        .target_state_count(
+            std::env::var("CAP")
+                .ok()
+                .and_then(|c| c.parse().ok())
+                .unwrap_or(50_000_000),
+        )
+        .spawn_bfs();
+    if std::env::var("SHOW").is_ok() {
+        while !checker.is_done() {
+            std::thread::sleep(std::time::Duration::from_secs(5));
+            eprintln!(
+                "{} states {} steps depth {} {:.0} s",
+                checker.unique_state_count(),
+                checker.state_count(),
+                checker.max_depth(),
+                began.elapsed().as_secs_f64()
+            );
+        }
+    }
+    let checker = checker.join();
     let space = checker.model();
     println!(
         "{}: {} states, {} steps, {:.1} s",

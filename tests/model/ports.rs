@@ -308,7 +308,8 @@ impl Table for Scripted {
         job: &JobRecord,
         entry: &JournalEntry,
     ) -> Result<(), TableError> {
-        self.row(Method::Finish, self.sim.finish(handover, job, entry)).await
+        self.row(Method::Finish, self.sim.finish(handover, job, entry))
+            .await
     }
 
     async fn unfinished(&self) -> Result<Vec<Handover>, TableError> {
@@ -321,7 +322,8 @@ impl Table for Scripted {
     }
 
     async fn next_attempt(&self, service: &ServiceId) -> Result<Attempt, TableError> {
-        self.row(Method::NextAttempt, self.sim.next_attempt(service)).await
+        self.row(Method::NextAttempt, self.sim.next_attempt(service))
+            .await
     }
 
     async fn jobs(&self, before: Option<JobId>, limit: u32) -> Result<Vec<JobRecord>, TableError> {

@@ -16,26 +16,9 @@ pub enum Next {
     Wait,
 }
 
-/// Whom a reading call asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Asked {
-    Agent,
-    Libvirt,
-    Zone,
-}
-
-/// Whom a call asks; `None` for an effect, and for the table.
-pub fn asked(method: Method) -> Option<Asked> {
-    match method {
-        Method::Agent | Method::Addresses | Method::Probe | Method::Look | Method::Check => {
-            Some(Asked::Agent)
-        }
-        Method::Guests | Method::Inspect | Method::Everywhere | Method::Image | Method::Volume => {
-            Some(Asked::Libvirt)
-        }
-        Method::ReadName => Some(Asked::Zone),
-        _ => None,
-    }
+/// Whether a call asks the world something.
+pub fn is_reading(method: Method) -> bool {
+    !method.is_effect() && !method.is_table()
 }
 
 /// Whether a daemon stops before this call: before every effect on the world, and before the transactions that other
@@ -84,8 +67,8 @@ pub struct Progress {
     cursor: usize,
     /// One more call may be made.
     permit: bool,
-    /// Whose answer fails to come in the group of readings that is made.
-    fails: Option<Asked>,
+    /// Which answer fails to come in the group of readings that is made, counted from 0.
+    fails: Option<u8>,
     in_readings: bool,
     waited: bool,
     /// Where it has stopped.
@@ -98,12 +81,7 @@ pub struct Script(Mutex<Progress>);
 
 impl Script {
     /// After these answers in a round that began with `memory`: one more call, or none.
-    pub fn after(
-        memory: Option<Memory>,
-        history: Vec<Answer>,
-        permit: bool,
-        fails: Option<Asked>,
-    ) -> Arc<Self> {
+    pub fn after(memory: Option<Memory>, history: Vec<Answer>, permit: bool, fails: Option<u8>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Progress {
             memory,
             history,
@@ -123,7 +101,6 @@ impl Script {
         let mut progress = self.lock();
         progress.history.clear();
         progress.cursor = 0;
-        progress.in_readings = false;
         progress.memory = Some(memory);
     }
 
@@ -138,17 +115,19 @@ impl Script {
             return Ruling::Given(answer);
         }
         let effect = is_effect(call.method);
-        let reading = asked(call.method);
-        if effect || (reading.is_some() && !progress.in_readings) {
+        let reading = is_reading(call.method);
+        if effect || (reading && !progress.in_readings) {
             if !std::mem::take(&mut progress.permit) {
                 progress.next = Some(Next::Call(Call { number: 0, ..call }));
                 return Ruling::Blocked;
             }
-            progress.in_readings = reading.is_some();
+            progress.in_readings = reading;
         }
-        if reading.is_some() && reading == progress.fails {
-            progress.fails = None;
-            return Ruling::Fails;
+        if reading && let Some(left) = progress.fails {
+            progress.fails = left.checked_sub(1);
+            if left == 0 {
+                return Ruling::Fails;
+            }
         }
         Ruling::Made
     }
@@ -178,6 +157,7 @@ impl Script {
         if acting {
             return true;
         }
+        progress.in_readings = false;
         if std::mem::replace(&mut progress.waited, true) {
             progress.next = Some(Next::Wait);
             return false;

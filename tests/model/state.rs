@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use handoverd::adapters::sim::happening::{Happening, Message};
 use handoverd::adapters::sim::table::SimTable;
-use handoverd::adapters::sim::world::SimWorld;
+use handoverd::adapters::sim::world::{SimGuest, SimWorld};
 use handoverd::handover::driver::Memory;
+use handoverd::handover::goals::Goal;
 use handoverd::handover::machine::State as At;
 use handoverd::handover::record::{Handover, Since};
 use handoverd::model::ids::Attempt;
@@ -73,16 +74,10 @@ impl State {
     }
 }
 
-/// Starts of the same goal count up to here; more make no difference.
-const TRIES: u32 = 2;
+/// Starts are counted up to here; of other acts it matters only whether there was one.
+const STARTS: u32 = 2;
 
 fn normalize(whole: &mut Whole) {
-    for actor in &mut whole.actors {
-        if let Actor::Driving(life) = actor {
-            let life = Arc::make_mut(life);
-            normalize_memory(&mut life.memory);
-        }
-    }
     let world = &mut whole.world;
     normalize_boots(world);
     let now = world.now;
@@ -109,18 +104,33 @@ fn normalize(whole: &mut Whole) {
     renumber(whole);
 }
 
-fn normalize_memory(memory: &mut Memory) {
+/// The normal form of what a daemon knows between two rounds; one that `believes` its acts counts its waits since.
+pub fn normalize_memory(memory: &mut Memory, believes: bool) {
     normalize_handover(&mut memory.handover);
     memory.at.last.clear();
     memory.at.said.clear();
-    memory.at.waits = memory.at.waits.min(1);
     memory.at.again_in = None;
+    // Whether anything was tried in vain: a deadline is needed only then.
+    memory.at.waits = memory.at.waits.min(1);
+    if !believes && matches!(memory.handover.state, At::At { tries: 1.., .. }) {
+        memory.at.waits = 0;
+    }
+    if !matches!(
+        memory.handover.state,
+        At::At {
+            goal: Goal::Confirm | Goal::Publish,
+            ..
+        }
+    ) {
+        memory.seen.confirmed_at = None;
+    }
 }
 
 fn normalize_handover(handover: &mut Handover) {
     handover.reason = None;
-    if let At::At { tries, .. } = &mut handover.state {
-        *tries = (*tries).min(TRIES);
+    if let At::At { goal, tries, .. } = &mut handover.state {
+        let counted = if *goal == Goal::Start { STARTS } else { 1 };
+        *tries = (*tries).min(counted);
     }
 }
 
@@ -151,15 +161,22 @@ fn normalize_table(table: &mut SimTable, now: u64) {
             let facts = &mut row.handover.facts;
             (facts.silent, facts.revoked) = (None, None);
             (facts.gap, facts.gap_began) = (None, None);
-            facts.published_at = None;
-            facts.displaced = None;
+            (facts.published_at, facts.observed_at) = (None, None);
+            (facts.sent, facts.claim_sent, facts.claim_seen) = (false, false, false);
+            (facts.old_owner, facts.old_ttl) = (None, 0);
+            (facts.target_address, facts.displaced) = (None, None);
+            facts.old_addresses.clear();
         }
     }
 }
 
 /// Boots are told apart only as now and before; a script of an earlier boot is lost.
 fn normalize_boots(world: &mut SimWorld) {
-    let boots: BTreeMap<_, _> = world.guests.iter().map(|(id, guest)| (*id, guest.boots)).collect();
+    let boots: BTreeMap<_, _> = world
+        .guests
+        .iter()
+        .map(|(id, guest)| (*id, guest.boots))
+        .collect();
     world.agenda.retain(|_, happening| match happening {
         Happening::Booted(guest, boot) => boots.get(guest) == Some(boot),
         Happening::Arrives(Message::Script { guest, boot, .. }) => boots.get(guest) == Some(boot),
@@ -176,20 +193,72 @@ fn normalize_boots(world: &mut SimWorld) {
     }
 }
 
-/// Attempt numbers keep their order and lose their size.
+/// Attempt numbers keep their order and lose their size. A script of a lower attempt than its guest has seen never does
+/// anything: it is lost. Where nothing is under way to a guest, and there is one coordinator, the guest's own number
+/// makes no difference: the next one is higher.
 fn renumber(whole: &mut Whole) {
+    let alone = whole.actors.len() == 1;
+    let world = &mut whole.world;
+    if world.rules.attempts {
+        let seen: BTreeMap<_, _> = world
+            .guests
+            .iter()
+            .map(|(id, guest)| (*id, attempt_of(guest)))
+            .collect();
+        world.agenda.retain(|_, happening| match happening {
+            Happening::Arrives(Message::Script { guest, attempt, .. }) => *attempt >= seen[guest],
+            _ => true,
+        });
+    }
+    if alone {
+        for guest in world.guests.values_mut() {
+            for copy in guest.copies.values_mut() {
+                copy.attempt = Attempt(0);
+            }
+        }
+    }
     let mut seen = BTreeSet::from([0]);
-    each_attempt(whole, &mut |attempt| {
+    each_number(&mut whole.world, &mut |attempt| {
         seen.insert(attempt.0);
     });
+    seen.extend(histories(whole).flatten().filter_map(|answer| match answer {
+        Answer::Attempt(Ok(attempt)) => Some(attempt.0),
+        _ => None,
+    }));
     let ranks: BTreeMap<u64, u64> = seen.into_iter().zip(0..).collect();
-    if ranks.iter().any(|(number, rank)| number != rank) {
-        each_attempt(whole, &mut |attempt| attempt.0 = ranks[&attempt.0]);
+    if ranks.iter().all(|(number, rank)| number == rank) {
+        return;
+    }
+    let rank = &mut |attempt: &mut Attempt| attempt.0 = ranks[&attempt.0];
+    each_number(&mut whole.world, rank);
+    for actor in &mut whole.actors {
+        if let Actor::Driving(life) = actor {
+            each_answer(&mut Arc::make_mut(life).history, rank);
+        }
+    }
+    for carrier in whole.carriers.iter_mut().flatten() {
+        each_answer(&mut Arc::make_mut(carrier).history, rank);
     }
 }
 
-fn each_attempt(whole: &mut Whole, visit: &mut impl FnMut(&mut Attempt)) {
-    let world = &mut whole.world;
+fn attempt_of(guest: &SimGuest) -> Attempt {
+    guest
+        .copies
+        .values()
+        .map(|copy| copy.attempt)
+        .max()
+        .unwrap_or_default()
+}
+
+fn histories(whole: &Whole) -> impl Iterator<Item = &Vec<Answer>> {
+    let lives = whole.actors.iter().filter_map(|actor| match actor {
+        Actor::Driving(life) => Some(&life.history),
+        _ => None,
+    });
+    lives.chain(whole.carriers.iter().flatten().map(|carry| &carry.history))
+}
+
+fn each_number(world: &mut SimWorld, visit: &mut impl FnMut(&mut Attempt)) {
     for guest in world.guests.values_mut() {
         for copy in guest.copies.values_mut() {
             visit(&mut copy.attempt);
@@ -202,14 +271,6 @@ fn each_attempt(whole: &mut Whole, visit: &mut impl FnMut(&mut Attempt)) {
         if let Happening::Arrives(Message::Script { attempt, .. }) = happening {
             visit(attempt);
         }
-    }
-    for actor in &mut whole.actors {
-        if let Actor::Driving(life) = actor {
-            each_answer(&mut Arc::make_mut(life).history, visit);
-        }
-    }
-    for carrier in whole.carriers.iter_mut().flatten() {
-        each_answer(&mut Arc::make_mut(carrier).history, visit);
     }
 }
 
@@ -253,7 +314,12 @@ fn age(since: &mut Option<Since>) -> bool {
 
 /// A span of a coordinator is over; `None` where it does not run. Between two rounds only: within one no time passes that
 /// it looks at.
-pub fn pass(span: Span, world: &mut SimWorld, owner: &handoverd::model::ids::HostId, life: &Life) -> Option<Life> {
+pub fn pass(
+    span: Span,
+    world: &mut SimWorld,
+    owner: &handoverd::model::ids::HostId,
+    life: &Life,
+) -> Option<Life> {
     if !life.history.is_empty() {
         return None;
     }
@@ -265,8 +331,12 @@ pub fn pass(span: Span, world: &mut SimWorld, owner: &handoverd::model::ids::Hos
         .and_then(|table| table.handovers.get_mut(&life.job))
         .map(|row| &mut row.handover.facts);
     let passed = match span {
+        // What has not failed to come about yet has no need of its deadline.
         Span::Deadline => {
-            let runs = matches!(memory.handover.state, At::At { .. });
+            let runs = match memory.handover.state {
+                At::At { goal, tries, .. } => tries > 0 || memory.at.waits > 0 || goal == Goal::Confirm,
+                _ => false,
+            };
             runs && std::mem::replace(&mut memory.at.began, 0) != 0
         }
         Span::Confirmation => memory.seen.confirmed_at.take().is_some(),
