@@ -7,13 +7,14 @@ CARGO ?= cargo
 # What the Rust code needs to be built (the lab's packages are named in tests/lab/install-deps).
 BUILD_PACKAGES := gcc libc6-dev pkg-config libvirt-dev
 
-.PHONY: help deps build demo test check bench install clean
+.PHONY: help deps build demo test check bench soak install clean
 
 help:
 	@echo "make demo    move a service between two real guests under load, and report (root; KEEP=1 keeps the lab)"
 	@echo "make test    everything: formatting, lints, unit, bus, DNS and lab tests (root)"
 	@echo "make check   the part of it that needs neither root nor a lab"
 	@echo "make bench   measure staging, moving and idling in the lab (root)"
+	@echo "make soak    random walks of simulated handovers (SEEDS=1000000, SEED=n)"
 	@echo "make build   the two programs, in target/debug"
 	@echo "make deps    install the Debian packages that building, lab and tests need (root)"
 	@echo "make install install the release build and its files (after cargo build --release; DESTDIR=)"
@@ -39,6 +40,12 @@ check:
 
 bench: deps
 	@tests/bench/run
+
+# Optimized, so that a million walks end within hours. The seed is printed, and with SEED= given again.
+SEEDS ?= 1000000
+SEED ?= $(shell date +%s)
+soak:
+	SEED=$(SEED) SEEDS=$(SEEDS) $(CARGO) test --locked --profile soak --test proof -- --nocapture walks
 
 # Nothing is built, enabled or started here, and a configuration that is there stays.
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release

@@ -15,6 +15,9 @@ use crate::ports::Tries;
 
 type Look = Result<Seen, StepError>;
 
+/// How often a drain is looked at: its service may have been stopped.
+const DRAIN_LOOK: Duration = Duration::from_secs(5);
+
 /// How long one run of a check may take.
 pub(super) const LONGEST_CHECK: Duration = Duration::from_secs(30);
 
@@ -335,7 +338,9 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let now = self.world.clock.now();
-        if now >= duty.serve_until {
+        // Who stops the service meanwhile means its old copy too.
+        let row = self.world.table.service(&self.handover.service).await?;
+        if now >= duty.serve_until || row.is_none_or(|row| !row.wanted.wants_running()) {
             return Ok(Seen::Holds);
         }
         let left = Duration::from_millis(duty.serve_until - now);
@@ -350,12 +355,13 @@ impl Run<'_> {
                 "{from} keeps serving until resolvers have forgotten its address: {:.1} s left",
                 left.as_secs_f64()
             ),
-            again_in: left,
+            again_in: left.min(DRAIN_LOOK),
         })
     }
 
     async fn look_retire(&mut self) -> Look {
-        if self.handover.kind == Kind::Move && self.own_duty().await?.is_none() {
+        let by_duty = self.handover.kind == Kind::Move && self.keeps(Rule::RetireByDuty);
+        if by_duty && self.own_duty().await?.is_none() {
             return Ok(Seen::Holds);
         }
         let (place, placement) = self.source_copy()?;

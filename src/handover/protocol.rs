@@ -31,6 +31,8 @@ pub enum Rule {
     JournalSent,
     /// A script that was not answered is superseded before an undo ends.
     Supersede,
+    /// A source is retired by the duty that the commit makes, and not before.
+    RetireByDuty,
     /// A source that is asleep is not taken for one that is off.
     Asleep,
     /// What an act returned is not believed: its goal is looked at again.
@@ -77,6 +79,14 @@ impl Protocol {
         Self {
             goals,
             ..Self::default()
+        }
+    }
+
+    /// Without this rule as well: for tests.
+    pub fn also_without(self, rule: Rule) -> Self {
+        Self {
+            without: Some(rule),
+            ..self
         }
     }
 

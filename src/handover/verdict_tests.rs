@@ -155,14 +155,66 @@ fn only_the_zone_says_whether_a_sent_update_arrived() {
         Seen::Missing(_)
     ));
     assert_eq!(withdrawn(&h, &zone(101, &[&h.withdrawal()])), Seen::Holds);
-    assert!(matches!(
-        released(&h, &zone(101, &[&h.withdrawal()])),
-        Seen::Missing(_)
-    ));
+}
+
+#[test]
+fn a_claim_that_may_still_arrive_is_not_released_until_its_text_has_changed() {
+    let mut h = handover(ONE);
+    let before = owner(1, ONE);
+    h.facts.old_owner = Some(before.clone());
+    h.facts.claim_sent = true;
+    let free = zone(101, &[&Ownership::Free(before)]);
+    let missing = |seen| matches!(seen, Seen::Missing(_));
+    assert!(missing(released(&h, &zone(101, &[&h.claim()]))));
+    assert!(missing(released(&h, &zone(101, &[&h.withdrawal()]))));
+    assert!(missing(released(&h, &free)), "what the late claim expects");
+    let given_back = h.release().unwrap();
+    assert_eq!(released(&h, &zone(101, &[&given_back])), Seen::Holds);
+    h.facts.claim_seen = true;
+    assert_eq!(released(&h, &free), Seen::Holds, "no claim is under way any more");
+}
+
+#[test]
+fn a_deploy_leaves_its_withdrawal_where_its_claim_may_still_arrive() {
+    let mut h = handover(ONE);
+    h.kind = Kind::Deploy;
+    h.facts.claim_sent = true;
+    let nothing = NameRecords::default();
+    assert!(matches!(released(&h, &nothing), Seen::Missing(_)));
+    let left = NameRecords {
+        ownership: vec![h.withdrawal().to_string()],
+        ..NameRecords::default()
+    };
+    assert_eq!(released(&h, &left), Seen::Holds);
+    // The next deploy takes its place.
+    let next = handover(TWO);
     assert_eq!(
-        released(&h, &zone(101, &[&Ownership::Free(owner(1, ONE))])),
-        Seen::Holds
+        claimable(&next, None, &left),
+        Claimable::From {
+            owner: None,
+            expect: Some(h.withdrawal())
+        }
     );
+    h.facts.claim_seen = true;
+    assert_eq!(released(&h, &nothing), Seen::Holds);
+}
+
+#[test]
+fn a_removal_that_was_sent_is_settled_by_the_zone_alone() {
+    let mut h = handover(ONE);
+    h.kind = Kind::Remove;
+    let gone = NameRecords::default();
+    assert_eq!(unpublished(&h, &gone), Seen::Holds);
+    assert_eq!(republished(&h, &gone), Seen::Committed);
+    let claimed = zone(101, &[&h.claim()]);
+    assert!(matches!(unpublished(&h, &claimed), Seen::Missing(_)));
+    assert!(matches!(republished(&h, &claimed), Seen::Missing(_)));
+    assert_eq!(republished(&h, &zone(101, &[&h.withdrawal()])), Seen::Holds);
+    let foreign = zone(101, &[&Ownership::Free(owner(7, TWO))]);
+    assert!(matches!(unpublished(&h, &foreign), Seen::Never(_)));
+    // A name without an owner is not ours to remove.
+    assert!(is_left_alone(Kind::Remove, &gone));
+    assert!(!is_left_alone(Kind::Deploy, &gone));
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Requests {
     }
 
     async fn carry(&self, duty: Duty) {
-        if self.world.clock.now() < duty.serve_until || self.is_carried_by_a_job(&duty).await {
+        if self.still_serves(&duty).await || self.is_carried_by_a_job(&duty).await {
             return;
         }
         match self.retire(&duty).await {
@@ -47,6 +47,13 @@ impl Requests {
                 tracing::debug!(service = %duty.service, guest = %duty.guest, "duty still owed: {text}");
             }
         }
+    }
+
+    /// Whether the old copy is to go on serving: until its time is over, or the service is stopped or gone.
+    async fn still_serves(&self, duty: &Duty) -> bool {
+        let row = self.world.table.service(&duty.service).await;
+        let up = row.is_ok_and(|row| row.is_some_and(|row| row.wanted.wants_running()));
+        up && self.world.clock.now() < duty.serve_until
     }
 
     async fn is_carried_by_a_job(&self, duty: &Duty) -> bool {

@@ -20,7 +20,7 @@ use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
 use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Generation, JobId, ServiceId};
+use crate::model::ids::{Digest, Generation, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
@@ -143,7 +143,7 @@ impl Requests {
             return Ok(job);
         }
         let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
-        let displaces = self.has_duty(&service.id, &target).await?;
+        let displaces = self.has_duty(&service.id, &target, &bundle.digest).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
             self.seen(&service, &bundle),
@@ -218,7 +218,7 @@ impl Requests {
         }
         let files = carried_files(&bundle, &service, &options.files)?;
         let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
-        let displaces = in_place || self.has_duty(&service.id, &target).await?;
+        let displaces = in_place || self.has_duty(&service.id, &target, &bundle.digest).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, files, service.uid, displaces),
             self.seen(&service, &old),
@@ -346,14 +346,30 @@ impl Requests {
             .map(|h| h.job))
     }
 
-    async fn has_duty(&self, service: &ServiceId, target: &GuestSummary) -> Result<bool, Refusal> {
-        Ok(self
-            .world
-            .table
-            .duties()
-            .await?
+    /// Whether an old copy of the service is still to be retired on the target: the handover takes its place.
+    ///
+    /// # Errors
+    /// It is a copy of another bundle: units that are up already are not started again, so its program would stay.
+    async fn has_duty(
+        &self,
+        service: &ServiceId,
+        target: &GuestSummary,
+        digest: &Digest,
+    ) -> Result<bool, Refusal> {
+        let duties = self.world.table.duties().await?;
+        match duties
             .iter()
-            .any(|d| d.service == *service && d.guest == target.id))
+            .find(|d| d.service == *service && d.guest == target.id)
+        {
+            Some(duty) if duty.digest != *digest => Err(Refusal::Unsuitable(
+                target.name.clone(),
+                format!(
+                    "its old copy of {service} with bundle {} is still to be retired; ask again when it is gone",
+                    duty.digest.short()
+                ),
+            )),
+            found => Ok(found.is_some()),
+        }
     }
 
     #[expect(

@@ -13,7 +13,7 @@ pub const FAULTS: [PortFault; 9] = [
     PortFault::Hang,
     PortFault::LoseAnswer,
     PortFault::Twice,
-    PortFault::Late(4_000),
+    PortFault::Late(6_000),
     PortFault::Late(700_000),
     PortFault::KillBefore,
     PortFault::KillAfter,
@@ -41,10 +41,11 @@ pub enum Weather {
     Snapshot(u8),
     OldXml(u8),
     Migrated(u8),
+    ChecksFail(u8),
 }
 
 /// All weathers: guest 1 is the source, guest 2 the target.
-pub const WEATHERS: [Weather; 19] = [
+pub const WEATHERS: [Weather; 20] = [
     Weather::Nothing,
     Weather::Dies(1),
     Weather::Dies(2),
@@ -64,6 +65,7 @@ pub const WEATHERS: [Weather; 19] = [
     Weather::OldXml(2),
     Weather::Migrated(1),
     Weather::Migrated(2),
+    Weather::ChecksFail(2),
 ];
 
 impl Weather {
@@ -91,6 +93,10 @@ impl Weather {
             ],
             Self::Snapshot(n) => vec![(0, Happening::Snapshot(guest(n)))],
             Self::OldXml(n) => vec![(0, Happening::DefineOld(guest(n)))],
+            Self::ChecksFail(n) => vec![
+                (0, Happening::ChecksFail(guest(n))),
+                (60_000, Happening::ChecksPass(guest(n))),
+            ],
             Self::Migrated(n) => vec![(0, Happening::Migrate(guest(n), host("hv2")))],
         }
     }

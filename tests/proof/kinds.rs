@@ -4,7 +4,8 @@ use handoverd::adapters::sim::call::{Clean, Director};
 use handoverd::adapters::sim::cast::Cast;
 use handoverd::adapters::sim::daemon::{Answer, Simulation};
 use handoverd::adapters::sim::happening::Happening;
-use handoverd::adapters::sim::world::SimWorld;
+use handoverd::adapters::sim::world::{SimWorld, WorldRules};
+use handoverd::handover::protocol::Protocol;
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::requests::{DeployOptions, MoveOptions};
 
@@ -133,7 +134,20 @@ impl Kind {
 
     /// A simulation in which this was asked.
     pub fn begin(self, director: Box<dyn Director>) -> (Simulation, Answer) {
-        let mut simulation = Simulation::new(self.world(), "hv1".parse().unwrap(), director);
+        self.begin_with(director, Protocol::default(), WorldRules::default())
+    }
+
+    /// The same under other rules.
+    pub fn begin_with(
+        self,
+        director: Box<dyn Director>,
+        protocol: Protocol,
+        rules: WorldRules,
+    ) -> (Simulation, Answer) {
+        let mut world = self.world();
+        world.rules = rules;
+        let host = "hv1".parse().unwrap();
+        let mut simulation = Simulation::with_protocol(world, host, director, protocol);
         let bundle = move |version| self.cast.bundle("web", version).unwrap().digest.to_string();
         let ask = self.ask;
         let answer = simulation.request(move |requests| async move {

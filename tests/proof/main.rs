@@ -6,6 +6,10 @@
 
 mod clean;
 mod faults;
+mod generic;
 mod kinds;
+mod mutations;
 mod product;
+mod recovery;
 mod runs;
+mod walks;

@@ -76,7 +76,12 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     {
         return;
     }
-    for address in world.zone.believed(name, world.now) {
+    let moved = table.latest(&row.id).is_some_and(|(h, _)| h.kind == Kind::Move);
+    let addresses = match moved {
+        true => world.zone.believed(name, world.now),
+        false => world.zone.read(name).addresses,
+    };
+    for address in addresses {
         let Some((_, guest)) = world.guest_at(address) else {
             continue;
         };
@@ -156,8 +161,10 @@ fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord
     if row.wanted != LifeState::Stopped || starting {
         return;
     }
-    for guest in world.guests.values() {
-        found.unless(!guest.serves(&row.id), 4, || {
+    for (guest_id, guest) in &world.guests {
+        // An old copy that drained is being retired.
+        let owed = table.duties.contains_key(&(row.id.clone(), *guest_id));
+        found.unless(!guest.serves(&row.id) || owed, 4, || {
             format!("{} is stopped, and runs on {}", row.id, guest.name)
         });
     }
@@ -326,6 +333,9 @@ fn at_home(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut 
     });
     let excused = copy.down_since_boot || copy.failed || !guest.touched.is_empty();
     let runs = guest.serves(id);
+    found.unless(!runs || copy.mounted.as_ref() == Some(&bundle), 3, || {
+        format!("{id} runs on {name} from another bundle than the table's")
+    });
     found.unless(runs == wants || (!runs && excused), 3, || {
         format!("{id} on {name}: running is {runs}, wanted {}", row.wanted)
     });

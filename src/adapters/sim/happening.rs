@@ -42,6 +42,10 @@ pub enum Happening {
     DefineOld(GuestId),
     /// Somebody migrates a guest to another host.
     Migrate(GuestId, HostId),
+    /// What runs in a guest stops answering its checks.
+    ChecksFail(GuestId),
+    /// It answers them again.
+    ChecksPass(GuestId),
     /// A message arrives that its sender has given up.
     Arrives(Message),
 }
@@ -86,6 +90,8 @@ impl SimWorld {
             }
             Happening::AgentSilent(guest) => self.set_agent(*guest, false),
             Happening::AgentSpeaks(guest) => self.set_agent(*guest, true),
+            Happening::ChecksFail(guest) => self.set_health(*guest, false),
+            Happening::ChecksPass(guest) => self.set_health(*guest, true),
             Happening::NamesDown => self.zone.answers = false,
             Happening::NamesUp => self.zone.answers = true,
             Happening::HostDown(host) => self.set_host(host, false),
@@ -107,6 +113,14 @@ impl SimWorld {
     fn set_agent(&mut self, guest: GuestId, speaks: bool) {
         if let Some(guest) = self.guests.get_mut(&guest) {
             guest.agent_speaks = speaks;
+        }
+    }
+
+    fn set_health(&mut self, guest: GuestId, healthy: bool) {
+        if let Some(guest) = self.guests.get_mut(&guest) {
+            for copy in guest.copies.values_mut() {
+                copy.healthy = healthy;
+            }
         }
     }
 

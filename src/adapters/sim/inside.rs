@@ -27,8 +27,6 @@ impl SimCopy {
             self.failed = false;
             self.waits_until = None;
             self.down_since_boot = false;
-        }
-        if self.running {
             self.mounted = self.units.as_ref().map(|units| units.serial.clone());
             let data = self.units.as_ref().and_then(|units| units.data.as_ref());
             self.data_mounted = data.is_some_and(|serial| live.disks.contains_key(serial));

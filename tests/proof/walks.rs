@@ -1,0 +1,207 @@
+//! (b) Random walks: several requests, any faults, any weather, in any order; shrunk to the shortest that breaks something.
+
+use handoverd::adapters::sim::call::PortFault;
+use handoverd::adapters::sim::daemon::Simulation;
+use handoverd::model::ids::JobId;
+use handoverd::requests::{DeployOptions, MoveOptions};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::faults::{At, FAULTS, Weather, comes_after, mishap};
+use crate::kinds::{KINDS, Kind};
+
+/// What an operator asks in the middle of a walk.
+#[derive(Debug, Clone, Copy)]
+enum Wish {
+    Move(u8),
+    Deploy(u8),
+    Upgrade,
+    Start,
+    Stop,
+    Remove,
+    Cancel,
+}
+
+/// One thing that goes wrong.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    call: u64,
+    fault: Option<PortFault>,
+    weather: Weather,
+}
+
+/// A walk.
+#[derive(Debug, Clone)]
+struct Walk {
+    kind: usize,
+    wishes: Vec<(u64, Wish)>,
+    troubles: Vec<Trouble>,
+}
+
+fn wish() -> impl Strategy<Value = Wish> {
+    prop_oneof![
+        4 => (1_u8..=3).prop_map(Wish::Move),
+        1 => (1_u8..=3).prop_map(Wish::Deploy),
+        1 => Just(Wish::Upgrade),
+        1 => Just(Wish::Start),
+        1 => Just(Wish::Stop),
+        1 => Just(Wish::Remove),
+        2 => Just(Wish::Cancel),
+    ]
+}
+
+fn weather() -> impl Strategy<Value = Weather> {
+    let guest = 1_u8..=3;
+    prop_oneof![
+        6 => Just(Weather::Nothing),
+        1 => guest.clone().prop_map(Weather::Dies),
+        2 => guest.clone().prop_map(Weather::ColdBoots),
+        2 => guest.clone().prop_map(Weather::WarmReboots),
+        1 => guest.clone().prop_map(Weather::Silent),
+        1 => Just(Weather::NamesDown),
+        1 => Just(Weather::LibvirtKilled),
+        1 => guest.clone().prop_map(Weather::Saved),
+        1 => guest.clone().prop_map(Weather::ChecksFail),
+        1 => guest.prop_map(Weather::Migrated),
+    ]
+}
+
+fn walk() -> impl Strategy<Value = Walk> {
+    let fault = prop_oneof![
+        1 => Just(None),
+        2 => prop::sample::select(&FAULTS[..]).prop_map(Some),
+    ];
+    let trouble =
+        (0_u64..260, fault, weather()).prop_map(|(call, fault, weather)| Trouble { call, fault, weather });
+    (
+        0..KINDS.len(),
+        prop::collection::vec((0_u64..20_000, wish()), 0..3),
+        prop::collection::vec(trouble, 0..5),
+    )
+        .prop_map(|(kind, wishes, troubles)| Walk {
+            kind,
+            wishes,
+            troubles,
+        })
+}
+
+fn ask(simulation: &mut Simulation, kind: Kind, wish: Wish) {
+    let bundle = move |version| kind.cast.bundle("web", version).unwrap().digest.to_string();
+    let newest = {
+        let inner = simulation.shared.lock();
+        let jobs = inner
+            .world
+            .tables
+            .values()
+            .filter_map(|t| t.jobs.last_key_value());
+        jobs.map(|(id, _)| *id).max().unwrap_or(JobId(1))
+    };
+    drop(simulation.request(move |requests| async move {
+        match wish {
+            Wish::Move(n) => {
+                requests
+                    .move_("web", &format!("g{n}"), MoveOptions::default(), "walk")
+                    .await
+            }
+            Wish::Deploy(n) => {
+                let (bundle, target) = (bundle('1'), format!("g{n}"));
+                requests
+                    .deploy(&bundle, &target, DeployOptions::default(), "walk")
+                    .await
+            }
+            Wish::Upgrade => {
+                requests
+                    .upgrade("web", &bundle('2'), None, MoveOptions::default(), "walk")
+                    .await
+            }
+            Wish::Start => requests.start("web", "walk").await,
+            Wish::Stop => requests.stop("web", "walk").await,
+            Wish::Remove => requests.remove("web", false, "walk").await,
+            Wish::Cancel => requests.jobs.cancel(newest, "walk").await.map(|()| newest),
+        }
+    }));
+}
+
+/// What a walk breaks, with its story; empty if nothing.
+fn go(walk: &Walk) -> Option<String> {
+    let kind = KINDS[walk.kind];
+    let plan = walk
+        .troubles
+        .iter()
+        .map(|t| {
+            (
+                t.call,
+                mishap(t.fault, t.weather, t.fault.is_some_and(comes_after)),
+            )
+        })
+        .collect();
+    let (mut simulation, _answer) = kind.begin(Box::new(At { plan }));
+    for (span, wish) in &walk.wishes {
+        simulation.run(*span, |inner| !inner.violations.is_empty());
+        ask(&mut simulation, kind, *wish);
+    }
+    simulation.run(1_000, |inner| !inner.violations.is_empty());
+    let violations = simulation.settle();
+    if violations.is_empty() {
+        return None;
+    }
+    let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    Some(format!("{}\n{}", told.join("\n"), simulation.story()))
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+/// Walks with this seed; tells the shortest that breaks something.
+fn search(seed: u64, cases: u32) -> Result<(), String> {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let outcome = TestRunner::new_with_rng(config, rng).run(&walk(), |walk| match go(&walk) {
+        None => Ok(()),
+        Some(story) => Err(TestCaseError::fail(story)),
+    });
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(TestError::Fail(why, walk)) => Err(format!(
+            "seed {seed}: the walk\n{:?} {}\n{walk:?}\nbroke {why}",
+            walk.kind, KINDS[walk.kind].name
+        )),
+        Err(TestError::Abort(why)) => Err(format!("seed {seed}: {why}")),
+    }
+}
+
+/// `SEEDS` walks (10,000) from seed `SEED` on; both are printed.
+#[test]
+fn no_random_walk_breaks_an_invariant() {
+    let (first, walks) = (number("SEED", 1), number("SEEDS", 10_000));
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let each = walks.div_ceil(u64::try_from(workers).unwrap());
+    let begun = std::time::Instant::now();
+    let broken: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (first..)
+            .take(workers)
+            .map(|seed| scope.spawn(move || search(seed, u32::try_from(each).unwrap())))
+            .collect();
+        let ended = threads.into_iter().map(|thread| thread.join().unwrap());
+        ended.filter_map(Result::err).collect()
+    });
+    println!(
+        "walks: {} of seeds {first}..{} in {:.1} s, {} broke an invariant",
+        each * u64::try_from(workers).unwrap(),
+        first + u64::try_from(workers).unwrap(),
+        begun.elapsed().as_secs_f64(),
+        broken.len()
+    );
+    assert!(broken.is_empty(), "{}", broken.join("\n\n"));
+}
