@@ -65,15 +65,6 @@ impl Protocol {
         }
     }
 
-    /// Without another rule too, where one alone makes up for the other.
-    pub fn nor(self, rule: Rule) -> Self {
-        let [first, _] = self.without;
-        Self {
-            without: [first, Some(rule)],
-            ..self
-        }
-    }
-
     /// All rules over other goals: for tests.
     pub fn with_goals(goals: fn(Kind) -> &'static [Goal]) -> Self {
         Self {
@@ -84,8 +75,9 @@ impl Protocol {
 
     /// Without this rule as well: for tests.
     pub fn also_without(self, rule: Rule) -> Self {
+        let [first, _] = self.without;
         Self {
-            without: Some(rule),
+            without: [first, Some(rule)],
             ..self
         }
     }

@@ -21,6 +21,8 @@ use super::state::{self, SPANS, Span, State, Whole};
 pub enum Turn {
     /// It makes its next call.
     Call(Fate),
+    /// The same, and meanwhile the deadline of the goal at hand passes.
+    Overdue(Fate),
     /// It is killed before that, and started again.
     Killed,
     /// Somebody cancels its handover.
@@ -61,7 +63,8 @@ impl Step {
     pub fn is_fair(self) -> bool {
         match self {
             Self::Coordinator(_, turn) | Self::Carrier(_, turn) => {
-                matches!(turn, Turn::Call(Fate::Goes) | Turn::Resumed | Turn::Passes(_))
+                let goes = matches!(turn, Turn::Call(Fate::Goes) | Turn::Overdue(Fate::Goes));
+                goes || matches!(turn, Turn::Resumed | Turn::Passes(_))
             }
             Self::Dies(_) | Self::Reboots(_) | Self::Migrates => false,
             Self::Boots(_) | Self::Arrives | Self::TtlPasses | Self::DrainPasses | Self::DevicePasses(_) => {
@@ -71,8 +74,8 @@ impl Step {
     }
 }
 
-/// More readings than this are not made between two effects.
-const LONGEST_GROUP: u8 = 12;
+/// More readings than this are not made when a duty is carried.
+const LONGEST_GROUP: u8 = 4;
 
 const FAULTS: [PortFault; 4] = [
     PortFault::Unavailable,
@@ -127,14 +130,15 @@ impl Space {
         }
     }
 
-    fn fates(&self, world: &SimWorld, next: Next) -> Vec<Fate> {
+    fn fates(&self, world: &SimWorld, next: Next, readings: impl Fn() -> u8) -> Vec<Fate> {
         let mut all = vec![Fate::Goes];
-        let Next::Call(call) = next else { return all };
-        let method = call.method;
-        if script::is_reading(method) {
-            all.extend((0..LONGEST_GROUP).map(Fate::Unread));
-            return all;
-        }
+        let method = match next {
+            Next::Call(call) if !script::is_reading(call.method) => call.method,
+            _ => {
+                all.extend((0..readings()).map(Fate::Unread));
+                return all;
+            }
+        };
         let message = matches!(method, Method::Act | Method::Swap);
         let late = self.case.race == Race::None && message && !judge::is_late(world);
         all.extend(
@@ -160,8 +164,11 @@ impl Space {
                 add(Turn::Call(Fate::Faulty(PortFault::KillAfter)));
             }
             Actor::Driving(life) => {
-                for fate in self.fates(&whole.world, life.next) {
+                let owner = &self.case.owners()[index];
+                let count = || life::readings(&self.house, whole.world.clone(), owner, life);
+                for fate in self.fates(&whole.world, life.next, count) {
                     add(Turn::Call(fate));
+                    add(Turn::Overdue(fate));
                 }
                 add(Turn::Killed);
                 if life.history.is_empty() {
@@ -180,7 +187,8 @@ impl Space {
         let mut world = std::mem::replace(&mut whole.world, SimWorld::new(0).unwrap());
         let actor = &whole.actors[index];
         let (world, actor) = match (actor, turn) {
-            (_, Turn::Call(fate)) => life::go(&self.house, world, owner, actor, fate)?,
+            (_, Turn::Call(fate)) => life::go(&self.house, world, owner, actor, fate, false)?,
+            (_, Turn::Overdue(fate)) => life::go(&self.house, world, owner, actor, fate, true)?,
             (Actor::Driving(life), Turn::Killed) => life::restart(&self.house, world, owner, life.job)?,
             (Actor::Driving(life), Turn::Cancelled) => life::cancel(&self.house, world, owner, life)?,
             (Actor::Driving(life), Turn::Passes(span)) => {
@@ -333,7 +341,7 @@ impl Model for Space {
                     half: None,
                     step: None,
                 });
-                for fate in self.fates(&whole.world, next.unwrap_or(read)) {
+                for fate in self.fates(&whole.world, next.unwrap_or(read), || LONGEST_GROUP) {
                     steps.push(Step::Carrier(index, Turn::Call(fate)));
                 }
                 steps.push(Step::Carrier(index, Turn::Killed));
@@ -403,6 +411,47 @@ impl Model for Space {
 
 impl Space {
     fn note(&self, state: &State, from: Option<(u64, Step)>) {
+        if std::env::var("DIAG").is_ok() {
+            use std::hash::{DefaultHasher, Hash, Hasher};
+            let mut d = DIAG.lock().unwrap();
+            let mut add = |name: String, h: &dyn Fn(&mut DefaultHasher)| {
+                let mut hasher = DefaultHasher::new();
+                h(&mut hasher);
+                *d.entry(name).or_insert_with(HashMap::new).entry(hasher.finish()).or_insert(0usize) += 1;
+            };
+            let w = &state.whole.world;
+            add("world".into(), &|h| w.hash(h));
+            for (i, g) in w.guests.values().enumerate() { add(format!("guest{i}"), &|h| g.hash(h)); }
+            add("agenda".into(), &|h| w.agenda.hash(h));
+            add("zone".into(), &|h| w.zone.hash(h));
+            add("tables".into(), &|h| w.tables.hash(h));
+            for t in w.tables.values() {
+                add("table.services".into(), &|h| t.services.hash(h));
+                add("table.attempts".into(), &|h| t.attempts.hash(h));
+                add("table.handovers".into(), &|h| t.handovers.hash(h));
+                add("table.jobs".into(), &|h| t.jobs.hash(h));
+            }
+            for a in &state.whole.actors { if let Actor::Driving(l) = a {
+                add("memory".into(), &|h| l.memory.hash(h));
+                add("memory.handover".into(), &|h| l.memory.handover.hash(h));
+                add("memory.facts".into(), &|h| l.memory.handover.facts.hash(h));
+                add("memory.state".into(), &|h| l.memory.handover.state.hash(h));
+                add("memory.seen".into(), &|h| l.memory.seen.hash(h));
+                add("memory.at".into(), &|h| l.memory.at.hash(h));
+                add("history".into(), &|h| l.history.hash(h));
+                add("next".into(), &|h| l.next.hash(h));
+                add("state+next".into(), &|h| { l.memory.handover.state.hash(h); l.next.hash(h) });
+                add("life".into(), &|h| l.hash(h));
+                add("memory+world".into(), &|h| { l.memory.hash(h); w.hash(h); l.next.hash(h) });
+                let key = format!("at {:?} {:?} h{}", l.memory.handover.state, match l.next { Next::Call(c) => format!("{:?} {:?}", c.method, c.step), Next::Wait => "wait".into() }, l.history.len());
+                add(key, &|h| state.key.hash(h));
+            } }
+            if !d.is_empty() && d["world"].values().sum::<usize>() % 5000 == 0 {
+                let mut v: Vec<_> = d.iter().map(|(k, m)| (m.len(), k.clone())).collect();
+                v.sort(); v.reverse();
+                for (n, k) in v.iter().take(45) { eprintln!("   {n:>7} {k}"); }
+            }
+        }
         let broken = state.whole.broken;
         let mut reached = self.reached.lock().unwrap();
         reached.entry(state.key).or_insert(Found { from, broken });
@@ -525,3 +574,5 @@ impl fmt::Display for Told<'_> {
         }
     }
 }
+
+static DIAG: Mutex<std::collections::BTreeMap<String, HashMap<u64, usize>>> = Mutex::new(std::collections::BTreeMap::new());

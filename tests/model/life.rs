@@ -248,16 +248,29 @@ pub fn go(
     own: &HostId,
     actor: &Actor,
     fate: Fate,
+    overdue: bool,
 ) -> Option<(SimWorld, Actor)> {
     match actor {
         Actor::Asked(asked) => begin(house, world, own, asked, fate),
         Actor::Driving(life) => {
-            let start = Start::GoOn(life.memory.clone());
+            let mut memory = life.memory.clone();
+            if overdue {
+                memory.at.began = 0;
+            }
             let script = script_of(life, true, fate);
-            play(house, world, own, start, script, fate, false)
+            play(house, world, own, Start::GoOn(memory), script, fate, false)
         }
         Actor::Ended => None,
     }
+}
+
+/// How many readings a coordinator makes next before an effect.
+pub fn readings(house: &House, world: SimWorld, own: &HostId, life: &Life) -> u8 {
+    let script = script_of(life, true, Fate::Goes);
+    let stage = stage(house, world, own, script, Fate::Goes);
+    let start = Start::GoOn(life.memory.clone());
+    poll(live(&stage.world, &stage.script, start, false));
+    stage.script.lock().readings
 }
 
 fn script_of(life: &Life, permit: bool, fate: Fate) -> Arc<Script> {

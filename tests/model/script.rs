@@ -70,6 +70,8 @@ pub struct Progress {
     /// Which answer fails to come in the group of readings that is made, counted from 0.
     fails: Option<u8>,
     in_readings: bool,
+    /// How many readings were made.
+    pub readings: u8,
     waited: bool,
     /// Where it has stopped.
     pub next: Option<Next>,

@@ -13,7 +13,7 @@ use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::{SimGuest, SimWorld};
 use handoverd::handover::driver::Memory;
 use handoverd::handover::goals::Goal;
-use handoverd::handover::machine::State as At;
+use handoverd::handover::machine::{Phase, State as At};
 use handoverd::handover::record::{Handover, Since};
 use handoverd::model::ids::Attempt;
 
@@ -74,7 +74,7 @@ impl State {
     }
 }
 
-/// Starts are counted up to here; of other acts it matters only whether there was one.
+/// Units that were started so often and are not up do not start.
 const STARTS: u32 = 2;
 
 fn normalize(whole: &mut Whole) {
@@ -106,31 +106,27 @@ fn normalize(whole: &mut Whole) {
 
 /// The normal form of what a daemon knows between two rounds; one that `believes` its acts counts its waits since.
 pub fn normalize_memory(memory: &mut Memory, believes: bool) {
-    normalize_handover(&mut memory.handover);
+    normalize_handover(&mut memory.handover, believes);
     memory.at.last.clear();
     memory.at.said.clear();
     memory.at.again_in = None;
-    // Whether anything was tried in vain: a deadline is needed only then.
-    memory.at.waits = memory.at.waits.min(1);
-    if !believes && matches!(memory.handover.state, At::At { tries: 1.., .. }) {
-        memory.at.waits = 0;
-    }
-    if !matches!(
-        memory.handover.state,
-        At::At {
-            goal: Goal::Confirm | Goal::Publish,
-            ..
-        }
-    ) {
+    memory.at.began = SimWorld::BEGINNING;
+    memory.at.waits = if believes { memory.at.waits.min(1) } else { 0 };
+    if !matches!(memory.handover.state, At::At { goal: Goal::Confirm | Goal::Publish, .. }) {
         memory.seen.confirmed_at = None;
     }
 }
 
-fn normalize_handover(handover: &mut Handover) {
+/// Starts are counted up to [`STARTS`]; how often another act was done makes no difference.
+fn normalize_handover(handover: &mut Handover, believes: bool) {
     handover.reason = None;
-    if let At::At { goal, tries, .. } = &mut handover.state {
-        let counted = if *goal == Goal::Start { STARTS } else { 1 };
-        *tries = (*tries).min(counted);
+    if let At::At { goal, phase, tries, .. } = &mut handover.state {
+        *tries = match (*goal, *phase) {
+            (Goal::Start, _) => (*tries).min(STARTS),
+            (_, Phase::Acting) => 1,
+            _ if believes => (*tries).min(1),
+            _ => 0,
+        };
     }
 }
 
@@ -155,7 +151,8 @@ fn normalize_table(table: &mut SimTable, now: u64) {
     }
     for row in table.handovers.values_mut() {
         let job = &table.jobs[&row.handover.job];
-        normalize_handover(&mut row.handover);
+        normalize_handover(&mut row.handover, false);
+        row.handover.state = row.handover.state.after_restart();
         // Of one that has ended only the outcome matters.
         if job.result.as_deref().is_some_and(|result| result != "stuck") {
             let facts = &mut row.handover.facts;
@@ -282,11 +279,9 @@ fn each_answer(history: &mut [Answer], visit: &mut impl FnMut(&mut Attempt)) {
     }
 }
 
-/// Something that is over when enough time has passed.
+/// Something that is over when enough time has passed. The deadline of a goal is not among them: see `Turn::Overdue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Span {
-    /// The deadline of the goal at hand.
-    Deadline,
     /// A confirmation is fresh.
     Confirmation,
     /// An agent's silence is borne.
@@ -298,8 +293,7 @@ pub enum Span {
 }
 
 /// All of them.
-pub const SPANS: [Span; 5] = [
-    Span::Deadline,
+pub const SPANS: [Span; 4] = [
     Span::Confirmation,
     Span::Silence,
     Span::Stopping,
@@ -331,14 +325,6 @@ pub fn pass(
         .and_then(|table| table.handovers.get_mut(&life.job))
         .map(|row| &mut row.handover.facts);
     let passed = match span {
-        // What has not failed to come about yet has no need of its deadline.
-        Span::Deadline => {
-            let runs = match memory.handover.state {
-                At::At { goal, tries, .. } => tries > 0 || memory.at.waits > 0 || goal == Goal::Confirm,
-                _ => false,
-            };
-            runs && std::mem::replace(&mut memory.at.began, 0) != 0
-        }
         Span::Confirmation => memory.seen.confirmed_at.take().is_some(),
         Span::Silence => {
             let journalled = row.is_some_and(|facts| age(&mut facts.silent));
