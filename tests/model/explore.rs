@@ -508,6 +508,31 @@ impl Space {
         steps
     }
 
+    /// The fair steps that follow on these, and those on each of them.
+    pub fn beyond(&self, steps: &[Step]) -> String {
+        let mut state = self.init_states().remove(0);
+        for step in steps {
+            state = self.next_state(&state, *step).unwrap_or(state);
+        }
+        let mut lines = vec![format!("{:#?}\n{:#?}", state.whole.actors, state.whole.world.tables.values().map(|t| (&t.jobs, &t.handovers)).collect::<Vec<_>>())];
+        let mut seen = HashSet::new();
+        let mut queue = VecDeque::from([(state, 0)]);
+        while let Some((state, depth)) = queue.pop_front() {
+            if depth > 12 || !seen.insert(state.key) || seen.len() > 60 {
+                continue;
+            }
+            let mut steps = Vec::new();
+            self.actions(&state, &mut steps);
+            for step in steps.into_iter().filter(|step| step.is_fair()) {
+                if let Some(next) = self.next_state(&state, step) {
+                    lines.push(format!("{depth} {} : {} -> {}", state.key % 10000, Told(&state.whole, step), next.key % 10000));
+                    queue.push_back((next, depth + 1));
+                }
+            }
+        }
+        lines.join("\n")
+    }
+
     /// These steps, told for people.
     pub fn story(&self, steps: &[Step]) -> String {
         let mut lines = Vec::new();

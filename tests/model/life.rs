@@ -132,6 +132,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
     let ports = Arc::new(Scripted {
         sim: SimPorts::new(shared.clone(), own.clone()),
         script: script.clone(),
+        slot: slot.clone(),
         bundles: house.bundles.clone(),
     });
     let world = World::new(

@@ -44,7 +44,7 @@ fn explore(case: Case, rules: Rules) {
     }
     let checker = checker.join();
     let space = checker.model();
-    println!(
+    eprintln!(
         "{}: {} states, {} steps, {:.1} s",
         case.name,
         checker.unique_state_count(),
@@ -52,13 +52,14 @@ fn explore(case: Case, rules: Rules) {
         began.elapsed().as_secs_f64()
     );
     for (name, path) in checker.discoveries() {
-        println!("  * {name}");
-        println!("{}", space.story(&path.into_actions()));
+        eprintln!("  * {name}");
+        eprintln!("{}", space.story(&path.into_actions()));
     }
     if checker.discoveries().is_empty() {
         if let Some((key, count)) = space.lost() {
-            println!("  * no way to a proper end from {count} states");
-            println!("{}", space.story(&space.way_to(key)));
+            eprintln!("  * no way to a proper end from {count} states");
+            eprintln!("{}", space.story(&space.way_to(key)));
+            eprintln!("{}", space.beyond(&space.way_to(key)));
         }
     }
 }

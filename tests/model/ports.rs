@@ -22,12 +22,14 @@ use handoverd::ports::{
 };
 
 use super::answers::{Failure, Keep};
-use super::script::{Ruling, Script};
+use super::script::{Ruling, Script, Slot};
 
 /// The ports of one daemon.
 pub struct Scripted {
     pub sim: SimPorts,
     pub script: Arc<Script>,
+    /// The fault of the first call that is made.
+    pub slot: Slot,
     /// The bundles of the table.
     pub bundles: Arc<BTreeMap<Digest, BundleRecord>>,
 }
@@ -54,14 +56,14 @@ impl Scripted {
                 .map_err(Failure::port),
             Ruling::Made => {
                 let kept = made.await.map_err(|error| Failure::from(&error));
-                self.script.keep(kept);
+                self.script.keep(kept, &self.slot);
                 let progress = self.script.lock();
                 let last = progress.history.last().and_then(T::from_answer);
                 last.unwrap_or(Err(Failure::Storage)).map_err(Failure::port)
             }
             Ruling::Fails => {
                 let failure = Failure::Port(Fault::Unavailable);
-                self.script.keep::<T>(Err(failure));
+                self.script.keep::<T>(Err(failure), &self.slot);
                 Err(failure.port())
             }
             Ruling::Blocked => std::future::pending().await,
@@ -80,7 +82,7 @@ impl Scripted {
                 .map_err(failed),
             Ruling::Made => {
                 let kept = made.await.map_err(|error| Failure::from(&error));
-                self.script.keep(kept);
+                self.script.keep(kept, &self.slot);
                 let progress = self.script.lock();
                 let last = progress.history.last().and_then(T::from_answer);
                 last.unwrap_or(Err(Failure::Storage)).map_err(failed)

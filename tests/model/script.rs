@@ -70,6 +70,8 @@ pub struct Progress {
     /// Which answer fails to come in the group of readings that is made, counted from 0.
     fails: Option<u8>,
     in_readings: bool,
+    /// The fault did not befall the call that it was for.
+    missed: bool,
     /// How many readings were made.
     pub readings: u8,
     waited: bool,
@@ -134,9 +136,10 @@ impl Script {
         Ruling::Made
     }
 
-    /// Keeps the answer of a call that was made.
-    pub fn keep<T: Keep>(&self, kept: Kept<T>) {
+    /// Keeps the answer of a call that was made. A fault that it was to have and did not have befalls no later one.
+    pub fn keep<T: Keep>(&self, kept: Kept<T>, slot: &Slot) {
         let mut progress = self.lock();
+        progress.missed |= slot.lock().unwrap().take().is_some();
         progress.history.push(T::into_answer(kept));
         progress.cursor = progress.history.len();
     }
@@ -170,6 +173,6 @@ impl Script {
     /// Whether everything that was to go wrong did.
     pub fn is_spent(&self) -> bool {
         let progress = self.lock();
-        !progress.permit && progress.fails.is_none()
+        !progress.permit && progress.fails.is_none() && !progress.missed
     }
 }
