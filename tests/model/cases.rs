@@ -118,6 +118,15 @@ pub const CASES: [Case; 18] = [
     },
 ];
 
+/// Storage that does not lock: nothing but the protocol keeps a second guest from a volume.
+pub const UNLOCKED: Case = Case {
+    image_lock: false,
+    ..dead(
+        "evacuation + volume, storage without locks",
+        ACCESSIBLE.with_volume(),
+    )
+};
+
 /// Which rules hold: the daemon's, those of the world around it, and those of its table and watch.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {

@@ -5,10 +5,11 @@ use std::fmt;
 
 use handoverd::adapters::sim::check::{self, Violation};
 use handoverd::adapters::sim::happening::Happening;
+use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::{Power, SimWorld};
 use handoverd::handover::machine::State as At;
 
-use handoverd::model::ids::Digest;
+use handoverd::model::ids::{Digest, GuestId};
 use handoverd::model::service::BundleRecord;
 
 use super::life::Actor;
@@ -73,6 +74,8 @@ pub struct Scene {
     pub bundles: BTreeMap<Digest, BundleRecord>,
     /// Somebody starts what is down after a boot and wanted (the rule `desired`).
     pub desired: bool,
+    /// The target has the units already, and may keep them.
+    pub standby: bool,
 }
 
 /// What is broken, for people.
@@ -83,6 +86,12 @@ pub fn violations(whole: &Whole, scene: &Scene) -> Vec<Violation> {
     } else {
         check::always(world)
     };
+    if is_left_down(world, scene) {
+        found.push(Violation {
+            invariant: 1,
+            text: "the name leads to the target, which is up, and nobody starts the service there".to_owned(),
+        });
+    }
     let rows = whole.world.tables.values().flat_map(|t| t.handovers.values());
     let committed = rows.filter(|row| matches!(row.handover.state, At::Done { .. }));
     if committed.count() > 1 {
@@ -133,8 +142,8 @@ fn all_up(world: &SimWorld) -> bool {
     world.guests.values().all(|guest| guest.power == Power::Up)
 }
 
-/// The world as it is judged: a table that is behind another one tells nothing, its daemon can do nothing by it. The rule
-/// `desired` is kept by a watch that starts what is down after a boot and wanted; without the rule nobody does.
+/// The world as it is judged: a table that is behind another one tells nothing, its daemon can do nothing by it. Units
+/// of a standby that is not home are where they were before.
 fn judged(whole: &Whole, scene: &Scene) -> SimWorld {
     let mut world = whole.world.clone();
     for table in world.tables.values_mut() {
@@ -151,14 +160,40 @@ fn judged(whole: &Whole, scene: &Scene) -> SimWorld {
             row.map(|row| row.generation) == newest
         });
     }
-    if !scene.desired {
-        for guest in world.guests.values_mut() {
-            for copy in guest.copies.values_mut() {
-                copy.down_since_boot = false;
-            }
+    let target = SimWorld::guest_id(2);
+    if scene.standby && !world.tables.values().any(|table| is_at_home(table, target)) {
+        let copies = world
+            .guests
+            .get_mut(&target)
+            .into_iter()
+            .flat_map(|g| g.copies.values_mut());
+        for copy in copies {
+            (copy.units, copy.linked) = (None, None);
         }
     }
     world
+}
+
+fn is_at_home(table: &SimTable, guest: GuestId) -> bool {
+    table.services.values().any(|row| row.guest == guest)
+}
+
+/// Without the rule `desired`: the name leads to the target, which is up, and nobody starts what is down there since a
+/// boot.
+fn is_left_down(world: &SimWorld, scene: &Scene) -> bool {
+    let (id, target) = (SimWorld::guest_id(2), &world.guests[&SimWorld::guest_id(2)]);
+    let wanted = world
+        .tables
+        .values()
+        .flat_map(|table| table.services.values())
+        .any(|row| {
+            let names = row.dns.as_ref().map(|dns| world.zone.read(&dns.name).addresses);
+            row.guest == id
+                && row.wanted.wants_running()
+                && names.is_some_and(|all| all.contains(&target.address))
+        });
+    let mut copies = target.copies.values();
+    !scene.desired && wanted && target.power == Power::Up && copies.any(|copy| copy.down_since_boot)
 }
 
 /// What is under way to a guest or the zone, to be done when it arrives.

@@ -112,7 +112,13 @@ pub fn normalize_memory(memory: &mut Memory, believes: bool) {
     memory.at.again_in = None;
     memory.at.began = SimWorld::BEGINNING;
     memory.at.waits = if believes { memory.at.waits.min(1) } else { 0 };
-    if !matches!(memory.handover.state, At::At { goal: Goal::Confirm | Goal::Publish, .. }) {
+    if !matches!(
+        memory.handover.state,
+        At::At {
+            goal: Goal::Confirm | Goal::Publish,
+            ..
+        }
+    ) {
         memory.seen.confirmed_at = None;
     }
 }
@@ -120,7 +126,10 @@ pub fn normalize_memory(memory: &mut Memory, believes: bool) {
 /// Starts are counted up to [`STARTS`]; how often another act was done makes no difference.
 fn normalize_handover(handover: &mut Handover, believes: bool) {
     handover.reason = None;
-    if let At::At { goal, phase, tries, .. } = &mut handover.state {
+    if let At::At {
+        goal, phase, tries, ..
+    } = &mut handover.state
+    {
         *tries = match (*goal, *phase) {
             (Goal::Start, _) => (*tries).min(STARTS),
             (_, Phase::Acting) => 1,
@@ -293,12 +302,7 @@ pub enum Span {
 }
 
 /// All of them.
-pub const SPANS: [Span; 4] = [
-    Span::Confirmation,
-    Span::Silence,
-    Span::Stopping,
-    Span::Restored,
-];
+pub const SPANS: [Span; 4] = [Span::Confirmation, Span::Silence, Span::Stopping, Span::Restored];
 
 fn age(since: &mut Option<Since>) -> bool {
     since
