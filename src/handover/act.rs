@@ -251,10 +251,7 @@ impl Run<'_> {
                     .await?;
             }
         }
-        if !domain.is_active() {
-            return Ok(());
-        }
-        let units = if uninstall {
+        let units = if uninstall && domain.is_active() {
             self.step(goal, place, placement, GuestStep::Uninstall).await
         } else {
             Ok(())

@@ -31,7 +31,7 @@ mod steps;
 mod ways;
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model};
 
@@ -64,7 +64,16 @@ fn explore(case: Case, rules: Rules, without: &str, wanted: &[Kind]) -> Explored
             .finish_when(HasDiscoveries::AllOf(wanted))
             .target_state_count(ENOUGH),
     };
-    let checker = builder.spawn_bfs().join();
+    let checker = builder.spawn_bfs();
+    while std::env::var("SHOW").is_ok() && !checker.is_done() {
+        eprintln!(
+            "  {} states, {} steps",
+            checker.unique_state_count(),
+            checker.state_count()
+        );
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    let checker = checker.join();
     let space = checker.model();
     let broken: Vec<_> = checker
         .discoveries()
@@ -104,7 +113,7 @@ fn holds(case: Case, rules: Rules, without: &str) {
     assert!(stories.is_empty(), "{}: {}", case.name, stories.join("\n\n"));
 }
 
-/// Chosen by the environment while one works on it: `CASE`, `WITHOUT`.
+/// Chosen by the environment while one works on it: `CASE`, `WITHOUT`; `SHOW` tells how far it is, `STORY` what was found.
 fn is_chosen(variable: &str, name: &str) -> bool {
     std::env::var(variable).map_or(true, |chosen| chosen == name)
 }

@@ -79,6 +79,19 @@ pub struct Progress {
     pub next: Option<Next>,
 }
 
+impl Progress {
+    fn is_acting(&self) -> bool {
+        let phase = self.memory.as_ref().map(|memory| memory.handover.state);
+        matches!(
+            phase,
+            Some(State::At {
+                phase: Phase::Acting,
+                ..
+            })
+        )
+    }
+}
+
 /// A script that a daemon's ports share.
 #[derive(Default)]
 pub struct Script(Mutex<Progress>);
@@ -105,6 +118,10 @@ impl Script {
         let mut progress = self.lock();
         progress.history.clear();
         progress.cursor = 0;
+        // An act that found nothing to do is followed by a look: were that made at once, it could go on for ever.
+        if progress.is_acting() {
+            progress.in_readings = false;
+        }
         progress.memory = Some(memory);
     }
 
@@ -150,16 +167,7 @@ impl Script {
         if progress.next.is_some() {
             return false;
         }
-        let acting = progress.memory.as_ref().is_some_and(|memory| {
-            matches!(
-                memory.handover.state,
-                State::At {
-                    phase: Phase::Acting,
-                    ..
-                }
-            )
-        });
-        if acting {
+        if progress.is_acting() {
             return true;
         }
         progress.in_readings = false;
