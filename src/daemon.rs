@@ -12,22 +12,26 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::dns::{DnsPrimaries, InvalidKey, TsigKey, Zone};
 use crate::adapters::guest_agent::{AgentChannel, GuestAgent};
 use crate::adapters::libvirt::{HostConfig, LibvirtHosts, Timeouts};
+use crate::adapters::sqlite::anew::{AnewError, Contents, Vacant};
 use crate::adapters::sqlite::{OpenError, SqliteTable};
 use crate::bus::server::{self, Bus};
 use crate::config::{self, BusAddress, Settings};
 use crate::handover::goals::Goal;
 use crate::handover::world::{Limits, World};
-use crate::model::ids::{GuestId, InvalidId};
+use crate::model::ids::{GuestId, InvalidId, ServiceId};
 use crate::model::name::DnsName;
-use crate::ports::PortError;
-use crate::requests::Requests;
+use crate::model::service::ServiceRecord;
+use crate::ports::{Clock as _, PortError};
+use crate::recovery::describe::describe;
+use crate::recovery::gather::{Sources, gather};
+use crate::recovery::rebuild::{obstacle, rebuild};
 use crate::requests::jobs::{Jobs, Tokio};
+use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
+use crate::requests::{BatchLimits, Requests};
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
-/// How long an undo may take before its handover is stuck.
-const UNDO: Duration = Duration::from_secs(300);
 
 /// Why the daemon does not run.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +42,12 @@ pub enum DaemonError {
     /// The state directory cannot be made.
     #[error("the state directory {0} cannot be made")]
     StateDir(PathBuf, #[source] std::io::Error),
+    /// No table can be made anew.
+    #[error("the service table cannot be recovered")]
+    Anew(#[from] AnewError),
+    /// What a table would be rebuilt from is not all there.
+    #[error("nothing was written: {0}")]
+    Evidence(String),
     /// libvirt cannot be used.
     #[error("libvirt cannot be used")]
     Libvirt(#[source] PortError),
@@ -71,7 +81,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     let world = Arc::new(World::new(
         libvirt.clone(),
         Arc::new(GuestAgent::new(Channel(libvirt))),
-        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE)),
+        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window)),
         table,
         Arc::new(SystemClock),
         limits(&settings),
@@ -84,7 +94,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         usize::from(settings.jobs.parallel),
         settings.jobs.keep,
     );
-    let requests = Arc::new(Requests { world, jobs });
+    let limits = BatchLimits {
+        parallel: settings.jobs.parallel.into(),
+        per_guest: settings.jobs.per_guest.into(),
+        per_host: settings.jobs.per_host.into(),
+    };
+    let requests = Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits));
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
         BusAddress::Session => Bus::Session,
@@ -95,20 +110,77 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         .take_up_unfinished()
         .await
         .map_err(DaemonError::Unfinished)?;
+    // After the handovers: a batch finds its members' jobs running.
+    let batches = requests
+        .take_up_batches()
+        .await
+        .map_err(DaemonError::Unfinished)?;
     let duties = tokio::spawn({
         let requests = requests.clone();
         async move { requests.carry_duties().await }
     });
+    let audits = tokio::spawn({
+        let requests = requests.clone();
+        async move { requests.audit_every_minute().await }
+    });
     notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(host = %settings.host, taken_up, "ready");
+    tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
     duties.abort();
+    audits.abort();
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "the bus connection was closed already");
     }
     Ok(())
+}
+
+/// Rebuilds a lost table from libvirt, the zones and the guests, with the daemon stopped, and tells for people what was found. A
+/// `dry_run` writes nothing.
+///
+/// # Errors
+/// The table is whole or in use, or what it would be read from cannot be used.
+pub async fn recover_table(settings: &Settings, dry_run: bool) -> Result<String, DaemonError> {
+    let vacant = Vacant::take(&settings.table())?;
+    let libvirt = Arc::new(libvirt(settings).map_err(DaemonError::Libvirt)?);
+    let agent = Arc::new(GuestAgent::new(Channel(libvirt.clone())));
+    let networks = settings.networks.clone();
+    let sources = Sources {
+        hypervisor: libvirt.clone(),
+        pools: libvirt,
+        guest: agent.clone(),
+        files: agent,
+        names: Arc::new(DnsPrimaries::new(zones(settings)?, DNS_EXCHANGE)),
+        address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+        own: settings.host.clone(),
+    };
+    let evidence = gather(&sources, SystemClock.now()).await;
+    if let (false, Some(why)) = (dry_run, obstacle(&evidence)) {
+        return Err(DaemonError::Evidence(why));
+    }
+    let rebuilt = rebuild(&evidence);
+    let written = if dry_run {
+        None
+    } else {
+        let services: Vec<&ServiceRecord> = rebuilt.rows().collect();
+        let attempts: Vec<(ServiceId, u64)> = evidence
+            .services()
+            .into_iter()
+            .map(|service| (service, rebuilt.attempts_from))
+            .collect();
+        Some(vacant.write(Contents {
+            bundles: &rebuilt.bundles,
+            services: &services,
+            attempts: &attempts,
+        })?)
+    };
+    Ok(describe(
+        &settings.table(),
+        &rebuilt,
+        vacant.damage(),
+        written.as_ref().map(Option::as_deref),
+    ))
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
@@ -159,6 +231,8 @@ fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
             name: z.name.clone(),
             server: z.server,
             key,
+            secondaries: z.secondaries.clone(),
+            view: z.view.clone(),
         })
     };
     settings.zones.iter().map(zone).collect()
@@ -185,7 +259,7 @@ fn limits(settings: &Settings) -> Limits {
     Limits {
         deadlines,
         confirm: d.confirm,
-        undo: UNDO,
+        undo: d.undo,
         silence: d.silence,
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,

@@ -11,10 +11,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::handover::record::{Duty, Handover};
+use crate::model::batch::{Batch, BatchMember, Decision};
 use crate::model::disk::{DiskSerial, GuestDisk};
+use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
-use crate::model::name::{DnsName, NameChange, NameRecords};
+use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 
@@ -94,7 +96,7 @@ pub trait Hypervisor: Send + Sync {
     /// nothing. Empty: no host knows it.
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;
 
-    /// Gives `disk` as its role asks (a bundle readonly and shareable, a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
+    /// Gives `disk` as its role asks (a bundle read-only, by its grant or by the shared image; a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError>;
 
     /// Takes the disk with this serial from one half. `Config` is every host's definition of the guest. `Live` waits for DEVICE_REMOVED within a deadline; a guest
@@ -126,8 +128,25 @@ pub trait Hypervisor: Send + Sync {
         size: u64,
     ) -> Result<String, PortError>;
 
-    /// Deletes a bundle image that nothing uses; absent is fine.
+    /// Deletes a bundle image that neither a guest nor a grant uses (`Refused`); absent is fine.
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError>;
+
+    /// Makes the file of a grant in the pool of `host`, on that host's image of `digest`, and tells what the disk is to
+    /// have as its source: that file, or the image itself where the pool has no files (of block devices). One that
+    /// is there stays. Without the image it is `Refused`.
+    async fn make_grant(&self, host: &HostId, grant: &Grant, digest: &Digest) -> Result<String, PortError>;
+
+    /// The files of a service's grants for a guest that nothing needs any more: no definition of the guest names them,
+    /// nor does a managed-save image or a snapshot with memory, which libvirt would refuse to restore without its disk's
+    /// file. Hosts that do not answer are passed over; if none does, that is the error.
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError>;
+
+    /// Deletes what [`Hypervisor::spent_grants`] tells; none is fine. To be called when the disk is taken from both halves.
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError>;
+
+    /// The file of every grant in the pool of every host that answers, needed or not; a host that does not is an error
+    /// of its own in the list.
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>>;
 
     /// The data volume of a service in a host's pool: its path and its size in bytes; `None` if it is not there.
     async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError>;
@@ -138,6 +157,30 @@ pub trait Hypervisor: Send + Sync {
 
     /// Deletes the data volume of a service, which no definition may have any more (`Refused`); absent is fine.
     async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError>;
+}
+
+/// Bundle images of the hosts' pools, to be found and read without a table: for its recovery.
+#[async_trait]
+pub trait ImagePool: Send + Sync {
+    /// The digests by which images in a host's pool are named; whether they are whole, reading tells.
+    async fn images(&self, host: &HostId) -> Result<Vec<Digest>, PortError>;
+
+    /// An image out of a host's pool, from its beginning; refused if its sha256 is not its name.
+    async fn read_image(&self, host: &HostId, digest: &Digest) -> Result<File, PortError>;
+}
+
+/// Files in guests, to be read back: for the recovery of the table.
+#[async_trait]
+pub trait GuestFiles: Send + Sync {
+    /// The content of a regular file in the guest, of at most `limit` bytes (more is `Refused`); `None` if there is
+    /// none. `placement` is whose file it is.
+    async fn read_file(
+        &self,
+        guest: GuestId,
+        placement: &Placement,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, PortError>;
 }
 
 /// Whether and how a step changes the life of the units it places.
@@ -237,7 +280,28 @@ pub enum Swapped {
     No(NameRecords),
 }
 
-/// The primaries of the configured zones.
+/// What one authoritative server of a zone says of a name.
+#[derive(Debug, Clone)]
+pub struct Authority {
+    /// Its name or address.
+    pub server: String,
+    /// What it gives now, or why that is not known.
+    pub records: Result<NameRecords, PortError>,
+}
+
+impl Authority {
+    /// Whether it is known to give this ownership and these addresses (in any order). One that does not answer is not.
+    pub fn gives(&self, ownership: &Ownership, addresses: &[IpAddr]) -> bool {
+        let mut wanted = addresses.to_vec();
+        wanted.sort();
+        wanted.dedup();
+        self.records
+            .as_ref()
+            .is_ok_and(|records| records.addresses == wanted && records.ownership == [ownership.to_string()])
+    }
+}
+
+/// The servers of the configured zones.
 #[async_trait]
 pub trait NameServer: Send + Sync {
     /// Whether a configured zone covers the name; its origin if so.
@@ -246,7 +310,12 @@ pub trait NameServer: Send + Sync {
     /// What the zone's primary says of the name now (authoritative answers only).
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError>;
 
-    /// One UPDATE message with prerequisites, answered and verified, and read back.
+    /// What every authoritative server of the name's zone gives now, the primary first. A server that does not answer
+    /// is in the list with its error; an error of the call itself means that the servers are not known.
+    async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError>;
+
+    /// An UPDATE with prerequisites, answered and verified, and read back. It may share a message with the changes of
+    /// other names; what it tells is about this name alone. After `Unknown` the message may still arrive: read the name.
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError>;
 }
 
@@ -288,11 +357,11 @@ pub struct JobRecord {
     pub id: JobId,
     /// `deploy`, `move`, `upgrade`, `start`, `stop`, `remove`.
     pub operation: String,
-    /// What it is about: a service id.
+    /// What it is about: a service id; of a batch the name of the guest that is emptied.
     pub object: String,
     /// The source guest's name, or empty.
     pub source: String,
-    /// The target guest's name, or empty.
+    /// The target guest's name, or empty; of a batch the target as it was asked for.
     pub target: String,
     /// Who asked: `uid 0` or a user name.
     pub started_by: String,
@@ -375,6 +444,23 @@ pub trait Table: Send + Sync {
     /// The handover of a job.
     async fn handover(&self, job: JobId) -> Result<Option<Handover>, TableError>;
 
+    /// Makes a job and its batch in one transaction, and tells the job's number. `Conflict` while another batch of the
+    /// guest has not ended, or where a service is a member twice.
+    async fn begin_batch(&self, job: &JobRecord, batch: &Batch) -> Result<JobId, TableError>;
+    /// The batch of a job, its members in order.
+    async fn batch(&self, job: JobId) -> Result<Option<Batch>, TableError>;
+    /// Saves how a member of a batch stands, with an entry of the batch's journal. `Conflict` once the batch has ended.
+    async fn save_member(
+        &self,
+        batch: JobId,
+        member: &BatchMember,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError>;
+    /// Ends a batch: `result` and error as in [`JobRecord`].
+    async fn finish_batch(&self, job: &JobRecord, entry: &JournalEntry) -> Result<(), TableError>;
+    /// Batches that have not ended: their jobs have no result.
+    async fn unfinished_batches(&self) -> Result<Vec<Batch>, TableError>;
+
     /// The next attempt number of a service, durable before it is returned.
     async fn next_attempt(&self, service: &ServiceId) -> Result<Attempt, TableError>;
 
@@ -397,4 +483,8 @@ pub trait Table: Send + Sync {
 
     /// Keeps who asked for what, when, and what was decided.
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError>;
+    /// Keeps decisions where services are to be, as part of the audit, in one transaction.
+    async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError>;
+    /// The last decision about a service.
+    async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError>;
 }

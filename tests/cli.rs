@@ -3,12 +3,18 @@
 // Clippy's leave for tests does not reach what their functions call.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "cli/audits.rs"]
+mod audits;
+#[path = "cli/batches.rs"]
+mod batches;
 #[path = "cli/bus.rs"]
 mod bus;
 #[path = "cli/fake.rs"]
 mod fake;
 #[path = "cli/objects.rs"]
 mod objects;
+#[path = "cli/plans.rs"]
+mod plans;
 #[path = "cli/process.rs"]
 mod process;
 #[path = "cli/volumes.rs"]
@@ -485,9 +491,11 @@ async fn what_handoverctl_was_tested_with_is_what_the_interface_file_says() {
     let fake = Fake::start(Script::Endless).await;
     fake.begin_job().await;
     fake.raise_generation().await;
+    run(&fake.bus.address, "plan g1").await;
     for (path, interface) in [
         ("/org/handoverd1", "org.handoverd1.Manager"),
         ("/org/handoverd1/job/7", "org.handoverd1.Job"),
+        ("/org/handoverd1/plan/3f9a1c", "org.handoverd1.Plan"),
         ("/org/handoverd1/service/web", "org.handoverd1.Service"),
     ] {
         let proxy = zbus::Proxy::new(&fake.connection, "org.handoverd1", path, interface)

@@ -76,10 +76,12 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(defaults.hosts[0].uri, "qemu:///system");
     assert_eq!(defaults.pool, "handoverd");
     assert_eq!((defaults.networks.len(), defaults.zones.len()), (0, 0));
+    assert_eq!(defaults.batch_window, Duration::from_millis(50));
     assert_eq!(defaults.drain_margin, Duration::from_secs(2));
     assert_eq!(defaults.deadlines, Deadlines::default());
     assert_eq!(defaults.jobs.keep, Duration::from_secs(3600));
     assert_eq!(defaults.jobs.parallel, 8);
+    assert_eq!((defaults.jobs.per_guest, defaults.jobs.per_host), (4, 8));
     assert_eq!(defaults.log, LogLevel::Info);
 }
 
@@ -133,7 +135,8 @@ fn the_report_says_the_same_when_it_is_read_again_and_holds_no_secret() {
             "key_credential = \"svc.lab\"",
         ),
         "bus = \"unix:path=/run/a \\\"b\\\"\"\n[drain]\nmargin = \"1500ms\"\n\
-         [addresses]\nnetworks = [\"::1/128\"]\n[[dns.zone]]\nname = \"a.lab\"\nserver = \"[::1]:5353\"\n"
+         [addresses]\nnetworks = [\"::1/128\"]\n[[dns.zone]]\nname = \"a.lab\"\nserver = \"[::1]:5353\"\n\
+         secondaries = [\"10.77.0.3:5300\", \"[fd00::3]:53\"]\n"
             .to_owned(),
     ] {
         let settings = read(&text).unwrap();
@@ -307,6 +310,28 @@ fn what_is_wrong_is_told_with_file_line_key_and_a_way_out() {
             ":6: dns.zone: ",
             &["svc.lab is there twice", ":3"],
         ),
+        (
+            zone("name = 'svc.lab'\nserver = '127.0.0.1'\nsecondaries = ['127.0.0.2', 'ns2.lab']"),
+            ":6: dns.zone.secondaries: ",
+            &["ns2.lab", "host name is not taken"],
+        ),
+        (
+            zone("name = 'svc.lab'\nserver = '127.0.0.1'\nview = 'internal'"),
+            ":6: dns.zone.view: ",
+            &["tells the view by the key", "key_name"],
+        ),
+        (
+            zone(&format!(
+                "{signed}key_name = 'k'\nkey_credential = 'svc.lab'\nview = 'in side'"
+            )),
+            ":8: dns.zone.view: ",
+            &["letters, digits"],
+        ),
+        (
+            "[dns]\nbatch_window = '2s'".into(),
+            ":2: dns.batch_window: ",
+            &["0s to 1s"],
+        ),
         // Keys.
         (
             zone(&format!("{signed}key_name = 'k'")),
@@ -393,6 +418,16 @@ fn what_is_wrong_is_told_with_file_line_key_and_a_way_out() {
             &["without quotes"],
         ),
         ("[jobs]\nparallel = 99999999999999999999".into(), ":2", &[]),
+        (
+            "[jobs]\nper_guest = 0".into(),
+            ":2: jobs.per_guest: ",
+            &["1 to 64"],
+        ),
+        (
+            "[jobs]\nper_host = 65".into(),
+            ":2: jobs.per_host: ",
+            &["1 to 64"],
+        ),
         (
             "[log]\nlevel = 'loud'".into(),
             ":2: log.level: ",

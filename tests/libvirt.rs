@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use handoverd::adapters::libvirt::{EventKind, HostConfig, LibvirtHosts, Lifecycle, Timeouts};
 use handoverd::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
+use handoverd::model::grant::Grant;
 use handoverd::model::guest::DomainState;
-use handoverd::model::ids::{Digest, GuestId, HostId};
+use handoverd::model::ids::{Digest, Generation, GuestId, HostId};
 use handoverd::ports::{Fault, Half, Hypervisor};
 use virt::connect::Connect;
 
@@ -169,6 +170,39 @@ async fn an_image_that_is_not_there_is_none_and_deleting_it_is_fine() {
     let hosts = one();
     assert_eq!(hosts.image(&hv1(), &digest("1")).await.unwrap(), None);
     hosts.delete_image(&hv1(), &digest("1")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_grant_needs_its_image_and_none_is_spent_where_none_was_made() {
+    let hosts = one();
+    let grant = Grant {
+        service: "web".parse().unwrap(),
+        guest: guest(),
+        generation: Generation(1),
+    };
+    let error = hosts.make_grant(&hv1(), &grant, &digest("6")).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Refused, "{error}");
+    assert!(error.message.contains("register the bundle again"), "{error}");
+    assert_eq!(hosts.spent_grants(guest(), &grant.service).await.unwrap(), []);
+    hosts.delete_spent_grants(guest(), &grant.service).await.unwrap();
+    assert!(hosts.grants().await.is_empty());
+}
+
+#[tokio::test]
+async fn grants_are_looked_for_where_there_is_a_pool_and_a_host_that_answers() {
+    let service = "web".parse().unwrap();
+    let without_pool = hosts(&[DRIVER], "handoverd");
+    assert_eq!(without_pool.spent_grants(guest(), &service).await.unwrap(), []);
+    let both = hosts(&[DRIVER, NOBODY], "default-pool");
+    assert_eq!(both.spent_grants(guest(), &service).await.unwrap(), []);
+    let listed = both.grants().await;
+    let [Err((host, error))] = listed.as_slice() else {
+        panic!("{listed:?}");
+    };
+    assert_eq!((host.as_str(), error.fault), ("hv2", Fault::Unavailable));
+    let nobody = hosts(&[NOBODY], "default-pool");
+    let error = nobody.spent_grants(guest(), &service).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Unavailable, "{error}");
 }
 
 #[tokio::test]

@@ -120,7 +120,9 @@ fn every_verb_has_an_action_that_asks_an_administrator_and_seeing_is_free() {
             "start",
             "stop",
             "move",
+            "plan",
             "upgrade",
+            "repair",
             "cancel-job"
         ]
     );

@@ -26,6 +26,13 @@ struct Arguments {
     /// Reads the configuration, says what is in force, and exits: 0 if it can be used, 78 if not.
     #[arg(long)]
     check_config: bool,
+    /// Rebuilds a service table that is lost or damaged from libvirt, the zones and the guests, says what was found, and exits:
+    /// 0 if it is written. Only with the daemon stopped; a table that is whole is not touched.
+    #[arg(long)]
+    recover_table: bool,
+    /// With --recover-table: only says what was found.
+    #[arg(long, requires = "recover_table")]
+    dry_run: bool,
 }
 
 fn main() -> ExitCode {
@@ -55,7 +62,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(daemon::run(settings)) {
+    let ended = if arguments.recover_table {
+        let told = runtime.block_on(daemon::recover_table(&settings, arguments.dry_run));
+        told.map(|text| print!("{text}"))
+    } else {
+        runtime.block_on(daemon::run(settings))
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("handoverd: {}", chain(&error));

@@ -16,10 +16,23 @@
 //! [dns]                            # optional
 //! name = "web.svc.lab"
 //! ttl = 60
+//! [[dns.srv]]                      # optional, one table for each SRV record; its target is the name itself
+//! label = "_http._tcp"
+//! port = 8080                      # priority and weight are 0 where they are not given
 //! [data]                           # optional; a disk of its own that goes with the service
 //! size = "1GiB"                    # KiB, MiB, GiB, TiB, or a number of bytes; a multiple of 4 KiB
 //! filesystem = "ext4"              # or "xfs"; made once, when the volume is made
 //! mount = "/srv/web"               # outside /opt and the system's own folders
+//! [placement]                      # optional, as each of its keys
+//! memory = "256MiB"                # what it needs of a guest; as a size of [data]
+//! cpu = 0.5                        # cores, in steps of 0.001
+//! labels = ["ssd", "zone=a"]       # a guest must have every one of them
+//! hosts = ["hv1", "hv2"]           # only guests of these hosts
+//! affinity = ["cache"]             # on one guest with these services
+//! anti_affinity = ["web2"]         # never on one guest with these services
+//! priority = 10                    # -1000 to 1000; higher ones are placed and moved first
+//! after = ["db"]                   # in a batch: begins when these have ended
+//! standbys = 1                     # 0 to 8 further guests where it is installed without its disk
 //! [[config]]                       # and [[secrets]], optional
 //! name = "web.conf"                # as given at deploy
 //! path = "/etc/web/web.conf"
@@ -28,22 +41,24 @@
 //! group = "root"
 //! ```
 
+mod dns;
+
 use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::files::{RawFile, keep_apart, keep_off, read_files};
+use self::needs::RawNeeds;
 use super::{values, volume_values};
 use crate::model::ids::ServiceId;
-use crate::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest};
+use crate::model::manifest::{Check, CheckProbe, Manifest};
+use crate::model::needs::Needs;
 use crate::model::unit::UnitName;
 use crate::model::volume::{DataSpec, FileSystem};
 
-/// The longest TTL in seconds: a week, as long as resolvers keep records.
-const MAX_TTL: i64 = 604_800;
 const MAX_UNITS: usize = 32;
-const MAX_FILES: usize = 64;
 const MAX_PORTS: usize = 64;
 
 /// Why a text is not a manifest.
@@ -68,8 +83,9 @@ struct Raw {
     overlap: Option<bool>,
     movable: Option<bool>,
     check: Option<Spanned<RawCheck>>,
-    dns: Option<RawDns>,
+    dns: Option<dns::RawDns>,
     data: Option<RawData>,
+    placement: Option<RawNeeds>,
     #[serde(default)]
     config: Vec<RawFile>,
     #[serde(default)]
@@ -89,27 +105,10 @@ struct RawCheck {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RawDns {
-    name: Spanned<String>,
-    ttl: Option<Spanned<i64>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawData {
     size: Spanned<toml::Value>,
     filesystem: Option<Spanned<String>>,
     mount: Spanned<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFile {
-    name: Spanned<String>,
-    path: Spanned<String>,
-    mode: Option<Spanned<String>>,
-    owner: Option<Spanned<String>>,
-    group: Option<Spanned<String>>,
 }
 
 /// Turns what is said of a value into an error with its key and line.
@@ -200,13 +199,25 @@ pub fn parse(text: &str) -> Result<Manifest, ManifestError> {
         version: source.text("version", &raw.version, values::version)?,
         units: read_units(&source, &raw.units)?,
         check: check.map(|(check, _)| check),
-        dns: raw.dns.as_ref().map(|dns| read_dns(&source, dns)).transpose()?,
+        dns: raw
+            .dns
+            .as_ref()
+            .map(|dns| dns::read_dns(&source, dns))
+            .transpose()?,
+        srv: raw
+            .dns
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |dns| dns::read_srv(&source, dns))?,
         user: raw
             .user
             .as_ref()
             .map(|user| source.text("user", user, values::account))
             .transpose()?,
         data,
+        needs: match &raw.placement {
+            Some(placement) => needs::read(&source, placement, &service, raw.movable.unwrap_or(true))?,
+            None => Needs::default(),
+        },
         overlap: raw.overlap.unwrap_or(true),
         movable: raw.movable.unwrap_or(true),
         service,
@@ -353,25 +364,6 @@ fn read_check(source: &Source<'_>, raw: &Spanned<RawCheck>) -> Result<(Check, Op
     ))
 }
 
-fn read_dns(source: &Source<'_>, raw: &RawDns) -> Result<DnsEntry, ManifestError> {
-    let name = source.text("dns.name", &raw.name, |text| {
-        text.parse()
-            .map_err(|error: crate::model::ids::InvalidId| error.reason.to_owned())
-    })?;
-    let ttl = match &raw.ttl {
-        Some(ttl) => source.at(
-            "dns.ttl",
-            ttl,
-            u32::try_from(*ttl.get_ref())
-                .ok()
-                .filter(|seconds| (1..=MAX_TTL).contains(&i64::from(*seconds)))
-                .ok_or_else(|| format!("{} is not valid: a TTL is 1 to {MAX_TTL} seconds", ttl.get_ref())),
-        )?,
-        None => 60,
-    };
-    Ok(DnsEntry { name, ttl })
-}
-
 fn read_data(source: &Source<'_>, raw: &RawData) -> Result<DataSpec, ManifestError> {
     let filesystem = match &raw.filesystem {
         Some(text) => source.text("data.filesystem", text, volume_values::filesystem)?,
@@ -398,98 +390,7 @@ fn read_data(source: &Source<'_>, raw: &RawData) -> Result<DataSpec, ManifestErr
     })
 }
 
-/// Files of the environment are written while the volume is not mounted, which would then hide them.
-fn keep_off<'a>(
-    source: &Source<'_>,
-    data: &DataSpec,
-    mut files: impl Iterator<Item = &'a RawFile>,
-) -> Result<(), ManifestError> {
-    let mount = &data.mount_point;
-    match files
-        .find(|file| values::is_in(file.path.get_ref(), mount) || values::is_in(mount, file.path.get_ref()))
-    {
-        Some(file) => source.at(
-            "path",
-            &file.path,
-            Err(format!(
-                "{:?} lies where the data volume is mounted ({mount}); place it elsewhere",
-                file.path.get_ref()
-            )),
-        ),
-        None => Ok(()),
-    }
-}
-
-fn read_files(
-    source: &Source<'_>,
-    table: &str,
-    raw: &[RawFile],
-    service: &ServiceId,
-) -> Result<Vec<EnvironmentFile>, ManifestError> {
-    let secret = table == "secrets";
-    let account = |key: &str, value: &Option<Spanned<String>>| match value {
-        Some(text) => source.text(&format!("{table}.{key}"), text, values::account),
-        None => Ok("root".to_owned()),
-    };
-    raw.iter()
-        .map(|file| {
-            Ok(EnvironmentFile {
-                name: source.text(&format!("{table}.name"), &file.name, values::file_name)?,
-                path: source.text(&format!("{table}.path"), &file.path, |text| {
-                    values::guest_path(text, service)
-                })?,
-                mode: match &file.mode {
-                    Some(text) => {
-                        source.text(&format!("{table}.mode"), text, |text| values::mode(text, secret))?
-                    }
-                    None if secret => 0o600,
-                    None => 0o644,
-                },
-                owner: account("owner", &file.owner)?,
-                group: account("group", &file.group)?,
-            })
-        })
-        .collect()
-}
-
-/// Config and secrets share their names and the guest's folders: none may be named twice, or be the folder of another.
-fn keep_apart<'a>(
-    source: &Source<'_>,
-    files: impl Iterator<Item = &'a RawFile>,
-) -> Result<(), ManifestError> {
-    let mut seen: Vec<&RawFile> = Vec::new();
-    for file in files {
-        if seen.len() >= MAX_FILES {
-            return source.at(
-                "config",
-                &file.name,
-                Err(format!("config and secrets have at most {MAX_FILES} files")),
-            );
-        }
-        for other in &seen {
-            let (path, earlier) = (file.path.get_ref(), other.path.get_ref());
-            if file.name.get_ref() == other.name.get_ref() {
-                return source.at(
-                    "name",
-                    &file.name,
-                    Err(format!(
-                        "{:?} is named twice; config and secrets share their names",
-                        file.name.get_ref()
-                    )),
-                );
-            }
-            if values::is_in(path, earlier) || values::is_in(earlier, path) {
-                return source.at(
-                    "path",
-                    &file.path,
-                    Err(format!("{path:?} and {earlier:?} cannot both be files")),
-                );
-            }
-        }
-        seen.push(file);
-    }
-    Ok(())
-}
-
+mod files;
+mod needs;
 #[cfg(test)]
 mod tests;

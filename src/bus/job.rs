@@ -7,6 +7,7 @@ use zbus::{Connection, interface};
 
 use super::authority::{Authority, Caller};
 use super::error::BusError;
+use super::values;
 use crate::model::ids::JobId;
 use crate::requests::Requests;
 use crate::requests::jobs::JobView;
@@ -163,6 +164,12 @@ impl JobObject {
     fn gap_ms(&self) -> i64 {
         let gap = self.now().gap;
         gap.map_or(-1, |gap| i64::try_from(gap).unwrap_or(i64::MAX))
+    }
+
+    /// Service, target guest's name, why there, its own job (0: not begun), result, what went wrong.
+    #[zbus(property)]
+    fn members(&self) -> Vec<values::Member> {
+        values::members(&self.now())
     }
 
     #[zbus(property)]

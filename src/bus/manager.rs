@@ -1,5 +1,6 @@
 //! `org.handoverd1.Manager`.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd as StdFd;
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
 
 use super::authority::{Authority, Caller};
 use super::error::BusError;
+use super::plan::PlanObject;
 use super::values::{self, Options, Row, files, known_only, text};
-use super::{job_path, server};
+use super::{plan_path, server};
 use crate::model::ids::JobId;
 use crate::requests::refusal::Refusal;
 use crate::requests::{DeployOptions, MoveOptions, Requests};
@@ -54,10 +56,7 @@ impl Manager {
 
     /// The path of a job whose object is there when the caller reads it.
     async fn shown(&self, connection: &Connection, id: JobId) -> OwnedObjectPath {
-        if let Err(error) = server::offer(connection, &self.requests, self.authority, id).await {
-            tracing::warn!(%error, %id, "the job is not shown on the bus yet");
-        }
-        job_path(id)
+        server::shown(connection, &self.requests, self.authority, id).await
     }
 }
 
@@ -174,13 +173,76 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "move").await?;
-        known_only(&options, &["drain"])?;
-        let options = MoveOptions {
-            drain: values::drain(&options)?,
-            files: Vec::new(),
-        };
+        let options = values::move_options(&options)?;
         let id = self.requests.move_(object, target, options, &who).await?;
         Ok(self.shown(connection, id).await)
+    }
+
+    /// Decides a move and begins nothing.
+    #[zbus(out_args("plan"))]
+    async fn plan(
+        &self,
+        object: &str,
+        target: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        self.caller(connection, &header, "plan").await?;
+        let options = values::move_options(&options)?;
+        let (id, gone) = self.requests.plan(object, target, options).await?;
+        let server = connection.object_server();
+        for old in gone {
+            server.remove::<PlanObject, _>(plan_path(&old)).await?;
+        }
+        let path = plan_path(&id);
+        let object = PlanObject {
+            id,
+            requests: self.requests.clone(),
+            authority: self.authority,
+        };
+        server.at(&path, object).await?;
+        Ok(path)
+    }
+
+    /// What would become of services.
+    #[zbus(out_args("losses"))]
+    async fn what_if(
+        &self,
+        event: &str,
+        guest: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Vec<(String, Row)>)>, BusError> {
+        self.caller(connection, &header, "list").await?;
+        known_only(&options, &[])?;
+        if event != "dies" {
+            return Err(BusError::new(
+                "InvalidArgument",
+                format!("{event:?} is not known here; known is: dies"),
+            ));
+        }
+        let guest = Some(guest).filter(|guest| !guest.is_empty());
+        let losses = self.requests.what_if_dies(guest).await?;
+        let rows = losses.iter().map(|(guest, entries)| {
+            let rows = entries.iter().map(values::entry_row).collect();
+            (guest.clone(), rows)
+        });
+        Ok(rows.collect())
+    }
+
+    /// The last decision where a service is to be.
+    #[zbus(out_args("decision"))]
+    async fn why(
+        &self,
+        service: &str,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Row, BusError> {
+        self.caller(connection, &header, "list").await?;
+        let decision = self.requests.why(service).await?;
+        Ok(values::decision_row(&decision))
     }
 
     /// Gives a service a new bundle.
@@ -199,6 +261,7 @@ impl Manager {
         let options = MoveOptions {
             drain: values::drain(&options)?,
             files: files(&options)?,
+            ..MoveOptions::default()
         };
         let id = self
             .requests
@@ -309,6 +372,23 @@ impl Manager {
         Ok(entries.into_iter().map(|e| (e.at, e.step, e.text)).collect())
     }
 
+    /// Compares table, zone, libvirt and guests; repairs if told to.
+    #[zbus(out_args("findings"))]
+    async fn audit(
+        &self,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, Row)>, BusError> {
+        let repair = values::yes(&options, "repair")?;
+        let verb = if repair { "repair" } else { "list" };
+        let Caller(who) = self.caller(connection, &header, verb).await?;
+        known_only(&options, &["service", "repair"])?;
+        let service = text(&options, "service")?;
+        let report = self.requests.audit(service.as_deref(), repair, &who).await?;
+        Ok(report.findings.iter().map(values::finding_row).collect())
+    }
+
     /// A job began.
     #[zbus(signal)]
     pub async fn job_new(emitter: &SignalEmitter<'_>, id: u64, job: OwnedObjectPath) -> zbus::Result<()>;
@@ -326,6 +406,17 @@ impl Manager {
     #[zbus(property(emits_changed_signal = "const"))]
     fn version(&self) -> &'static str {
         env!("CARGO_PKG_VERSION")
+    }
+
+    /// The last audit of all services: when it began, how many services it looked at, how many findings are left by kind.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn audit_summary(&self) -> (u64, u32, HashMap<String, u32>) {
+        let Some(summary) = self.requests.audits.summary() else {
+            return Default::default();
+        };
+        let counts = summary.findings.into_iter();
+        let findings = counts.map(|(kind, count)| (kind.to_owned(), count)).collect();
+        (summary.at, summary.checked, findings)
     }
 
     /// The daemon's own host.

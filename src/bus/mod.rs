@@ -5,6 +5,7 @@ pub mod error;
 pub mod job;
 pub mod manager;
 pub mod objects;
+pub mod plan;
 pub mod server;
 pub mod values;
 
@@ -20,6 +21,11 @@ pub const ROOT: &str = "/org/handoverd1";
 /// The path of a job.
 pub fn job_path(id: JobId) -> OwnedObjectPath {
     path(&format!("{ROOT}/job/{id}"))
+}
+
+/// The path of a plan; its id has letters and digits only.
+pub fn plan_path(id: &str) -> OwnedObjectPath {
+    path(&format!("{ROOT}/plan/{id}"))
 }
 
 /// The path of a service: everything but letters and digits is written `_xx` (as systemd does).

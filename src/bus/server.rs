@@ -98,6 +98,19 @@ pub async fn offer(
         .map(|_| ())
 }
 
+/// The path of a job whose object is there when the caller reads it.
+pub async fn shown(
+    connection: &Connection,
+    requests: &Arc<Requests>,
+    authority: Authority,
+    id: JobId,
+) -> OwnedObjectPath {
+    if let Err(error) = offer(connection, requests, authority, id).await {
+        tracing::warn!(%error, %id, "the job is not shown on the bus yet");
+    }
+    job_path(id)
+}
+
 /// A timer for reading again what nobody tells of.
 fn refresh_timer() -> tokio::time::Interval {
     let mut timer = tokio::time::interval(REFRESH);
@@ -182,6 +195,7 @@ impl ShownJobs {
             );
             r(before.cancelable != view.cancelable, "Cancelable", &mut names);
             r(before.gap != view.gap, "GapMs", &mut names);
+            r(before.members != view.members, "Members", &mut names);
             r(
                 before.record.error_name != view.record.error_name,
                 "ErrorName",

@@ -1,14 +1,20 @@
 //! Options and rows: `a{sv}` in, `a{sv}` out.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use zbus::{OwnedVariant, Variant};
 
 use super::error::BusError;
+use crate::audit::finding::Repair;
+use crate::audit::run::{Audited, Outcome};
+use crate::model::batch::{BatchMember, Decision};
 use crate::model::service::ServiceRecord;
-use crate::requests::GivenFiles;
+use crate::plan::load::Share;
 use crate::requests::jobs::JobView;
 use crate::requests::listing::{GuestRow, ServiceRow};
+use crate::requests::planning::Entry;
+use crate::requests::{BatchChoices, GivenFiles, MoveOptions};
 
 /// Options of a method.
 pub type Options = HashMap<String, OwnedVariant>;
@@ -127,6 +133,39 @@ pub fn drain(options: &Options) -> Result<Option<u64>, BusError> {
         .map_err(|_| invalid(format!("option \"drain\" is {text:?}: too long")))
 }
 
+/// The options of `Move` and `Plan`.
+///
+/// # Errors
+/// `InvalidArgument` if one is not known or not valid.
+pub fn move_options(options: &Options) -> Result<MoveOptions, BusError> {
+    known_only(
+        options,
+        &["drain", "partial", "parallel", "per_guest", "per_host"],
+    )?;
+    let limit = |key| match number(options, key)? {
+        None => Ok(None),
+        Some(limit) => match u32::try_from(limit) {
+            Ok(limit @ 1..=64) => Ok(Some(limit)),
+            _ => Err(invalid(format!("option {key:?} is {limit}; it must be 1 to 64"))),
+        },
+    };
+    Ok(MoveOptions {
+        drain: drain(options)?,
+        files: Vec::new(),
+        batch: BatchChoices {
+            partial: yes(options, "partial")?,
+            parallel: limit("parallel")?,
+            per_guest: limit("per_guest")?,
+            per_host: limit("per_host")?,
+        },
+    })
+}
+
+/// A span in whole milliseconds.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn owned<'a>(value: impl Into<Variant<'a>>) -> OwnedVariant {
     let value: Variant<'a> = value.into();
     // Only a file descriptor cannot be owned, and no row has one.
@@ -209,6 +248,68 @@ pub fn guest_row(g: &GuestRow) -> Row {
     ])
 }
 
+/// One service of a plan: its id and its row.
+pub fn entry_row(entry: &Entry) -> (String, Row) {
+    let target = entry.target.as_ref();
+    let mut columns = row([
+        ("source", owned(entry.source.as_str())),
+        (
+            "target",
+            owned(target.map(|t| t.name.clone()).unwrap_or_default()),
+        ),
+        (
+            "target_guest",
+            owned(target.map(|t| t.guest.to_string()).unwrap_or_default()),
+        ),
+        ("why", owned(entry.why.as_str())),
+        ("life_state", owned(entry.wanted.as_str())),
+        ("name", owned(entry.name.clone().unwrap_or_default())),
+        ("generation", owned(entry.generation.0)),
+        ("expected_ms", owned(entry.expected.map_or(0, millis))),
+        ("rejected", owned(entry.rejected.clone())),
+    ]);
+    if let Some(age) = entry.stale {
+        columns.insert("stale_ms".to_owned(), owned(millis(age)));
+    }
+    if let Some((before, after)) = target.and_then(|target| target.load) {
+        let share = |share: Share| f64::from(share.as_millionths()) / 1e6;
+        columns.extend(row([
+            ("load_before", owned(share(before))),
+            ("load_after", owned(share(after))),
+        ]));
+    }
+    (entry.service.to_string(), columns)
+}
+
+/// A decision's columns.
+pub fn decision_row(decision: &Decision) -> Row {
+    row([
+        ("at", owned(decision.at)),
+        ("who", owned(decision.who.as_str())),
+        ("what", owned(decision.what.as_str())),
+        ("decision", owned(decision.decision.as_str())),
+        ("inputs", owned(decision.inputs.clone())),
+    ])
+}
+
+/// A member of a batch: service, target guest's name, why there, its own job (0: not begun), result, what went wrong.
+pub type Member = (String, String, String, u64, String, String);
+
+/// The members of a batch, in order.
+pub fn members(job: &JobView) -> Vec<Member> {
+    let member = |m: &BatchMember| {
+        (
+            m.service.to_string(),
+            m.target_name.clone(),
+            m.why.clone(),
+            m.job.map_or(0, |job| job.0),
+            m.result.clone().unwrap_or_default(),
+            m.details.clone(),
+        )
+    };
+    job.members.iter().map(member).collect()
+}
+
 /// A job's row.
 pub fn job_row(j: &JobView) -> Row {
     let r = &j.record;
@@ -233,7 +334,47 @@ pub fn job_row(j: &JobView) -> Row {
     if let Some(gap) = j.gap {
         columns.insert("gap_ms".to_owned(), owned(gap));
     }
+    if !j.members.is_empty() {
+        columns.insert("members".to_owned(), owned(members(j)));
+    }
     columns
+}
+
+/// A finding's row, by the id of its service; empty where no service is known.
+pub fn finding_row(audited: &Audited) -> (String, Row) {
+    let finding = &audited.finding;
+    let (guest, guest_name) = match &finding.guest {
+        Some((id, name)) => (id.to_string(), name.as_str()),
+        None => (String::new(), ""),
+    };
+    let (outcome, outcome_text) = match &audited.outcome {
+        Outcome::Reported | Outcome::NeedsJob => ("", ""),
+        Outcome::Done => ("done", ""),
+        Outcome::Remains(why) => ("remains", why.as_str()),
+    };
+    let columns = row([
+        ("kind", owned(finding.kind.as_str())),
+        ("rule", owned(finding.kind.rule().as_str())),
+        ("guest", owned(guest)),
+        ("guest_name", owned(guest_name)),
+        ("what", owned(finding.what.as_str())),
+        ("table", owned(finding.says.table.as_str())),
+        ("dns", owned(finding.says.dns.as_str())),
+        ("libvirt", owned(finding.says.libvirt.as_str())),
+        ("guests", owned(finding.says.guest.as_str())),
+        ("copies", owned(finding.copies.up)),
+        ("copies_unasked", owned(finding.copies.unasked)),
+        ("remedy", owned(finding.remedy.as_str())),
+        (
+            "repair",
+            owned(finding.remedy.repair().map_or("", Repair::as_str)),
+        ),
+        ("remedy_text", owned(finding.remedy.text())),
+        ("outcome", owned(outcome)),
+        ("outcome_text", owned(outcome_text)),
+    ]);
+    let service = finding.service.as_ref().map(ToString::to_string);
+    (service.unwrap_or_default(), columns)
 }
 
 /// A bundle's row.

@@ -8,12 +8,14 @@ use clap::{Args, Parser, Subcommand};
 
 use super::commands;
 use super::exit::EXIT_CODES;
+use super::proxy::Options;
 
 const EXAMPLES: &str = "\
 Examples:
   handoverctl bundle build ./web -o web.img
   handoverctl deploy web.img --to g1 --config site=site.conf
   handoverctl move web g2
+  handoverctl plan g1
   handoverctl services --json
   handoverctl watch";
 
@@ -65,8 +67,16 @@ pub enum Command {
     Bundle(commands::bundle::Bundle),
     /// Put a new service onto a guest
     Deploy(commands::deploy::Deploy),
-    /// Move a service to another guest without its users noticing
+    /// Move a service, or all services of a guest, to another guest without their users noticing
     Move(commands::moves::Move),
+    /// Show where a move would put each service, and why; nothing is begun
+    Plan(commands::plan::Plan),
+    /// Begin a plan as it was shown
+    Apply(commands::plan::Apply),
+    /// Show what would become of services if something happened
+    WhatIf(commands::what_if::WhatIf),
+    /// Show why a service is where it is: the last decision, and what it was made from
+    Why(commands::why::Why),
     /// Give a service a new bundle, on its guest or on another
     Upgrade(commands::upgrade::Upgrade),
     /// Remove a service from its guest, its name from DNS and its row from the table
@@ -79,6 +89,8 @@ pub enum Command {
     Services(commands::services::Services),
     /// List guests, and what keeps services from them
     Guests(commands::guests::Guests),
+    /// Compare table, zone, libvirt and guests, and repair what differs
+    Audit(commands::audit::Audit),
     /// List jobs, show, follow, cancel, resume or abandon one
     Jobs(commands::jobs::Jobs),
     /// Let a stuck job try again (as `jobs resume`)
@@ -87,6 +99,8 @@ pub enum Command {
     Abandon(commands::jobs::Abandon),
     /// Print what happens to jobs and services, until Ctrl-C
     Watch(commands::watch::Watch),
+    /// Rebuild a lost service table from libvirt, DNS and the guests, with the daemon stopped
+    RecoverTable(commands::recover_table::RecoverTable),
     /// Print a completion script for a shell
     Completions(commands::completions::Completions),
     /// Print the manual page, or write all of them to a folder
@@ -102,6 +116,46 @@ pub struct JobOptions {
     /// Wait no longer than this (such as 90s, 5m, 1h); the job goes on, the exit code is 5
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
+}
+
+/// How all services of a guest are moved.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Where the object is a guest")]
+pub struct BatchArgs {
+    /// Move what can be moved, although no guest fits for some services; these stay
+    #[arg(long)]
+    pub partial: bool,
+    /// How many services are worked on at once [default: the daemon's configuration]
+    #[arg(long, value_name = "NUMBER", value_parser = limit())]
+    pub parallel: Option<u32>,
+    /// How many of them on one target guest [default: the daemon's configuration]
+    #[arg(long, value_name = "NUMBER", value_parser = limit())]
+    pub per_guest: Option<u32>,
+    /// How many of them on the guests of one host [default: the daemon's configuration]
+    #[arg(long, value_name = "NUMBER", value_parser = limit())]
+    pub per_host: Option<u32>,
+}
+
+fn limit() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(1..=64)
+}
+
+impl BatchArgs {
+    /// Adds them to a request's options.
+    pub fn put(&self, options: &mut Options<'_>) {
+        if self.partial {
+            options.insert("partial", "yes".into());
+        }
+        for (key, limit) in [
+            ("parallel", self.parallel),
+            ("per_guest", self.per_guest),
+            ("per_host", self.per_host),
+        ] {
+            if let Some(limit) = limit {
+                options.insert(key, limit.into());
+            }
+        }
+    }
 }
 
 /// Files of the environment, which are not in the bundle.
@@ -278,6 +332,16 @@ mod tests {
             "resume 7",
             "watch --json",
             "guests g1 --check",
+            "move g1 spread --partial --per-guest 2",
+            "plan g1",
+            "plan g1 spread --rejected",
+            "apply 3f9a1c --timeout 5m",
+            "what-if dies g3",
+            "what-if dies",
+            "why web",
+            "audit",
+            "audit web --repair --json",
+            "recover-table --dry-run",
         ] {
             let words = std::iter::once("handoverctl").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_ok(), "{line}");

@@ -12,7 +12,7 @@ use super::events::Events;
 use super::exit::{Failure, is_gone};
 use super::job::{self, Job, JournalEntry};
 use super::proxy::{BUS_NAME, JOB, JobProxy, ManagerProxy, Options, Properties};
-use super::rows::{Bundle, Guest, Service};
+use super::rows::{Bundle, Finding, Guest, Service};
 
 /// Limit for connecting, and for calls that only read.
 const READ: Duration = Duration::from_secs(30);
@@ -85,6 +85,11 @@ impl Client {
         }
     }
 
+    /// The connection itself.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// The requests, to be called inside [`limited`].
     pub fn manager(&self) -> &ManagerProxy<'static> {
         &self.manager
@@ -132,6 +137,18 @@ impl Client {
         let call = if probe { Call::Long } else { Call::Read };
         let rows = limited(call, self.manager.list_guests(filter)).await?;
         Ok(rows.into_iter().map(Guest::from).collect())
+    }
+
+    /// What an audit finds, of all services or of one; with `repair` also what became of it.
+    ///
+    /// # Errors
+    /// What the daemon refused, or that it cannot be reached.
+    pub async fn audit(&self, service: Option<&str>, repair: bool) -> Result<Vec<Finding>, Failure> {
+        let mut options = Options::new();
+        put(&mut options, "service", service);
+        put(&mut options, "repair", repair.then_some("yes"));
+        let rows = limited(Call::Long, self.manager.audit(options)).await?;
+        Ok(rows.into_iter().map(Finding::from).collect())
     }
 
     /// All registered bundles.

@@ -13,7 +13,7 @@ const ERROR_PREFIX: &str = "org.handoverd1.Error.";
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  done (also: the service was already where it was to be)
-  1  the job failed, was cancelled or is stuck; a bundle could not be built or read
+  1  the job failed, was cancelled or is stuck; a bundle could not be built or read; an audit leaves differences
   2  the command line is wrong
   3  refused: nothing was begun
   4  the daemon cannot be reached, or went away; what it had begun it goes on with when it is back
@@ -25,6 +25,9 @@ pub enum Failure {
     /// A job did not end as it was to; its end was told already.
     #[error("the job did not end as asked")]
     JobEnded,
+    /// An audit leaves differences, which were told.
+    #[error("differences remain")]
+    Differs,
     /// Work of handoverctl itself failed: building or reading a bundle.
     #[error("{0}")]
     Failed(String),
@@ -77,7 +80,7 @@ impl Failure {
         match self {
             // A reader such as `head` that has seen enough is no failure.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 0,
-            Self::JobEnded | Self::Failed(_) | Self::Output(_) => 1,
+            Self::JobEnded | Self::Differs | Self::Failed(_) | Self::Output(_) => 1,
             Self::Usage(_) => 2,
             Self::Refused { .. } => 3,
             Self::Unreachable(_) => 4,
@@ -89,6 +92,7 @@ impl Failure {
     pub fn name(&self) -> &str {
         match self {
             Self::JobEnded => "JobEnded",
+            Self::Differs => "Differs",
             Self::Failed(_) => "Failed",
             Self::Usage(_) => "Usage",
             Self::Refused { name, .. } => name,
@@ -100,7 +104,7 @@ impl Failure {
 
     /// What standard error gets: `None` where everything was said already.
     pub fn report(&self, json: bool) -> Option<String> {
-        if matches!(self, Self::JobEnded) || self.code() == 0 {
+        if matches!(self, Self::JobEnded | Self::Differs) || self.code() == 0 {
             return None;
         }
         if json {
@@ -211,6 +215,7 @@ mod tests {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         for (failure, code) in [
             (Failure::JobEnded, 1),
+            (Failure::Differs, 1),
             (Failure::Failed("x".into()), 1),
             (Failure::Usage("x".into()), 2),
             (Failure::invalid("x"), 3),
@@ -254,6 +259,7 @@ mod tests {
     #[test]
     fn what_was_told_already_is_not_told_again() {
         assert_eq!(Failure::JobEnded.report(false), None);
+        assert_eq!(Failure::Differs.report(true), None);
         let pipe = Failure::Output(io::ErrorKind::BrokenPipe.into());
         assert_eq!(pipe.report(false), None);
     }

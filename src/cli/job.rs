@@ -45,6 +45,42 @@ pub struct Job {
     pub error_name: String,
     /// What went wrong, or empty.
     pub error_details: String,
+    /// The services of a batch, in order; empty for any other job.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
+}
+
+/// One service of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Member {
+    /// Its id.
+    pub service: String,
+    /// The name of the guest that it goes to; empty where none fits.
+    pub target: String,
+    /// Why there.
+    pub why: String,
+    /// Its own job, once that has begun.
+    pub job: Option<u64>,
+    /// Empty while it has not ended; then as a job's result.
+    pub result: String,
+    /// What went wrong, or empty.
+    pub details: String,
+}
+
+type MemberRow = (String, String, String, u64, String, String);
+
+fn members(read: &Reader<'_>, key: &str) -> Vec<Member> {
+    let rows: Vec<MemberRow> = read.list(key);
+    rows.into_iter()
+        .map(|(service, target, why, job, result, details)| Member {
+            service,
+            target,
+            why,
+            job: (job > 0).then_some(job),
+            result,
+            details,
+        })
+        .collect()
 }
 
 impl Job {
@@ -95,6 +131,9 @@ impl Job {
         if let Some(gap) = properties.get("GapMs") {
             self.gap_ms = number_of(gap);
         }
+        if properties.contains_key("Members") {
+            self.members = members(&read, "Members");
+        }
         if flag(properties, "ProgressValid") == Some(false) {
             self.progress = None;
         }
@@ -139,6 +178,7 @@ impl From<(u64, Properties)> for Job {
             result: read.text("result"),
             error_name: read.text("error_name"),
             error_details: read.text("error_details"),
+            members: members(&read, "members"),
         };
         job.shorten_error_name();
         job
@@ -181,14 +221,14 @@ pub struct StepTime {
 
 /// The time at each goal. An entry stands at the moment when something was over, so the time since the entry before
 /// (for the first one: since `started`, in milliseconds since 1970) belongs to its goal. A goal that was returned to
-/// (going back) stands twice; what is no goal (the job's end, an operator's doing) is left out.
+/// (going back) stands twice; what is no goal (the job's end, an operator's doing, a batch's members) is left out.
 pub fn step_times(journal: &[JournalEntry], started: u64) -> Vec<StepTime> {
     let mut times: Vec<StepTime> = Vec::new();
     let mut before = started;
     for entry in journal {
         let took_ms = entry.at.saturating_sub(before);
         before = entry.at;
-        if ["", "end", "operator"].contains(&entry.step.as_str()) {
+        if ["", "end", "operator", "batch"].contains(&entry.step.as_str()) {
             continue;
         }
         match times.last_mut().filter(|last| last.step == entry.step) {
@@ -256,6 +296,21 @@ mod tests {
         assert!(!job.is_finished());
         job.result = "done".into();
         assert!(job.is_finished());
+    }
+
+    #[test]
+    fn the_members_of_a_batch_are_read_and_stay_while_other_properties_change() {
+        let rows = vec![
+            ("web", "g2", "the least loaded", 8u64, "done", ""),
+            ("api", "", "no guest fits", 0, "failed", "no guest fits"),
+        ];
+        let mut job = Job::from_properties(&properties(vec![("Members", rows.clone().into())]));
+        assert_eq!(job.members.len(), 2);
+        assert_eq!((job.members[0].job, job.members[1].job), (Some(8), None));
+        job.merge(&properties(vec![("Step", "2 of 2".into())]));
+        assert_eq!(job.members[1].details, "no guest fits");
+        let row = Job::from((3, properties(vec![("members", rows.into())])));
+        assert_eq!(row.members, job.members);
     }
 
     #[test]

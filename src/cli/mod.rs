@@ -1,8 +1,8 @@
 //! handoverctl: the command line client of the D-Bus API.
 //!
 //! `args` says what may be given, `commands` has a file for each command, `client` calls the daemon, `follow` stays
-//! with a job to its end, `render` turns values into text. Only `bundle build` and `bundle inspect` work without the
-//! daemon.
+//! with a job to its end, `render` turns values into text. Only `bundle build`, `bundle inspect` and `recover-table` work without
+//! the daemon.
 
 mod args;
 mod bundle;
@@ -14,6 +14,7 @@ mod files;
 mod follow;
 mod job;
 mod output;
+mod plans;
 mod progress;
 mod proxy;
 mod render;
@@ -71,15 +72,21 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Bundle(bundle) => bundle.run(context).await,
         Command::Deploy(deploy) => deploy.run(context).await,
         Command::Move(moves) => moves.run(context).await,
+        Command::Plan(plan) => plan.run(context).await,
+        Command::Apply(apply) => apply.run(context).await,
+        Command::WhatIf(what_if) => what_if.run(context).await,
+        Command::Why(why) => why.run(context).await,
         Command::Upgrade(upgrade) => upgrade.run(context).await,
         Command::Remove(remove) => remove.run(context).await,
         Command::Start(start) => start.run(context).await,
         Command::Stop(stop) => stop.run(context).await,
         Command::Services(services) => services.run(context).await,
         Command::Guests(guests) => guests.run(context).await,
+        Command::Audit(audit) => audit.run(context).await,
         Command::Jobs(jobs) => jobs.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Abandon(abandon) => abandon.run(context).await,
+        Command::RecoverTable(recover) => recover.run(context),
         Command::Watch(watch) => watch.run(context).await,
         Command::Completions(completions) => completions.run(context),
         Command::Man(man) => man.run(context),

@@ -57,6 +57,18 @@ pub trait Manager {
     ) -> zbus::Result<OwnedObjectPath>;
 
     #[zbus(allow_interactive_auth)]
+    async fn plan(&self, object: &str, target: &str, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    async fn what_if(
+        &self,
+        event: &str,
+        guest: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<Vec<(String, Vec<(String, Properties)>)>>;
+
+    async fn why(&self, service: &str) -> zbus::Result<Properties>;
+
+    #[zbus(allow_interactive_auth)]
     async fn upgrade(
         &self,
         service: &str,
@@ -70,9 +82,34 @@ pub trait Manager {
 
     async fn list_bundles(&self, filter: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
 
+    #[zbus(allow_interactive_auth)]
+    async fn audit(&self, options: Options<'_>) -> zbus::Result<Vec<(String, Properties)>>;
+
     async fn job_journal(&self, job: u64) -> zbus::Result<Vec<(u64, String, String)>>;
 
     async fn list_jobs(&self, filter: Options<'_>) -> zbus::Result<Vec<(u64, Properties)>>;
+}
+
+/// One plan.
+#[zbus::proxy(interface = "org.handoverd1.Plan", default_service = "org.handoverd1")]
+pub trait Plan {
+    #[zbus(allow_interactive_auth)]
+    async fn apply(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(property)]
+    fn object(&self) -> zbus::Result<String>;
+
+    #[zbus(property)]
+    fn target(&self) -> zbus::Result<String>;
+
+    #[zbus(property)]
+    fn load(&self) -> zbus::Result<String>;
+
+    #[zbus(property)]
+    fn expected_ms(&self) -> zbus::Result<u64>;
+
+    #[zbus(property)]
+    fn entries(&self) -> zbus::Result<Vec<(String, Properties)>>;
 }
 
 /// One job.

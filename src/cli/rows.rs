@@ -44,7 +44,8 @@ impl Reader<'_> {
         self.list(key)
     }
 
-    fn list<T>(&self, key: &str) -> Vec<T>
+    /// A list of values of one type; empty if it is missing or of another.
+    pub fn list<T>(&self, key: &str) -> Vec<T>
     where
         T: for<'v> TryFrom<Variant<'v>, Error: Into<zbus::Error>>,
     {
@@ -230,6 +231,77 @@ impl From<(String, Properties)> for Bundle {
             version: read.text("version"),
             size: read.number("size"),
             registered: read.number("registered"),
+        }
+    }
+}
+
+/// A row of `Audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Finding {
+    /// The service that it is about, if one is known.
+    pub service: Option<String>,
+    /// A stable word, such as `disk-stray`.
+    pub kind: String,
+    /// The rule that it breaks, such as `one-truth`.
+    pub rule: String,
+    /// The guest's UUID, if it is about one.
+    pub guest: Option<String>,
+    /// That guest's name.
+    pub guest_name: Option<String>,
+    /// What is wrong.
+    pub what: String,
+    /// What the table says.
+    pub table: String,
+    /// What the zone says.
+    pub dns: String,
+    /// What libvirt says.
+    pub libvirt: String,
+    /// What the guests say.
+    pub guests: String,
+    /// How many copies were seen running.
+    pub copies: u64,
+    /// In how many guests that could not be told.
+    pub copies_unasked: u64,
+    /// Who does something about it: `by-itself`, `when-told`, `operator`, `unknown`.
+    pub remedy: String,
+    /// What the daemon would do, such as `take-disk`.
+    pub repair: Option<String>,
+    /// What is to be done, for people.
+    pub remedy_text: String,
+    /// What was done: `done`, `remains`, or nothing.
+    pub outcome: String,
+    /// Why it remains.
+    pub outcome_text: String,
+}
+
+impl Finding {
+    /// Whether nothing of it is left.
+    pub fn is_settled(&self) -> bool {
+        self.outcome == "done"
+    }
+}
+
+impl From<(String, Properties)> for Finding {
+    fn from((service, properties): (String, Properties)) -> Self {
+        let read = Reader(&properties);
+        Self {
+            service: (!service.is_empty()).then_some(service),
+            kind: read.text("kind"),
+            rule: read.text("rule"),
+            guest: read.filled("guest"),
+            guest_name: read.filled("guest_name"),
+            what: read.text("what"),
+            table: read.text("table"),
+            dns: read.text("dns"),
+            libvirt: read.text("libvirt"),
+            guests: read.text("guests"),
+            copies: read.number("copies"),
+            copies_unasked: read.number("copies_unasked"),
+            remedy: read.text("remedy"),
+            repair: read.filled("repair"),
+            remedy_text: read.text("remedy_text"),
+            outcome: read.text("outcome"),
+            outcome_text: read.text("outcome_text"),
         }
     }
 }

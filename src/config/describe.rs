@@ -27,6 +27,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         pool,
         networks,
         zones,
+        batch_window,
         drain_margin,
         deadlines,
         jobs,
@@ -56,6 +57,11 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         let list: Vec<String> = networks.iter().map(|n| quoted(&n.to_string())).collect();
         writeln!(out, "\n[addresses]\nnetworks = [{}]", list.join(", "))?;
     }
+    writeln!(
+        out,
+        "\n[dns]\nbatch_window = {}",
+        quoted(&span::show(*batch_window))
+    )?;
     for zone in zones {
         write_zone(out, zone)?;
     }
@@ -64,14 +70,31 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
     for (key, deadline) in deadlines.named() {
         writeln!(out, "{key} = {}", quoted(&span::show(deadline)))?;
     }
-    let (keep, parallel) = (quoted(&span::show(jobs.keep)), jobs.parallel);
-    writeln!(out, "\n[jobs]\nkeep = {keep}\nparallel = {parallel}")?;
+    let keep = quoted(&span::show(jobs.keep));
+    writeln!(out, "\n[jobs]\nkeep = {keep}\nparallel = {}", jobs.parallel)?;
+    writeln!(
+        out,
+        "per_guest = {}\nper_host = {}",
+        jobs.per_guest, jobs.per_host
+    )?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }
 
 fn write_zone(out: &mut String, zone: &ZoneSettings) -> fmt::Result {
     writeln!(out, "\n[[dns.zone]]\nname = {}", quoted(zone.name.as_str()))?;
     writeln!(out, "server = {}", quoted(&zone.server.to_string()))?;
+    if zone.secondaries.is_empty() {
+        writeln!(
+            out,
+            "# no secondaries: the zone's NS records name its other servers"
+        )?;
+    } else {
+        let list: Vec<String> = zone.secondaries.iter().map(|s| quoted(&s.to_string())).collect();
+        writeln!(out, "secondaries = [{}]", list.join(", "))?;
+    }
+    if let Some(view) = &zone.view {
+        writeln!(out, "view = {}", quoted(view))?;
+    }
     let Some(key) = &zone.key else {
         return writeln!(out, "# no key: updates are not signed");
     };

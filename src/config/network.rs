@@ -1,5 +1,6 @@
 //! Networks in CIDR notation, and the rule that says which of a guest's addresses may be published.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -96,6 +97,23 @@ pub fn publishable(addresses: &[IpAddr], networks: &[Network]) -> Option<IpAddr>
     })
 }
 
+/// Most addresses of one guest that are published. A guest may give itself as many as it likes.
+pub const MOST_PUBLISHED: usize = 16;
+
+/// All of a guest's `addresses` that may be published; empty if none may (design section 9).
+///
+/// Every address that lies in one of the networks counts, IPv4 before IPv6, each in numerical order; beyond
+/// [`MOST_PUBLISHED`] the greatest are left out. So neither the order in which a guest tells its addresses nor that of
+/// the networks changes anything, and a guest cannot have an address published that lies outside them.
+pub fn publishable_set(addresses: &[IpAddr], networks: &[Network]) -> Vec<IpAddr> {
+    let inside: BTreeSet<IpAddr> = addresses
+        .iter()
+        .copied()
+        .filter(|address| networks.iter().any(|network| network.contains(*address)))
+        .collect();
+    inside.into_iter().take(MOST_PUBLISHED).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,5 +180,40 @@ mod tests {
             );
         }
         assert_eq!(publishable(&[ip("10.77.0.4")], &[]), None);
+    }
+
+    #[test]
+    fn every_address_inside_the_networks_is_published_in_one_order() {
+        let networks = [net("fd00:77::/64"), net("10.77.0.0/24"), net("10.0.0.0/8")];
+        let ips = |texts: &[&str]| texts.iter().copied().map(ip).collect::<Vec<_>>();
+        for (addresses, expected) in [
+            (
+                [
+                    "fd00:77::2",
+                    "10.77.0.30",
+                    "192.168.122.7",
+                    "10.77.0.4",
+                    "fd00:78::1",
+                ]
+                .as_slice(),
+                ["10.77.0.4", "10.77.0.30", "fd00:77::2"].as_slice(),
+            ),
+            (
+                &["10.77.0.4", "10.77.0.4", "10.9.9.9"],
+                &["10.9.9.9", "10.77.0.4"],
+            ),
+            (&["192.168.122.7"], &[]),
+            (&[], &[]),
+        ] {
+            assert_eq!(
+                publishable_set(&ips(addresses), &networks),
+                ips(expected),
+                "{addresses:?}"
+            );
+        }
+        let many: Vec<IpAddr> = (1..=100).rev().map(|n| ip(&format!("10.77.0.{n}"))).collect();
+        let published = publishable_set(&many, &networks);
+        assert_eq!(published.len(), MOST_PUBLISHED);
+        assert_eq!((published[0], published[15]), (ip("10.77.0.1"), ip("10.77.0.16")));
     }
 }

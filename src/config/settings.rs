@@ -14,6 +14,7 @@ use crate::model::ids::HostId;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
+const BATCH_WINDOW: Duration = Duration::from_millis(50);
 
 /// Everything that is configured. Made by [`settings`] or [`super::load`] only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Settings {
     pub networks: Vec<Network>,
     /// The zones whose names can be updated. Their names are unique.
     pub zones: Vec<ZoneSettings>,
+    /// How long changes of one zone are collected into one message. `[dns] batch_window`, 0 s to 1 s.
+    pub batch_window: Duration,
     /// How long a source serves on after the old TTL has passed. `[drain] margin`, 0 s to 1 h.
     pub drain_margin: Duration,
     /// How long one step may take.
@@ -94,7 +97,7 @@ impl FromStr for BusAddress {
     }
 }
 
-/// How long one step of a handover, and its undo, may take before it counts as failed; each 1 s to 24 h. `[deadlines]`.
+/// How long one step of a handover may take before it counts as failed; each 1 s to 24 h. `[deadlines]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// Claiming the name and the row.
@@ -121,6 +124,8 @@ pub struct Deadlines {
     pub publish: Duration,
     /// Disk and units off the source.
     pub retire: Duration,
+    /// The undo of one step; what cannot be undone within it is stuck, and an operator's.
+    pub undo: Duration,
 }
 
 impl Default for Deadlines {
@@ -139,13 +144,14 @@ impl Default for Deadlines {
             confirm: seconds(60),
             publish: seconds(60),
             retire: seconds(120),
+            undo: seconds(300),
         }
     }
 }
 
 impl Deadlines {
     /// Each with its key, in the order of a handover.
-    pub fn named(&self) -> [(&'static str, Duration); 12] {
+    pub fn named(&self) -> [(&'static str, Duration); 13] {
         [
             ("reserve", self.reserve),
             ("observe", self.observe),
@@ -159,6 +165,7 @@ impl Deadlines {
             ("confirm", self.confirm),
             ("publish", self.publish),
             ("retire", self.retire),
+            ("undo", self.undo),
         ]
     }
 }
@@ -168,8 +175,12 @@ impl Deadlines {
 pub struct JobSettings {
     /// How long a finished job stays on the bus, 0 s to 30 d; in the table it stays for good.
     pub keep: Duration,
-    /// How many handovers run at the same time, 1 to 64.
+    /// How many handovers are worked on at the same time, 1 to 64.
     pub parallel: u16,
+    /// How many services a batch brings onto one guest at the same time, 1 to 64.
+    pub per_guest: u16,
+    /// How many services a batch brings onto the guests of one host at the same time, 1 to 64.
+    pub per_host: u16,
 }
 
 impl Default for JobSettings {
@@ -177,6 +188,8 @@ impl Default for JobSettings {
         Self {
             keep: HOUR,
             parallel: 8,
+            per_guest: 4,
+            per_host: 8,
         }
     }
 }
@@ -268,6 +281,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     let rows = dns.rows("zone");
     let has_zones = !rows.is_empty();
     let zones = zone::zones(rows, surroundings);
+    let batch_window = dns.span("batch_window", Duration::ZERO..=SECOND, BATCH_WINDOW);
     dns.finish();
     let networks = networks(top.section("addresses"), has_zones);
 
@@ -276,16 +290,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     drain.finish();
     let deadlines = deadlines(top.section("deadlines"));
 
-    let mut jobs = top.section("jobs");
-    let job_settings = JobSettings {
-        keep: jobs.span(
-            "keep",
-            Duration::ZERO..=30 * 24 * HOUR,
-            JobSettings::default().keep,
-        ),
-        parallel: jobs.count("parallel", 1..=64, JobSettings::default().parallel),
-    };
-    jobs.finish();
+    let job_settings = jobs(top.section("jobs"));
 
     let mut log = top.section("log");
     let level = log.parse("level");
@@ -300,6 +305,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         pool: pool_name.map_or_else(|| "handoverd".to_owned(), |found| found.value),
         networks,
         zones,
+        batch_window,
         drain_margin,
         deadlines,
         jobs: job_settings,
@@ -408,6 +414,18 @@ fn networks(mut addresses: Section<'_>, needed: bool) -> Vec<Network> {
     list.map_or_else(Vec::new, |list| list.value)
 }
 
+fn jobs(mut section: Section<'_>) -> JobSettings {
+    let default = JobSettings::default();
+    let settings = JobSettings {
+        keep: section.span("keep", Duration::ZERO..=30 * 24 * HOUR, default.keep),
+        parallel: section.count("parallel", 1..=64, default.parallel),
+        per_guest: section.count("per_guest", 1..=64, default.per_guest),
+        per_host: section.count("per_host", 1..=64, default.per_host),
+    };
+    section.finish();
+    settings
+}
+
 fn deadlines(mut section: Section<'_>) -> Deadlines {
     let default = Deadlines::default();
     let mut read = |key, default| section.span(key, SECOND..=24 * HOUR, default);
@@ -424,6 +442,7 @@ fn deadlines(mut section: Section<'_>) -> Deadlines {
         confirm: read("confirm", default.confirm),
         publish: read("publish", default.publish),
         retire: read("retire", default.retire),
+        undo: read("undo", default.undo),
     };
     section.finish();
     deadlines

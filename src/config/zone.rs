@@ -24,6 +24,10 @@ pub struct ZoneSettings {
     pub server: SocketAddr,
     /// What signs the messages; `None` only for a server on a loopback address.
     pub key: Option<KeySettings>,
+    /// Its other authoritative servers; empty: those of its NS records.
+    pub secondaries: Vec<SocketAddr>,
+    /// The view of its servers that the key selects.
+    pub view: Option<String>,
 }
 
 /// A TSIG key (RFC 8945).
@@ -124,7 +128,17 @@ fn zone(mut row: Section<'_>, surroundings: &impl Surroundings) -> Option<ZoneSe
         |row, key| row.read(key, server),
         "the address of its primary, as in \"10.77.0.2:53\"",
     );
+    let secondaries = row.list::<ServerAddress>("secondaries");
+    let view_place = row.given("view");
+    let view = row.read("view", view);
     let key = key(&mut row, surroundings);
+    if let (Some(place), Ok(None)) = (&view_place, &key) {
+        row.tell(
+            place,
+            "view",
+            "the server tells the view by the key; add key_name and key_file (or key_credential)",
+        );
+    }
     if let (Ok(None), Some(server)) = (&key, &server)
         && !server.value.ip().is_loopback()
     {
@@ -140,7 +154,31 @@ fn zone(mut row: Section<'_>, surroundings: &impl Surroundings) -> Option<ZoneSe
         name: name?.value,
         server: server?.value,
         key: key.ok()?,
+        secondaries: secondaries.map_or_else(Vec::new, |list| {
+            list.value.into_iter().map(|address| address.0).collect()
+        }),
+        view: view.map(|found| found.value),
     })
+}
+
+/// A view's name, as it stands in messages.
+fn view(text: &str) -> Result<String, &'static str> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(allowed) {
+        return Err("it must have 1 to 64 letters, digits, '.', '-' and '_'");
+    }
+    Ok(text.to_owned())
+}
+
+/// An address in a list of servers.
+struct ServerAddress(SocketAddr);
+
+impl FromStr for ServerAddress {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        server(text).map(Self)
+    }
 }
 
 /// An IP address with or without a port; an IPv6 address with a port stands in brackets.

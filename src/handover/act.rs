@@ -1,6 +1,7 @@
 //! Acts: what is done for a goal that does not hold, and for an undo that does not. Each is safe to repeat.
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
 use super::observe::Source;
 use super::protocol::Rule;
@@ -69,8 +70,12 @@ impl Run<'_> {
                 self.return_licence(goal, Licence::Sole).await
             }
             Goal::Quiesce => {
-                let (place, placement) = self.source()?;
-                let (place, placement) = (place.clone(), placement.clone());
+                let (place, placement) = self.source_copy()?;
+                if self.had_failed().await? {
+                    // It was to be up, and was not: its links come back, so that a boot tries again.
+                    let link = GuestStep::Link(self.handover.facts.enablement);
+                    return self.step(goal, &place, &placement, link).await;
+                }
                 self.link_and_start(goal, &place, &placement).await
             }
             Goal::Switch => {
@@ -146,7 +151,7 @@ impl Run<'_> {
     async fn stage(&mut self) -> Act {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if halves == (true, true) && self.in_place() {
             return Ok(());
         }
@@ -159,6 +164,11 @@ impl Run<'_> {
         }
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
+        if self.handover.facts.displaced.is_some() && !self.handover.facts.wants_running() {
+            // An old copy still drains there, and the service was stopped meanwhile.
+            self.step(Goal::Stage, &place, &placement, GuestStep::Stop)
+                .await?;
+        }
         if !self.keeps(Rule::LinkLate) && self.handover.facts.wants_running() {
             let link = GuestStep::Link(self.handover.facts.enablement);
             self.step(Goal::Stage, &place, &placement, link).await?;
@@ -179,15 +189,14 @@ impl Run<'_> {
     }
 
     async fn give_bundle(&mut self, place: &Place) -> Act {
-        let host = self.inspect(place).await?.summary.host;
-        let source = self.image_of(&host, &place.digest).await?;
-        let serial = self.target.serial.clone();
+        let (serial, generation) = (self.target.serial.clone(), self.handover.generation);
+        let source = self.granted(place, &serial, generation).await?;
         self.give_disk(Goal::Stage, place, DiskRole::Bundle, &serial, source)
             .await
     }
 
-    /// The path of a bundle's image on a host; brought there from the daemon's own host if need be.
-    pub(super) async fn image_of(&self, host: &HostId, digest: &Digest) -> Result<String, StepError> {
+    /// Brings a bundle's image to a host from the daemon's own host, if it is not there.
+    pub(super) async fn bring_image(&self, host: &HostId, digest: &Digest) -> Act {
         let hypervisor = &self.world.hypervisor;
         let size = if *digest == self.handover.target.digest {
             self.image_size
@@ -199,7 +208,7 @@ impl Run<'_> {
                 .map_or(0, |bundle| bundle.size)
         };
         match hypervisor.image(host, digest).await? {
-            Some((path, found)) if found >= size => Ok(path),
+            Some((_, found)) if found >= size => Ok(()),
             _ if *host == self.world.host => Err(StepError::Refused(Reason::new(
                 "NoSuchBundle",
                 format!(
@@ -210,9 +219,10 @@ impl Run<'_> {
             _ => {
                 self.journal(Goal::Stage, format!("brings the image to host {host}"))
                     .await?;
-                Ok(hypervisor
+                hypervisor
                     .copy_image(&self.world.host, host, digest, size)
-                    .await?)
+                    .await?;
+                Ok(())
             }
         }
     }
@@ -236,10 +246,13 @@ impl Run<'_> {
     async fn take_away(&mut self, goal: Goal, place: &Place, placement: &Placement, uninstall: bool) -> Act {
         let domain = self.inspect(place).await?;
         // In place the data volume stays: both bundles' copies have it.
-        let serials: Vec<_> = if uninstall {
-            placement.serials().collect()
+        let serials: Vec<_> = if goal == Goal::Retire && uninstall {
+            // An upgrade in place may have left the disk of an earlier bundle there.
+            self.every_serial.clone()
+        } else if uninstall {
+            placement.serials().cloned().collect()
         } else {
-            vec![&placement.serial]
+            vec![placement.serial.clone()]
         };
         let halves = |serial| verdict::disk_halves(&domain, serial);
         let config_first = self.keeps(Rule::ConfigFirst);
@@ -270,6 +283,7 @@ impl Run<'_> {
                     .await?;
             }
         }
+        self.end_grant(place).await?;
         units
     }
 

@@ -375,12 +375,18 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
         Event::Acted => "done, look again".to_owned(),
         Event::Elapsed | Event::Resume => "look again".to_owned(),
     };
-    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event
-        && run.handover.reason.is_none()
-    {
-        run.handover.reason = Some(reason.clone());
+    if let Event::Refused(reason) | Event::Expired(reason) | Event::Cancel(reason) = event {
+        run.handover.reason = Some(match (run.handover.reason.take(), to) {
+            (None, _) => reason.clone(),
+            (Some(first), State::Stuck { goal, .. }) => first.stuck(goal.as_str(), reason),
+            (Some(first), _) => first,
+        });
     }
     run.handover.state = to;
+    if *event == Event::Committed {
+        // From here it only goes forward: a cancel that is still asked for would turn it back again and again.
+        committed(run);
+    }
     if let State::At {
         direction: Direction::Forward,
         goal,
@@ -389,10 +395,7 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
     {
         let commit = commit_goal(run.handover.kind, &run.handover.facts);
         if *event == Event::Holds && goal == commit {
-            run.handover.committed = true;
-            if run.handover.facts.published_at.is_none() {
-                run.handover.facts.published_at = Some(run.world.clock.now());
-            }
+            committed(run);
         }
         if goal == Goal::Start && *event == Event::Holds {
             end_gap(run);
@@ -420,6 +423,13 @@ async fn advance(run: &mut Run<'_>, event: &Event, at: &mut Position) -> Result<
         keep_trying(world, || world.table.save(handover, &entry)).await;
     }
     Ok(())
+}
+
+fn committed(run: &mut Run<'_>) {
+    run.handover.committed = true;
+    if run.handover.facts.published_at.is_none() {
+        run.handover.facts.published_at = Some(run.world.clock.now());
+    }
 }
 
 /// The source was told to stop at the gap's beginning, and the target is up now.

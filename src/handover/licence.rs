@@ -3,7 +3,8 @@
 //! A service with a data volume is licensed by the volume, any other by its bundle disk. Taking: config first, then
 //! live. Giving: live, then config. Where a guest is off its persistent definition alone counts: boot does the rest.
 
-use super::goals::Goal;
+use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::protocol::Rule;
 use super::record::{Handover, Place, Reason, Since};
 use super::run::Run;
@@ -42,6 +43,13 @@ impl Licence {
             (Self::Whole, Some(volume)) => vec![bundle, volume],
         }
     }
+
+    /// Whether the bundle's disk, and with it a grant, is part of it.
+    fn has_bundle(self, placement: &Placement) -> bool {
+        self.disks(placement)
+            .iter()
+            .any(|(role, _)| *role == DiskRole::Bundle)
+    }
 }
 
 impl Run<'_> {
@@ -55,6 +63,11 @@ impl Run<'_> {
             .find(|(_, serial)| verdict::disk_halves(&domain, serial) != (false, false))
         {
             return Ok(Seen::missing(format!("{} has {}", place.guest_name, word(had.0))));
+        }
+        if Licence::Sole.has_bundle(&placement)
+            && let spent @ Seen::Missing(_) = self.without_grant(&place, Seen::Holds).await?
+        {
+            return Ok(spent);
         }
         if !domain.is_active() {
             let all = self.world.hypervisor.everywhere(place.guest).await?;
@@ -145,7 +158,9 @@ impl Run<'_> {
     /// Whether the target's units are down, when an undo takes it back. Where two copies may run for a while a silent
     /// agent is no obstacle: the disk that the undo of an earlier goal takes is what stops the units.
     pub(super) async fn look_unstarted(&mut self) -> Look {
-        if self.old_copy_serves() {
+        // What was to be up before it was told to start keeps its links, and what runs.
+        let was_to_run = self.handover.kind == Kind::Start && (self.was_up() || self.is_wanted().await?);
+        if self.old_copy_serves() || was_to_run {
             return Ok(Seen::Holds);
         }
         let (place, placement) = self.target_copy();
@@ -261,7 +276,7 @@ impl Run<'_> {
             ));
         }
         for (role, serial) in licence.disks(&placement) {
-            let (live, config) = verdict::disk_halves(&domain, &serial);
+            let (live, config) = kept_halves(&domain, role, &serial);
             if (active && !live) || !config {
                 return Ok(Seen::missing(format!(
                     "{} lacks {}",
@@ -285,9 +300,8 @@ impl Run<'_> {
     pub(super) async fn return_licence(&mut self, goal: Goal, licence: Licence) -> Act {
         let (place, placement) = self.source_copy()?;
         for (role, serial) in licence.disks(&placement) {
-            let domain = self.inspect(&place).await?;
             let source = match role {
-                DiskRole::Bundle => self.image_of(&domain.summary.host, &place.digest).await?,
+                DiskRole::Bundle => self.granted_before(&place, &serial).await?,
                 DiskRole::Volume => self.volume_path()?,
             };
             self.give_disk(goal, &place, role, &serial, source).await?;
@@ -307,7 +321,8 @@ impl Run<'_> {
         if !self.keeps(Rule::FenceCheck) && !verdict::is_armed(&all, &placement) {
             return Ok(Seen::Holds);
         }
-        Ok(verdict::fenced(&place.guest_name, &all, &placement))
+        let seen = verdict::fenced(&place.guest_name, &all, &placement);
+        self.without_grant(&place, seen).await
     }
 
     /// Takes every disk of the service from every persistent definition of the source.
@@ -330,7 +345,7 @@ impl Run<'_> {
                 .take(place.guest, Half::Config, &serial)
                 .await?;
         }
-        Ok(())
+        self.end_grant(&place).await
     }
 
     async fn take_licence(&self, place: &Place, disks: &[(DiskRole, DiskSerial)]) -> Act {
@@ -347,6 +362,9 @@ impl Run<'_> {
                 }
             }
         }
+        if disks.iter().any(|(role, _)| *role == DiskRole::Bundle) {
+            self.end_grant(place).await?;
+        }
         Ok(())
     }
 
@@ -362,7 +380,7 @@ impl Run<'_> {
         let _guard = self.world.guest_lock(place.guest).await;
         let domain = self.inspect(place).await?;
         let active = domain.is_active();
-        let (live, config) = verdict::disk_halves(&domain, serial);
+        let (live, config) = kept_halves(&domain, role, serial);
         if (live || !active) && config {
             return Ok(());
         }
@@ -400,6 +418,10 @@ impl Run<'_> {
             hypervisor.give(place.guest, Half::Live, &disk).await?;
         }
         if !config {
+            if verdict::disk_halves(&domain, serial).1 {
+                // Its source is another's, such as a grant that is gone.
+                hypervisor.take(place.guest, Half::Config, serial).await?;
+            }
             hypervisor.give(place.guest, Half::Config, &disk).await?;
         }
         Ok(())
@@ -457,6 +479,18 @@ impl Run<'_> {
                 format!("handover {} has no data volume", self.handover.id),
             ))
         })
+    }
+
+    /// Whether the table, which the commit has not changed yet, has the service up.
+    async fn is_wanted(&self) -> Result<bool, StepError> {
+        let row = self.world.table.service(&self.handover.service).await?;
+        Ok(row.is_some_and(|row| row.wanted.wants_running()))
+    }
+
+    /// Whether the service was to be up before anything was done, and had failed.
+    pub(super) async fn had_failed(&self) -> Result<bool, StepError> {
+        let failed = self.handover.facts.observed == Some(crate::model::life::LifeState::Failed);
+        Ok(failed && self.is_wanted().await?)
     }
 
     /// Whether the service was up before anything was done.

@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use super::goals::{Goal, Kind};
+use super::grant::kept_halves;
 use super::licence::Licence;
 use super::protocol::Rule;
-use super::record::Reason;
+use super::record::{Place, Reason};
 use super::run::Run;
 use super::verdict::{self, Seen};
 use super::world::StepError;
-use crate::model::ids::GuestId;
+use crate::model::disk::DiskRole;
+use crate::model::guest::{CopyState, GuestDomain, UnitState};
+use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
 use crate::ports::Tries;
 
@@ -55,18 +58,13 @@ impl Run<'_> {
                 ))
             }
             Goal::Start => {
-                let (place, placement) = (self.handover.target.clone(), self.target.clone());
-                let copy = match self.recent.staged.take() {
-                    Some(copy) => copy,
-                    None => self.copy(&place, &placement).await?,
-                };
-                Ok(verdict::started(
-                    &self.handover.facts,
-                    &copy,
-                    placement.links.len(),
-                ))
+                let seen = self.look_start().await;
+                self.unless_target_is_off(seen).await
             }
-            Goal::Confirm => self.look_confirm().await,
+            Goal::Confirm => {
+                let seen = self.look_confirm().await;
+                self.unless_target_is_off(seen).await
+            }
             Goal::Publish => {
                 let Some(name) = self.handover.facts.name.clone() else {
                     return Ok(Seen::Holds);
@@ -120,10 +118,14 @@ impl Run<'_> {
             Goal::Quiesce => {
                 let (place, placement) = self.source()?;
                 let (place, placement) = (place.clone(), placement.clone());
-                if !self.was_up() {
+                if !self.was_up() && !self.had_failed().await? {
                     return Ok(Seen::Holds);
                 }
                 let copy = self.copy(&place, &placement).await?;
+                if !self.was_up() {
+                    let linked = verdict::is_linked(&self.handover.facts, &copy, placement.links.len());
+                    return Ok(self.unless_late(place.guest, linked));
+                }
                 let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
                 match self.unless_late(place.guest, started) {
                     Seen::Holds => self.look_serving_again(place.guest, &placement).await,
@@ -193,16 +195,9 @@ impl Run<'_> {
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         let domain = self.inspect(&place).await?;
         if !domain.summary.is_running() {
-            return Ok(Seen::Never(Reason::new(
-                "Unsuitable",
-                format!(
-                    "guest {} is not running any more ({})",
-                    place.guest_name,
-                    domain.summary.state.as_str()
-                ),
-            )));
+            return Ok(Seen::Never(off(&place, &domain)));
         }
-        let halves = verdict::disk_halves(&domain, &placement.serial);
+        let halves = kept_halves(&domain, DiskRole::Bundle, &placement.serial);
         if let Some(seen) = verdict::stage_lacks_disk(&place.guest_name, halves) {
             return Ok(seen);
         }
@@ -237,7 +232,7 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         let halves = verdict::disk_halves(&domain, &placement.serial);
         if !domain.is_active() {
-            let seen = verdict::gone(halves, None);
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
             // Units stay on a guest that is off, and disks in the image of one that is asleep, until it is back.
             if seen == Seen::Holds && (!self.in_place() || domain.summary.managed_save) {
                 self.leave_to_a_duty(Goal::Stage).await?;
@@ -245,18 +240,22 @@ impl Run<'_> {
             return Ok(seen);
         }
         if self.in_place() {
-            return Ok(verdict::gone(halves, None));
+            return self.without_grant(&place, verdict::gone(halves, None)).await;
         }
         match self.copy(&place, &placement).await {
             Ok(copy) => {
                 let seen = verdict::gone(halves, Some(&copy));
+                let seen = self.without_grant(&place, seen).await?;
                 Ok(self.unless_late(place.guest, seen))
             }
             Err(StepError::Failed(_)) if halves != (false, false) => Ok(verdict::gone(halves, None)),
             Err(StepError::Failed(why)) => {
                 self.wait_for_silence(Goal::Stage, &place, &why).await?;
-                self.leave_to_a_duty(Goal::Stage).await?;
-                Ok(Seen::Holds)
+                let seen = self.without_grant(&place, Seen::Holds).await?;
+                if seen == Seen::Holds {
+                    self.leave_to_a_duty(Goal::Stage).await?;
+                }
+                Ok(seen)
             }
             Err(refused) => Err(refused),
         }
@@ -291,11 +290,52 @@ impl Run<'_> {
         }
     }
 
-    async fn look_confirm(&mut self) -> Look {
-        let Some(check) = self.manifest.check.clone() else {
-            return Ok(Seen::Holds);
+    async fn look_start(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        let copy = match self.recent.staged.take() {
+            Some(copy) => copy,
+            None => self.copy(&place, &placement).await?,
         };
-        let guest = self.handover.target.guest;
+        Ok(verdict::started(
+            &self.handover.facts,
+            &copy,
+            placement.links.len(),
+        ))
+    }
+
+    /// A target that answers nothing because it is off is not waited for: the source may be stopped already.
+    async fn unless_target_is_off(&mut self, seen: Look) -> Look {
+        if !matches!(seen, Err(StepError::Failed(_))) {
+            return seen;
+        }
+        let place = self.handover.target.clone();
+        let domain = self.inspect(&place).await?;
+        if domain.is_active() {
+            return seen;
+        }
+        Ok(Seen::Never(off(&place, &domain)))
+    }
+
+    async fn look_confirm(&mut self) -> Look {
+        let (place, placement) = self.target_copy();
+        if let Some(seen) = self.look_check(&place).await? {
+            return Ok(seen);
+        }
+        // A unit may have gone down since it was started, and a check need not notice.
+        let copy = self.world.guest.look(place.guest, &placement).await?;
+        let seen = stays_up(&self.handover.service, &place.guest_name, &copy);
+        if seen == Seen::Holds {
+            self.recent.confirmed_at = Some(self.world.clock.now());
+        }
+        Ok(seen)
+    }
+
+    /// What keeps the target's check from passing; `None` if it passes, or there is none.
+    async fn look_check(&mut self, place: &Place) -> Result<Option<Seen>, StepError> {
+        let Some(check) = self.manifest.check.clone() else {
+            return Ok(None);
+        };
+        let guest = place.guest;
         let tries = Tries {
             passes: check.successes,
             interval: check.interval,
@@ -307,16 +347,15 @@ impl Run<'_> {
             .check(guest, &self.target, tries, deadline)
             .await?
         {
-            return Ok(Seen::Pending {
+            return Ok(Some(Seen::Pending {
                 why: format!(
                     "the check of {} on {} fails: {why}",
-                    self.handover.service, self.handover.target.guest_name
+                    self.handover.service, place.guest_name
                 ),
                 again_in: check.interval,
-            });
+            }));
         }
-        self.recent.confirmed_at = Some(self.world.clock.now());
-        Ok(Seen::Holds)
+        Ok(None)
     }
 
     async fn look_record(&mut self) -> Look {
@@ -368,7 +407,7 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         if self.in_place() {
             let halves = verdict::disk_halves(&domain, &placement.serial);
-            let seen = verdict::gone(halves, None);
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
             return Ok(match seen {
                 Seen::Holds if domain.summary.managed_save => {
                     Seen::Never(verdict::asleep(&place.guest_name, &domain))
@@ -376,9 +415,10 @@ impl Run<'_> {
                 seen => seen,
             });
         }
-        let halves = verdict::any_halves(&domain, placement.serials());
+        let halves = verdict::any_halves(&domain, self.every_serial.iter());
         if !domain.is_active() {
-            return Ok(if halves == (false, false) {
+            let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
+            return Ok(if seen == Seen::Holds {
                 Seen::Never(Reason::new(
                     "GuestOff",
                     format!(
@@ -387,12 +427,13 @@ impl Run<'_> {
                     ),
                 ))
             } else {
-                Seen::missing("the disk is still in a definition")
+                seen
             });
         }
         if halves == (false, false) || self.handover.kind == Kind::Remove {
             let copy = self.copy(&place, &placement).await?;
-            return Ok(verdict::gone(halves, Some(&copy)));
+            let seen = verdict::gone(halves, Some(&copy));
+            return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
     }
@@ -408,5 +449,33 @@ impl Run<'_> {
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
         }))
+    }
+}
+
+fn off(place: &Place, domain: &GuestDomain) -> Reason {
+    let (name, state) = (&place.guest_name, domain.summary.state.as_str());
+    Reason::new(
+        "Unsuitable",
+        format!("guest {name} is not running any more ({state})"),
+    )
+}
+
+/// Confirm: units that were started and went down again do not start; others may come up by themselves.
+pub(super) fn stays_up(service: &ServiceId, guest_name: &str, copy: &CopyState) -> Seen {
+    if copy.is_up() {
+        return Seen::Holds;
+    }
+    if copy.units.iter().any(UnitState::is_down) {
+        return Seen::Never(Reason::new(
+            "StartFailed",
+            format!(
+                "{service} does not start on {guest_name}: {}",
+                verdict::unit_states(copy)
+            ),
+        ));
+    }
+    Seen::Pending {
+        why: verdict::unit_states(copy),
+        again_in: Duration::from_millis(500),
     }
 }

@@ -8,12 +8,13 @@
 //! - [`verdict`]: pure judgements over what a look saw
 //! - [`world`], [`run`]: the ports and limits; one handover under way
 //! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does; with files of their own for [`naming`] (the
-//!   name), [`licence`] (taking and giving back what a copy runs by) and [`volume`] (the data)
+//!   name), [`licence`] (taking and giving back what a copy runs by), [`mod@grant`] (its file) and [`volume`] (the data)
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
 pub mod driver;
 pub mod goals;
+pub mod grant;
 mod licence;
 pub mod look;
 pub mod machine;

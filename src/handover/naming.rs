@@ -45,6 +45,7 @@ impl Run<'_> {
             expect_addresses: Some(records.addresses),
             ownership: Some(self.handover.claim()),
             addresses: None,
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }
@@ -70,6 +71,7 @@ impl Run<'_> {
             expect_addresses: None,
             ownership,
             addresses: None,
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }
@@ -102,6 +104,7 @@ impl Run<'_> {
                 self.handover.facts.target_address.into_iter().collect(),
                 self.handover.facts.ttl,
             )),
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await?;
         if self.handover.facts.published_at.is_none() {
@@ -163,6 +166,7 @@ impl Run<'_> {
             expect_addresses: None,
             ownership: Some(self.handover.withdrawal()),
             addresses: None,
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }
@@ -180,6 +184,7 @@ impl Run<'_> {
             expect_addresses: Some(self.handover.facts.old_addresses.clone()),
             ownership: None,
             addresses: Some((Vec::new(), self.handover.facts.ttl)),
+            srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
     }

@@ -203,6 +203,17 @@ impl Reason {
             text: text.into(),
         }
     }
+
+    /// The same, told together with what keeps its undo from going on at `goal`: the last such only.
+    #[must_use]
+    pub fn stuck(self, goal: &str, why: &Self) -> Self {
+        const STUCK: &str = "; its undo is stuck at ";
+        let first = self.text.split(STUCK).next().unwrap_or_default();
+        Self {
+            text: format!("{first}{STUCK}{goal}: {}", why.text),
+            name: self.name,
+        }
+    }
 }
 
 /// What is still owed after a commit: the old copy drains, then is retired (design section 4, "Duties").
@@ -227,6 +238,24 @@ pub mod tests {
     //! Records for tests.
 
     use super::*;
+
+    #[test]
+    fn what_began_an_undo_is_told_with_what_it_is_stuck_at() {
+        let cancelled = Reason::new("Cancelled", "cancelled by root");
+        let stuck = cancelled.stuck("reserve", &Reason::new("Timeout", "nobody answers"));
+        assert_eq!(
+            stuck,
+            Reason::new(
+                "Cancelled",
+                "cancelled by root; its undo is stuck at reserve: nobody answers"
+            )
+        );
+        let again = stuck.stuck("reserve", &Reason::new("Refused", "not this key"));
+        assert_eq!(
+            again.text,
+            "cancelled by root; its undo is stuck at reserve: not this key"
+        );
+    }
 
     /// Facts of a service in this life state, with or without a name, that was seen so.
     pub fn facts(life: LifeState, named: bool) -> Facts {

@@ -8,8 +8,9 @@ use super::protocol::Rule;
 use super::record::{Handover, Place, Reason};
 use super::verdict::Seen;
 use super::world::{StepError, World};
+use crate::model::disk::DiskSerial;
 use crate::model::guest::{CopyState, GuestDomain};
-use crate::model::ids::GuestId;
+use crate::model::ids::{Digest, GuestId};
 use crate::model::manifest::Manifest;
 use crate::model::placement::Placement;
 use crate::ports::{Fault, GuestStep, JournalEntry};
@@ -28,6 +29,8 @@ pub struct Run<'w> {
     pub manifest: Manifest,
     /// The size of the target bundle's image, in bytes.
     pub image_size: u64,
+    /// The serials of every disk that the service may have had anywhere: of each of its bundles, and the data volume's.
+    pub(super) every_serial: Vec<DiskSerial>,
     /// What was seen a moment ago.
     pub(super) recent: Recent,
 }
@@ -43,8 +46,9 @@ pub struct Recent {
     pub supersedes: bool,
     /// Guests that were sent a script whose answer did not come: it may still arrive.
     pub unanswered: BTreeSet<GuestId>,
-    /// A look at a copy that the act just before brought back: used once, by the look that follows.
-    pub fresh: Option<(GuestId, CopyState)>,
+    /// A look at a copy that the act just before brought back: used once, by the look that follows, if that is about the
+    /// same bundle's copy.
+    pub fresh: Option<(GuestId, Digest, CopyState)>,
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
     /// act is needed, and that looks itself.
     pub staged: Option<CopyState>,
@@ -61,6 +65,14 @@ impl<'w> Run<'w> {
             Some(place) => Some(world.placement(place).await?.0),
             None => None,
         };
+        let bundles = world.table.bundles().await?;
+        let service = &handover.service;
+        let mut every_serial: Vec<DiskSerial> = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .collect();
+        every_serial.push(DiskSerial::of_volume(service));
         // Scripts of a daemon that was killed may still be under way.
         let unanswered = match handover.state == State::first(handover.kind) {
             true => BTreeSet::new(),
@@ -78,6 +90,7 @@ impl<'w> Run<'w> {
             target,
             manifest: bundle.manifest,
             image_size: bundle.size,
+            every_serial,
             recent: Recent {
                 unanswered,
                 ..Recent::default()
@@ -155,7 +168,7 @@ impl<'w> Run<'w> {
     /// As the port.
     pub async fn copy(&mut self, place: &Place, placement: &Placement) -> Result<CopyState, StepError> {
         match self.recent.fresh.take() {
-            Some((guest, copy)) if guest == place.guest => Ok(copy),
+            Some((guest, digest, copy)) if guest == place.guest && digest == placement.digest => Ok(copy),
             _ => Ok(self.world.guest.look(place.guest, placement).await?),
         }
     }
@@ -192,7 +205,7 @@ impl<'w> Run<'w> {
         if !may_arrive {
             self.recent.unanswered.remove(&place.guest);
         }
-        self.recent.fresh = Some((place.guest, done?));
+        self.recent.fresh = Some((place.guest, placement.digest.clone(), done?));
         Ok(())
     }
 

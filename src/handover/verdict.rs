@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::goals::Kind;
 use super::record::{Facts, Handover, Reason};
 use crate::model::disk::DiskSerial;
-use crate::model::guest::{CopyState, GuestDomain};
+use crate::model::guest::{CopyState, GuestDomain, UnitState};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{NameRecords, Owner, Ownership};
 use crate::model::obstacle::Obstacle;
@@ -82,6 +82,9 @@ pub fn stage(
         }
         if facts.enablement == Enablement::Masked && copy.enablement != Enablement::Masked {
             lacks.push("the mask");
+        }
+        if !facts.wants_running() && !copy.is_down() {
+            lacks.push("the stop of an old copy");
         }
         if !facts.wants_running() && copy.links > 0 {
             lacks.push("the removal of wants links");
@@ -228,13 +231,13 @@ pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
         return Seen::missing(why);
     }
     if !copy.is_up() {
-        let states: Vec<String> = copy
-            .units
-            .iter()
-            .map(|u| format!("{} is {} ({}, {})", u.unit, u.active, u.sub, u.result))
-            .collect();
-        return Seen::missing(states.join(", "));
+        return Seen::missing(unit_states(copy));
     }
+    is_linked(facts, copy, links)
+}
+
+/// Whether a copy is linked, unlinked or masked as the enablement asks of a service that is to run.
+pub fn is_linked(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
     let linked = usize::try_from(copy.links).is_ok_and(|n| n == links);
     match facts.enablement {
         Enablement::Enabled => Seen::holds_if(linked, "the wants links are missing"),
@@ -243,6 +246,12 @@ pub fn started(facts: &Facts, copy: &CopyState, links: usize) -> Seen {
             Seen::holds_if(copy.enablement == Enablement::Masked, "the units are not masked")
         }
     }
+}
+
+/// What the units are, for people.
+pub(super) fn unit_states(copy: &CopyState) -> String {
+    let state = |u: &UnitState| format!("{} is {} ({}, {})", u.unit, u.active, u.sub, u.result);
+    copy.units.iter().map(state).collect::<Vec<_>>().join(", ")
 }
 
 /// What the source is seen to be, and what that makes of its wanted state: (life, enablement).
@@ -254,7 +263,7 @@ pub fn observed(
     copy: &CopyState,
     name: Option<&NameRecords>,
 ) -> (LifeState, Enablement) {
-    let any_up = copy.units.iter().any(crate::model::guest::UnitState::is_active);
+    let any_up = copy.units.iter().any(UnitState::is_active);
     let life = if any_up {
         let points = name.is_some_and(|records| points_at(records, service));
         if points {
@@ -357,7 +366,9 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
         },
         (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _))) => no(
             "NameClaimed",
-            format!("{name} is claimed by handover {id}; wait for it to end, or free it with `--take-over`"),
+            format!(
+                "{name} is claimed by handover {id}; wait for it, or free it by `handoverctl audit --repair`"
+            ),
         ),
         (Some(service), Some(Ownership::Free(owner)))
             if owner.guest == service.guest && owner.generation == service.generation =>

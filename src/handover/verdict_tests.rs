@@ -69,8 +69,8 @@ fn zone(last: u8, ownership: &[&Ownership]) -> NameRecords {
     NameRecords {
         addresses: vec![IpAddr::from([10, 77, 0, last])],
         ttl: 5,
-        cname: None,
         ownership: ownership.iter().map(ToString::to_string).collect(),
+        ..NameRecords::default()
     }
 }
 
@@ -391,4 +391,28 @@ fn a_file_system_that_does_not_mount_is_why_units_are_down() {
     }
     copy.data = None;
     assert!(!told(&copy).contains("data volume"));
+}
+
+#[test]
+fn a_unit_that_went_down_after_its_start_is_not_confirmed() {
+    let seen = |active: &str| {
+        let copy = CopyState {
+            units: vec![unit("active"), unit(active)],
+            ..CopyState::default()
+        };
+        crate::handover::look::stays_up(&"web".parse().unwrap(), "g2", &copy)
+    };
+    assert_eq!(seen("active"), Seen::Holds);
+    for down in ["failed", "inactive"] {
+        let Seen::Never(reason) = seen(down) else {
+            panic!("{down}")
+        };
+        assert_eq!(reason.name, "StartFailed");
+        assert!(
+            reason.text.contains("web does not start on g2") && reason.text.contains(down),
+            "{reason:?}"
+        );
+    }
+    // systemd is about to start it again.
+    assert!(matches!(seen("activating"), Seen::Pending { .. }));
 }

@@ -198,6 +198,13 @@ pub struct CopyState {
     /// Its data volume there; `None` for a service without one.
     #[serde(default)]
     pub data: Option<DataState>,
+    /// It has been up since the guest booted, as far as the guest can tell; only a look tells, not an act.
+    #[serde(default)]
+    pub was_up: bool,
+    /// What systemd says of the whole guest, such as `running`, `starting` or `stopping`; only a look tells, and only of
+    /// a copy that is there and not up.
+    #[serde(default)]
+    pub system: String,
 }
 
 /// A data volume as a guest sees it.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::ids::ServiceId;
-use super::name::DnsName;
+use super::name::{DnsName, SrvSet};
+use super::needs::Needs;
 use super::unit::UnitName;
 use super::volume::DataSpec;
 
@@ -22,6 +23,9 @@ pub struct Manifest {
     pub check: Option<Check>,
     /// The name that points at the service.
     pub dns: Option<DnsEntry>,
+    /// The SRV records that stand with that name, label by label; none without a name.
+    #[serde(default)]
+    pub srv: Vec<SrvSet>,
     /// The user that owns what it writes; its numeric uid must be the same on source and target.
     pub user: Option<String>,
     /// Files of the environment, given at deploy, that are not secret.
@@ -33,6 +37,9 @@ pub struct Manifest {
     /// The data that it keeps; `None`: it has none, or what it writes is left behind.
     #[serde(default)]
     pub data: Option<DataSpec>,
+    /// What it asks of the guest that it is placed on; older manifests ask nothing.
+    #[serde(default)]
+    pub needs: Needs,
     /// Whether two copies may run for a while; `false` moves it break-before-make.
     pub overlap: bool,
     /// Whether it may be moved at all (`false`: bound to its guest).

@@ -1,11 +1,15 @@
 //! The words of the design as types: parse, don't validate.
 
+pub mod batch;
 pub mod disk;
+pub mod grant;
 pub mod guest;
 pub mod ids;
 pub mod life;
+pub mod lifecycle;
 pub mod manifest;
 pub mod name;
+pub mod needs;
 pub mod obstacle;
 pub mod placement;
 pub mod service;

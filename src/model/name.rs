@@ -36,6 +36,26 @@ impl DnsName {
         self.0.split('.').filter(|label| !label.is_empty()).count()
     }
 
+    /// The name below which the PTR records of `address` stand (RFC 1035 section 3.5, RFC 3596 section 2.5).
+    pub fn reverse(address: IpAddr) -> Self {
+        let mut name = String::new();
+        match address {
+            IpAddr::V4(ip) => {
+                for octet in ip.octets().iter().rev() {
+                    name.push_str(&format!("{octet}."));
+                }
+                name.push_str("in-addr.arpa.");
+            }
+            IpAddr::V6(ip) => {
+                for octet in ip.octets().iter().rev() {
+                    name.push_str(&format!("{:x}.{:x}.", octet & 0xf, octet >> 4));
+                }
+                name.push_str("ip6.arpa.");
+            }
+        }
+        Self(name)
+    }
+
     /// The name of the TXT record that says who owns this name: `_handover.<name>`.
     pub fn ownership(&self) -> String {
         format!("_handover.{}", self.0)
@@ -203,17 +223,96 @@ impl FromStr for Ownership {
     }
 }
 
-/// What a zone's primary says about a service's name, read in one go.
+/// The labels of a service and its protocol before a name, as `_http._tcp` (RFC 2782), in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SrvLabel(String);
+
+impl SrvLabel {
+    /// The owner of these SRV records for `name`: `_http._tcp.<name>`.
+    pub fn of(&self, name: &DnsName) -> String {
+        format!("{}.{}", self.0, name.0)
+    }
+}
+
+impl FromStr for SrvLabel {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let err = |reason| Err(InvalidId::new("SRV label", text, reason));
+        let lower = text.to_ascii_lowercase();
+        let Some((service, protocol)) = lower.strip_prefix('_').and_then(|rest| rest.split_once("._")) else {
+            return err("it must be _SERVICE._PROTOCOL, as in _http._tcp");
+        };
+        // RFC 6335 section 5.1: a service name has 1 to 15 characters and at least one letter.
+        let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if service.is_empty() || service.len() > 15 || !service.bytes().all(letters) {
+            return err("the service must have 1 to 15 letters, digits and '-'");
+        }
+        if service.starts_with('-') || service.ends_with('-') {
+            return err("the service may not begin or end with '-'");
+        }
+        if !matches!(protocol, "tcp" | "udp" | "sctp" | "dccp") {
+            return err("the protocol must be _tcp, _udp, _sctp or _dccp");
+        }
+        Ok(Self(lower))
+    }
+}
+
+impl fmt::Display for SrvLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for SrvLabel {
+    type Error = InvalidId;
+    fn try_from(text: String) -> Result<Self, InvalidId> {
+        text.parse()
+    }
+}
+
+impl From<SrvLabel> for String {
+    fn from(value: SrvLabel) -> String {
+        value.0
+    }
+}
+
+/// One SRV record (RFC 2782). Its target is the service's own name, so that a move leaves it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Srv {
+    /// Lower is tried first.
+    pub priority: u16,
+    /// Share among those of one priority.
+    pub weight: u16,
+    /// The port that clients connect to.
+    pub port: u16,
+}
+
+/// The SRV records at one label before a name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct SrvSet {
+    /// Where they stand.
+    pub label: SrvLabel,
+    /// The records, sorted; empty: there are none.
+    pub records: Vec<Srv>,
+}
+
+/// What a zone's server says about a service's name, read in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NameRecords {
     /// A and AAAA values, sorted; empty when there are none.
     pub addresses: Vec<IpAddr>,
     /// TTL of the address records in seconds; 0 when there are none.
     pub ttl: u32,
+    /// Where there are no addresses: for how many seconds a resolver that asks now remembers that (RFC 2308 section 5).
+    pub negative_ttl: u32,
     /// The CNAME's target, if the name is an alias.
     pub cname: Option<String>,
     /// Texts of all TXT records at `_handover.<name>`.
     pub ownership: Vec<String>,
+    /// The SRV records at those labels that were asked about.
+    pub srv: Vec<SrvSet>,
 }
 
 /// A compare-and-swap of one name: nothing is written unless everything expected holds (RFC 2136 section 2.4).
@@ -229,6 +328,8 @@ pub struct NameChange {
     pub ownership: Option<Ownership>,
     /// Addresses and TTL in seconds afterwards; `Some` of an empty set removes them; `None` leaves them.
     pub addresses: Option<(Vec<IpAddr>, u32)>,
+    /// SRV records afterwards, label by label; an empty set removes those of its label, a label not named stays.
+    pub srv: Vec<SrvSet>,
 }
 
 #[cfg(test)]
@@ -265,6 +366,46 @@ mod tests {
             &"x.".repeat(127),
         ] {
             assert!(bad.parse::<DnsName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_reverse_of_an_address_is_a_name_below_arpa() {
+        for (address, expected) in [
+            ("10.77.0.102", "102.0.77.10.in-addr.arpa."),
+            (
+                "fd00:77::1a",
+                "a.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.7.7.0.0.0.0.d.f.ip6.arpa.",
+            ),
+        ] {
+            let name = DnsName::reverse(address.parse().unwrap());
+            assert_eq!(name.as_str(), expected);
+            assert_eq!(expected.parse::<DnsName>().unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn srv_labels_are_those_of_rfc_2782_and_nothing_else() {
+        let label: SrvLabel = "_HTTP._tcp".parse().unwrap();
+        assert_eq!(
+            label.of(&"web.svc.lab".parse().unwrap()),
+            "_http._tcp.web.svc.lab."
+        );
+        for bad in [
+            "",
+            "http._tcp",
+            "_http",
+            "_http.tcp",
+            "_._tcp",
+            "_-a._tcp",
+            "_a-._tcp",
+            "_sixteen-letters1._tcp",
+            "_http._quic",
+            "_http._tcp.web",
+            "_handover._tcp ",
+            "_ü._tcp",
+        ] {
+            assert!(bad.parse::<SrvLabel>().is_err(), "{bad}");
         }
     }
 

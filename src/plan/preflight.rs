@@ -100,11 +100,13 @@ pub fn any_service() -> Placement {
         units: Vec::new(),
         check: None,
         dns: None,
+        srv: Vec::new(),
         user: None,
         config: Vec::new(),
         secrets: Vec::new(),
         ports: Vec::new(),
         data: None,
+        needs: crate::model::needs::Needs::default(),
         overlap: true,
         movable: true,
     };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Requests;
+use crate::handover::grant::without_grant;
 use crate::handover::record::{Duty, Place};
 use crate::handover::verdict;
 use crate::handover::world::StepError;
@@ -117,14 +118,21 @@ impl Requests {
             {
                 world.hypervisor.take(duty.guest, Half::Live, serial).await?;
             }
-        } else if home.is_none() || domain.summary.managed_save {
+        }
+        world
+            .hypervisor
+            .delete_spent_grants(duty.guest, &duty.service)
+            .await?;
+        if !domain.summary.is_running() && (home.is_none() || domain.summary.managed_save) {
             return Ok(false);
         }
         let copy = copy.transpose()?;
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };
-        if verdict::gone(has(&domain), copy.as_ref()) == verdict::Seen::Holds {
+        let spent = world.hypervisor.spent_grants(duty.guest, &duty.service).await?;
+        let seen = without_grant(verdict::gone(has(&domain), copy.as_ref()), &spent);
+        if seen == verdict::Seen::Holds {
             world
                 .table
                 .fulfil(&duty.service, duty.guest, duty.generation)

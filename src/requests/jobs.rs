@@ -1,4 +1,5 @@
-//! Jobs: one task for each handover, its progress for those who watch, and its cancel.
+//! Jobs: one task for each handover, its progress for those who watch, and its cancel. A batch is a job as well; what it
+//! does is in [`super::batch`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,14 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tracing::Instrument as _;
 
 use super::refusal::Refusal;
 use crate::handover::driver::{self, JobControl};
-use crate::handover::machine::{Event, State, Terms, transition};
+use crate::handover::goals::Goal;
+use crate::handover::machine::{Direction, Event, State, Terms, transition};
 use crate::handover::record::Handover;
 use crate::handover::world::World;
+use crate::model::batch::BatchMember;
 use crate::model::ids::{HandoverId, JobId};
 use crate::model::service::Millis;
 use crate::ports::{JobRecord, JournalEntry};
@@ -33,6 +36,16 @@ pub struct JobView {
     pub cancelable: bool,
     /// How long nobody served, in milliseconds, where it had a gap.
     pub gap: Option<Millis>,
+    /// The services of a batch, in order; empty for any other job.
+    pub members: Vec<BatchMember>,
+}
+
+impl JobView {
+    /// Whether only old copies are left to be looked after: nothing more is done on the target.
+    pub fn is_past_work(&self) -> bool {
+        let duties = [Goal::Drain, Goal::Retire].map(Goal::as_str);
+        self.record.result.is_some() || duties.contains(&self.step.as_str())
+    }
 }
 
 /// What happens to jobs.
@@ -48,9 +61,29 @@ pub enum JobEvent {
     Gone(JobId),
 }
 
-struct Job {
+/// The result of a job that waits for an operator.
+const STUCK: &str = "stuck";
+/// How many jobs are read from the table at once.
+const PAGE: u32 = 1000;
+
+/// A job that is shown.
+pub(super) struct Shown {
     view: watch::Sender<JobView>,
     cancel: watch::Sender<Option<String>>,
+}
+
+impl Shown {
+    /// Who asked for it to be cancelled, if somebody did.
+    pub(super) fn cancel_requested(&self) -> Option<String> {
+        self.cancel.borrow().clone()
+    }
+
+    /// Returns when somebody asks for it to be cancelled.
+    pub(super) async fn cancelled(&self) {
+        let mut cancel = self.cancel.subscribe();
+        // The sender lives as long as the job, so an error cannot come.
+        drop(cancel.wait_for(Option::is_some).await);
+    }
 }
 
 /// What runs jobs: tasks and identities come from here, so that a simulated daemon is deterministic.
@@ -79,14 +112,15 @@ impl Runtime for Tokio {
 pub struct Jobs {
     world: Arc<World>,
     runtime: Arc<dyn Runtime>,
-    shown: Mutex<BTreeMap<JobId, Arc<Job>>>,
+    shown: Mutex<BTreeMap<JobId, Arc<Shown>>>,
     events: broadcast::Sender<JobEvent>,
     places: Arc<Semaphore>,
     keep: Duration,
 }
 
 impl Jobs {
-    /// No job yet. At most `parallel` handovers run at once; an ended one is shown for `keep`.
+    /// No job yet. At most `parallel` handovers are worked on at once (one that drains waits, and is not counted); an ended
+    /// one is shown for `keep`.
     pub fn new(world: Arc<World>, runtime: Arc<dyn Runtime>, parallel: usize, keep: Duration) -> Arc<Self> {
         let (events, _) = broadcast::channel(1024);
         Arc::new(Self {
@@ -109,6 +143,11 @@ impl Jobs {
         self.runtime.handover_id()
     }
 
+    /// Runs a task beside all others.
+    pub(super) fn run(&self, task: BoxFuture<'static, ()>) {
+        self.runtime.spawn(task);
+    }
+
     /// A shown job's view.
     pub fn view(&self, id: JobId) -> Option<JobView> {
         self.job(id).map(|job| job.view.borrow().clone())
@@ -119,7 +158,7 @@ impl Jobs {
         self.view(id).is_some_and(|view| view.record.result.is_none())
     }
 
-    fn job(&self, id: JobId) -> Option<Arc<Job>> {
+    fn job(&self, id: JobId) -> Option<Arc<Shown>> {
         self.shown
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -127,11 +166,15 @@ impl Jobs {
             .cloned()
     }
 
-    /// Runs a handover in a task of its own.
-    pub fn spawn(self: &Arc<Self>, handover: Handover, record: JobRecord) -> JobId {
-        let id = record.id;
-        let view = view_of(&handover, &record, "");
-        let job = Arc::new(Job {
+    /// What a shown job tells from now on.
+    pub(super) fn watch(&self, id: JobId) -> Option<watch::Receiver<JobView>> {
+        self.job(id).map(|job| job.view.subscribe())
+    }
+
+    /// Shows a job.
+    pub(super) fn show(&self, view: JobView) -> Arc<Shown> {
+        let id = view.record.id;
+        let job = Arc::new(Shown {
             view: watch::Sender::new(view),
             cancel: watch::Sender::new(None),
         });
@@ -140,39 +183,98 @@ impl Jobs {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, job.clone());
         self.send(JobEvent::New(id));
+        job
+    }
+
+    /// Tells where a job stands, if that has changed.
+    pub(super) fn tell(&self, job: &Shown, view: JobView) {
+        let id = view.record.id;
+        if job.view.send_if_modified(|old| {
+            let changed = *old != view;
+            *old = view;
+            changed
+        }) {
+            self.send(JobEvent::Changed(id));
+        }
+    }
+
+    /// Tells that a job has ended, and goes on showing it for a while.
+    pub(super) async fn end(&self, job: &Arc<Shown>, ended: JobRecord) {
+        let (id, result) = (ended.id, ended.result.clone().unwrap_or_default());
+        job.view.send_modify(|view| {
+            view.record = ended;
+            view.waiting.clear();
+            view.cancelable = false;
+        });
+        self.send(JobEvent::Changed(id));
+        self.send(JobEvent::Ended(id, result));
+        self.linger(id, job).await;
+    }
+
+    /// Runs a handover in a task of its own.
+    pub fn spawn(self: &Arc<Self>, handover: Handover, record: JobRecord) -> JobId {
+        let id = record.id;
+        let job = self.show(view_of(&handover, &record, ""));
         let span =
             tracing::info_span!("job", id = id.0, operation = record.operation, service = %handover.service);
         let jobs = self.clone();
         let task = async move {
+            let Ok(place) = jobs.places.clone().acquire_owned().await else {
+                return;
+            };
             let control = Control {
                 jobs: jobs.clone(),
                 job: job.clone(),
                 record: record.clone(),
+                place: Mutex::new(Some(place)),
             };
-            let ended = match jobs.places.clone().acquire_owned().await {
-                Ok(_place) => driver::drive(&jobs.world, handover, record, &control).await,
-                Err(_closed) => return,
-            };
-            let result = ended.result.clone().unwrap_or_default();
-            job.view.send_modify(|view| {
-                view.record = ended;
-                view.waiting.clear();
-                view.cancelable = false;
-            });
-            jobs.send(JobEvent::Changed(id));
-            jobs.send(JobEvent::Ended(id, result));
-            jobs.world.clock.sleep(jobs.keep).await;
-            let still_ended = job.view.borrow().record.result.is_some();
-            if still_ended {
-                jobs.shown
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&id);
-                jobs.send(JobEvent::Gone(id));
-            }
+            let ended = driver::drive(&jobs.world, handover, record, &control).await;
+            drop(control);
+            jobs.end(&job, ended).await;
         };
         self.runtime.spawn(Box::pin(task.instrument(span)));
         id
+    }
+
+    /// Shows the jobs that an earlier daemon left stuck, so that they can be resumed or abandoned.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn show_stuck(self: &Arc<Self>) -> Result<(), Refusal> {
+        let mut before = None;
+        loop {
+            let page = self.world.table.jobs(before, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            before = Some(last.id);
+            for record in page.iter().filter(|job| job.result.as_deref() == Some(STUCK)) {
+                let Some(handover) = self.world.table.handover(record.id).await? else {
+                    continue;
+                };
+                let (jobs, id, job) = (self.clone(), record.id, self.show(view_of(&handover, record, "")));
+                self.runtime
+                    .spawn(Box::pin(async move { jobs.linger(id, &job).await }));
+            }
+        }
+    }
+
+    /// Shows an ended job for a while longer; a stuck one until an operator has resumed or abandoned it.
+    async fn linger(&self, id: JobId, job: &Arc<Shown>) {
+        let mut view = job.view.subscribe();
+        // The sender lives as long as the job, so an error cannot come.
+        drop(
+            view.wait_for(|view| view.record.result.as_deref() != Some(STUCK))
+                .await,
+        );
+        self.world.clock.sleep(self.keep).await;
+        let gone = {
+            let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+            // A resumed job has another one in its place.
+            let own = shown.get(&id).is_some_and(|now| Arc::ptr_eq(now, job));
+            own && shown.remove(&id).is_some()
+        };
+        if gone {
+            self.send(JobEvent::Gone(id));
+        }
     }
 
     /// Asks a job to unwind.
@@ -213,13 +315,25 @@ impl Jobs {
         };
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;
-        handover.reason = None;
+        // What began an undo is why the job ends as it does.
+        if matches!(
+            handover.state,
+            State::At {
+                direction: Direction::Forward,
+                ..
+            }
+        ) {
+            handover.reason = None;
+        }
         record.finished = None;
         record.result = None;
         record.error_name.clear();
         record.error_details.clear();
         let entry = self.entry("an operator resumes it");
         self.world.table.save(&handover, &entry).await?;
+        if let Some(stuck) = self.job(id) {
+            stuck.view.send_modify(|view| view.record.result = None);
+        }
         self.spawn(handover, record);
         Ok(())
     }
@@ -246,13 +360,11 @@ impl Jobs {
 
     async fn stuck(&self, id: JobId) -> Result<(Handover, JobRecord), Refusal> {
         let record = self.world.table.job(id).await?.ok_or(Refusal::NoSuchJob(id))?;
-        let handover = self
-            .world
-            .table
-            .handover(id)
-            .await?
-            .ok_or(Refusal::NoSuchJob(id))?;
-        if record.result.as_deref() != Some("stuck") || !matches!(handover.state, State::Stuck { .. }) {
+        let Some(handover) = self.world.table.handover(id).await? else {
+            let why = "it is a batch; see its services' own jobs, `handoverctl jobs show` lists them";
+            return Err(Refusal::NotStuck(id, why.into()));
+        };
+        if record.result.as_deref() != Some(STUCK) || !matches!(handover.state, State::Stuck { .. }) {
             let is = record.result.unwrap_or_else(|| "it runs".into());
             return Err(Refusal::NotStuck(id, is));
         }
@@ -286,36 +398,44 @@ fn view_of(handover: &Handover, record: &JobRecord, waiting: &str) -> JobView {
         progress: driver::progress(handover),
         cancelable: driver::is_cancelable(handover),
         gap: handover.facts.gap,
+        members: Vec::new(),
     }
 }
 
 struct Control {
     jobs: Arc<Jobs>,
-    job: Arc<Job>,
+    job: Arc<Shown>,
     record: JobRecord,
+    place: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl Control {
+    /// Draining is waiting, which takes no place from work. What comes after it takes one if one is free: a source that
+    /// is done with is not to be kept waiting by new work.
+    fn keep_place(&self, state: State) {
+        let State::At { goal, .. } = state else { return };
+        let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
+        if goal == Goal::Drain {
+            *place = None;
+        } else if place.is_none() {
+            *place = self.jobs.places.clone().try_acquire_owned().ok();
+        }
+    }
 }
 
 #[async_trait]
 impl JobControl for Control {
     fn report(&self, handover: &Handover, waiting: &str) {
-        let view = view_of(handover, &self.record, waiting);
-        let id = view.record.id;
-        if self.job.view.send_if_modified(|old| {
-            let changed = *old != view;
-            *old = view;
-            changed
-        }) {
-            self.jobs.send(JobEvent::Changed(id));
-        }
+        self.keep_place(handover.state);
+        self.jobs
+            .tell(&self.job, view_of(handover, &self.record, waiting));
     }
 
     fn cancel_requested(&self) -> Option<String> {
-        self.job.cancel.borrow().clone()
+        self.job.cancel_requested()
     }
 
     async fn cancelled(&self) {
-        let mut cancel = self.job.cancel.subscribe();
-        // The sender lives as long as the job, so an error cannot come.
-        drop(cancel.wait_for(Option::is_some).await);
+        self.job.cancelled().await;
     }
 }

@@ -165,12 +165,22 @@ impl Requests {
     /// The table cannot be read.
     async fn ended_view(&self, record: JobRecord) -> Result<JobView, Refusal> {
         let handover = self.world.table.handover(record.id).await?;
+        let members = match &handover {
+            Some(_) => Vec::new(),
+            None => self
+                .world
+                .table
+                .batch(record.id)
+                .await?
+                .map_or_else(Vec::new, |batch| batch.members),
+        };
         Ok(JobView {
             step: String::new(),
             waiting: String::new(),
             progress: 1.0,
             cancelable: false,
             gap: handover.and_then(|handover| handover.facts.gap),
+            members,
             record,
         })
     }

@@ -2,18 +2,26 @@
 //!
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
+pub mod audit;
+pub mod batch;
 pub mod bundles;
+mod cluster;
 mod data;
 pub mod duties;
 pub mod find;
 pub mod jobs;
 pub mod listing;
+pub mod loads;
+mod moves;
+pub mod planning;
+pub mod plans;
 pub mod refusal;
 pub mod suitability;
 
 use std::sync::Arc;
 
 use futures_util::future::join;
+use futures_util::lock::Mutex;
 
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
@@ -27,6 +35,8 @@ use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
 
 use jobs::Jobs;
+use loads::Loads;
+use plans::Plans;
 use refusal::Refusal;
 
 /// Files of the environment as a caller gives them: name in the manifest, content.
@@ -50,6 +60,32 @@ pub struct MoveOptions {
     pub drain: Option<u64>,
     /// Config and secrets that replace those of the service.
     pub files: GivenFiles,
+    /// What is for all services of a guest.
+    pub batch: BatchChoices,
+}
+
+/// What a caller may choose where all services of a guest are moved.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BatchChoices {
+    /// What can be moved is, although no guest fits for some services.
+    pub partial: bool,
+    /// How many services are worked on at once; `None`: as configured.
+    pub parallel: Option<u32>,
+    /// How many of them on one target guest.
+    pub per_guest: Option<u32>,
+    /// How many of them on the guests of one host.
+    pub per_host: Option<u32>,
+}
+
+/// How many members of a batch are worked on at once, where its caller does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// In all.
+    pub parallel: u32,
+    /// On one target guest.
+    pub per_guest: u32,
+    /// On the guests of one host.
+    pub per_host: u32,
 }
 
 /// Turns requests into jobs.
@@ -58,9 +94,31 @@ pub struct Requests {
     pub world: Arc<World>,
     /// The jobs.
     pub jobs: Arc<Jobs>,
+    /// What audits have come to.
+    pub audits: audit::Audits,
+    /// How loaded guests are.
+    pub loads: Arc<dyn Loads>,
+    /// Plans that may still be begun.
+    pub plans: Plans,
+    limits: BatchLimits,
+    /// One plan is made and begun at a time: the next one counts what the last one has taken.
+    deciding: Mutex<()>,
 }
 
 impl Requests {
+    /// Requests over a world; `limits` hold where a caller gives none.
+    pub fn new(world: Arc<World>, jobs: Arc<Jobs>, loads: Arc<dyn Loads>, limits: BatchLimits) -> Self {
+        Self {
+            world,
+            jobs,
+            loads,
+            plans: Plans::default(),
+            audits: audit::Audits::default(),
+            limits,
+            deciding: Mutex::new(()),
+        }
+    }
+
     /// Deploys a bundle's service to a guest.
     ///
     /// # Errors
@@ -100,69 +158,6 @@ impl Requests {
             None,
             fit.place,
             Generation(1),
-            facts,
-            who,
-        )
-        .await
-    }
-
-    /// Moves a service to another guest.
-    ///
-    /// # Errors
-    /// As [`Requests::deploy`]; a guest as object is not yet.
-    pub async fn move_(
-        &self,
-        object: &str,
-        target: &str,
-        options: MoveOptions,
-        who: &str,
-    ) -> Result<JobId, Refusal> {
-        let Some(service) = self.find_service(object).await? else {
-            return match self.guest(object).await {
-                Ok(guest) => Err(Refusal::NotYet(format!(
-                    "{object} is guest {}: moving all services of a guest at once is not there yet; move them one by one",
-                    guest.name
-                ))),
-                Err(Refusal::NoSuchGuest(_)) => Err(Refusal::NoSuchObject(object.to_owned())),
-                Err(other) => Err(other),
-            };
-        };
-        let target = self.guest(target).await?;
-        if target.id == service.guest {
-            return Err(Refusal::AlreadyThere(format!(
-                "{} is already there: on {}",
-                service.id, target.name
-            )));
-        }
-        let bundle = self.bundle_of(&service).await?;
-        if !bundle.manifest.movable {
-            return Err(Refusal::NotMovable(service.id.to_string()));
-        }
-        refuse_frozen(&service)?;
-        if let Some(job) = self.same_move(&service.id, target.id).await? {
-            return Ok(job);
-        }
-        let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
-        let displaces = self.has_duty(&service.id, &target, &bundle.digest).await?;
-        let (fit, seen) = join(
-            self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
-            self.seen(&service, &bundle),
-        )
-        .await;
-        let fit = fit?;
-        let mut facts = facts_of(&bundle, service.wanted, service.enablement);
-        facts.drain = options.drain;
-        facts.volume = volume;
-        self.enter(&mut facts, seen, fit.address);
-        let source = Some(place_of(&service));
-        let next = service.generation.next();
-        self.begin(
-            Kind::Move,
-            "move",
-            &service.id,
-            source,
-            fit.place,
-            next,
             facts,
             who,
         )
@@ -331,21 +326,6 @@ impl Requests {
         }
     }
 
-    /// The job that moves this service to this guest already, if there is one.
-    async fn same_move(
-        &self,
-        service: &ServiceId,
-        target: crate::model::ids::GuestId,
-    ) -> Result<Option<JobId>, Refusal> {
-        let open = self.world.table.unfinished().await?;
-        Ok(open
-            .into_iter()
-            .find(|h| {
-                h.service == *service && h.kind == Kind::Move && h.target.guest == target && !h.committed
-            })
-            .map(|h| h.job))
-    }
-
     /// Whether an old copy of the service is still to be retired on the target: the handover takes its place.
     ///
     /// # Errors
@@ -435,11 +415,12 @@ impl Requests {
         Ok(self.jobs.spawn(begun, job))
     }
 
-    /// Takes up what an earlier daemon left unfinished.
+    /// Takes up what an earlier daemon left unfinished, and shows what it left stuck.
     ///
     /// # Errors
     /// The table cannot be read.
     pub async fn take_up_unfinished(&self) -> Result<usize, Refusal> {
+        self.jobs.show_stuck().await?;
         let open = self.world.table.unfinished().await?;
         let count = open.len();
         for handover in open {

@@ -4,6 +4,7 @@ use crate::handover::record::Reason;
 use crate::handover::world::StepError;
 use crate::model::ids::{InvalidId, JobId};
 use crate::model::obstacle::Obstacle;
+use crate::plan::decided::PlanError;
 use crate::ports::{Fault, PortError, TableError};
 
 /// A refused request. Its name is the last part of the D-Bus error name `org.handoverd1.Error.…`.
@@ -40,9 +41,21 @@ pub enum Refusal {
     /// The service is deployed.
     #[error("service {0} is deployed already; use `handoverctl upgrade`")]
     AlreadyDeployed(String),
-    /// Not built yet.
+    /// A service has no guest to go to.
     #[error("{0}")]
-    NotYet(String),
+    NoGuestFits(String),
+    /// The manifests of a batch's services ask for an order that does not exist.
+    #[error("{0}")]
+    NoOrder(String),
+    /// No plan of this id is kept.
+    #[error("there is no plan {0} (any more); make one with `handoverctl plan`")]
+    NoSuchPlan(String),
+    /// The plan is not any more what it was.
+    #[error("plan {0} cannot be begun: {1}; make a new one with `handoverctl plan`")]
+    PlanOutdated(String, String),
+    /// Nothing was decided about the service.
+    #[error("nothing was decided about service {0} yet: it is where it was deployed")]
+    NoDecision(String),
     /// Its manifest says `movable = false`.
     #[error("service {0} is bound to its guest: its manifest says movable = false")]
     NotMovable(String),
@@ -120,7 +133,11 @@ impl Refusal {
             Self::NoSuchJob(_) => "NoSuchJob",
             Self::AlreadyThere(_) => "AlreadyThere",
             Self::AlreadyDeployed(_) => "AlreadyDeployed",
-            Self::NotYet(_) => "NotYet",
+            Self::NoGuestFits(_) => "NoGuestFits",
+            Self::NoOrder(_) => "NoOrder",
+            Self::NoSuchPlan(_) => "NoSuchPlan",
+            Self::PlanOutdated(..) => "PlanOutdated",
+            Self::NoDecision(_) => "NoDecision",
             Self::NotMovable(_) => "NotMovable",
             Self::Busy(_) => "Busy",
             Self::Frozen(..) => "Frozen",
@@ -153,6 +170,15 @@ impl From<TableError> for Refusal {
         match error {
             TableError::Busy { .. } => Self::Busy(error.to_string()),
             TableError::Conflict(_) | TableError::Storage(_) => Self::Storage(error.to_string()),
+        }
+    }
+}
+
+impl From<PlanError> for Refusal {
+    fn from(error: PlanError) -> Self {
+        match error {
+            PlanError::Place(_) => Self::InvalidArgument(error.to_string()),
+            PlanError::Batch(_) => Self::NoOrder(error.to_string()),
         }
     }
 }

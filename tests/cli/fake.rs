@@ -11,10 +11,12 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, fdo, int
 
 use super::bus::Bus;
 use super::objects::{Job, Service};
+use super::plans::{self, Plan};
 
 pub type Dict = HashMap<String, OwnedVariant>;
 
 const ROOT: &str = "/org/handoverd1";
+const PLAN: &str = "/org/handoverd1/plan/3f9a1c";
 const JOB: &str = "/org/handoverd1/job/7";
 
 /// How the fake's job goes.
@@ -38,6 +40,10 @@ pub enum Script {
     RemovedOnly,
     /// The daemon leaves the bus in the middle.
     Vanishes,
+    /// It is a batch of which one of two services fails.
+    Batch,
+    /// It is a batch of a guest without services.
+    Empty,
 }
 
 /// What the job's properties say.
@@ -154,7 +160,7 @@ pub enum Refusal {
     NotCancelable(String),
 }
 
-fn dict(pairs: Vec<(&str, Variant<'static>)>) -> Dict {
+pub fn dict(pairs: Vec<(&str, Variant<'static>)>) -> Dict {
     pairs
         .into_iter()
         .map(|(key, value)| (key.to_owned(), value.try_into().unwrap()))
@@ -178,14 +184,17 @@ fn told(options: &Dict) -> String {
                     .collect();
                 format!("files={}", words.join(";"))
             }
-            _ => format!("{key}={value:?}"),
+            _ => match u32::try_from(value) {
+                Ok(number) => format!("{key}={number}"),
+                Err(_) => format!("{key}={value:?}"),
+            },
         })
         .collect();
     words.sort();
     words.join(",")
 }
 
-async fn begin(shared: &Shared, connection: &Connection) -> OwnedObjectPath {
+pub async fn begin(shared: &Shared, connection: &Connection) -> OwnedObjectPath {
     let path: OwnedObjectPath = JOB.try_into().unwrap();
     *shared.state() = State {
         step: "stage".into(),
@@ -226,6 +235,11 @@ async fn play(shared: Shared, connection: Connection) {
     let (result, error) = match shared.script {
         Script::Done | Script::Gone | Script::RemovedOnly => ("done", ("", "")),
         Script::Failed => ("failed", ("CheckFailed", "port 80 refuses")),
+        Script::Batch => ("failed", ("Incomplete", "1 of 2 services of g1 were not moved")),
+        Script::Empty => {
+            "nothing to do".clone_into(&mut shared.state().step);
+            ("done", ("", ""))
+        }
         Script::Cancelled => {
             shared.cancel.notified().await;
             ("cancelled", ("", ""))
@@ -357,6 +371,34 @@ impl Manager {
         }
     }
 
+    async fn plan(
+        &self,
+        object: &str,
+        target: &str,
+        options: Dict,
+        #[zbus(connection)] connection: &Connection,
+    ) -> OwnedObjectPath {
+        self.0.log(format!("Plan {object} {target} {}", told(&options)));
+        let path: OwnedObjectPath = PLAN.try_into().unwrap();
+        let server = connection.object_server();
+        server.at(&path, Plan(self.0.clone())).await.unwrap();
+        path
+    }
+
+    async fn what_if(&self, event: &str, guest: &str, _options: Dict) -> Vec<(String, Vec<(String, Dict)>)> {
+        self.0.log(format!("WhatIf {event} {guest}"));
+        let one = ("g1".to_owned(), plans::entries());
+        match guest {
+            "" => vec![one, ("g2".to_owned(), vec![])],
+            _ => vec![one],
+        }
+    }
+
+    async fn why(&self, service: &str) -> Dict {
+        self.0.log(format!("Why {service}"));
+        plans::decision()
+    }
+
     async fn list_services(&self, filter: Dict) -> Vec<(String, Dict)> {
         let wanted = filter
             .get("service")
@@ -414,6 +456,16 @@ impl Manager {
             ("registered", 1_700_000_000_000u64.into()),
         ];
         vec![("ab".repeat(32), dict(pairs))]
+    }
+
+    async fn audit(&self, options: Dict) -> Vec<(String, Dict)> {
+        self.0.log(format!("Audit {}", told(&options)));
+        crate::objects::findings(options.contains_key("repair"), options.contains_key("service"))
+    }
+
+    #[zbus(property)]
+    fn audit_summary(&self) -> (u64, u32, HashMap<String, u32>) {
+        Default::default()
     }
 
     async fn job_journal(&self, _job: u64) -> Vec<(u64, String, String)> {

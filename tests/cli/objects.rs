@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use zbus::interface;
 
-use super::fake::{Refusal, Script, Shared};
+use super::fake::{Dict, Refusal, Script, Shared, dict};
 
 /// The fake's only job, number 7.
 pub struct Job(pub Shared);
@@ -48,7 +48,10 @@ impl Job {
 
     #[zbus(property)]
     async fn object(&self) -> &str {
-        "web"
+        match self.0.script {
+            Script::Batch | Script::Empty => "g1",
+            _ => "web",
+        }
     }
 
     #[zbus(property)]
@@ -102,6 +105,14 @@ impl Job {
     }
 
     #[zbus(property)]
+    async fn members(&self) -> Vec<(String, String, String, u64, String, String)> {
+        match self.0.script {
+            Script::Batch => members(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[zbus(property)]
     async fn result(&self) -> String {
         self.0.state().result.clone()
     }
@@ -149,4 +160,51 @@ pub fn journal() -> Vec<(u64, String, String)> {
         ),
         (1_700_000_002_300, "stage".into(), "stage -> done: holds".into()),
     ]
+}
+
+/// The members of the one batch.
+fn members() -> Vec<(String, String, String, u64, String, String)> {
+    let member = |service: &str, target: &str, job, result: &str, details: &str| {
+        (
+            service.to_owned(),
+            target.to_owned(),
+            "it is the least loaded that fits".to_owned(),
+            job,
+            result.to_owned(),
+            details.to_owned(),
+        )
+    };
+    vec![
+        member("web", "g2", 8, "done", ""),
+        member("api", "g3", 9, "failed", "port 80 refuses (CheckFailed)"),
+    ]
+}
+
+/// What the fake's audit finds: of all services one finding of web, of one service none. With `repair` it is repaired.
+pub fn findings(repair: bool, one: bool) -> Vec<(String, Dict)> {
+    if one {
+        return Vec::new();
+    }
+    let pairs = vec![
+        ("kind", "disk-missing".into()),
+        ("rule", "one-truth".into()),
+        ("guest", "6f2c0a52-0000-4000-8000-000000000002".into()),
+        ("guest_name", "g2".into()),
+        (
+            "what",
+            "g2 lacks the bundle disk in its persistent definition".into(),
+        ),
+        ("table", "accessible, enabled, on g2".into()),
+        ("dns", "10.77.0.102".into()),
+        ("libvirt", "g2 has bundle live".into()),
+        ("guests", "g2: web.service active (running)".into()),
+        ("copies", 1u32.into()),
+        ("copies_unasked", 0u32.into()),
+        ("remedy", "when-told".into()),
+        ("repair", "give-disk".into()),
+        ("remedy_text", "gives g2 the bundle disk again".into()),
+        ("outcome", if repair { "done" } else { "" }.into()),
+        ("outcome_text", "".into()),
+    ];
+    vec![("web".to_owned(), dict(pairs))]
 }

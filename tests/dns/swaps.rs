@@ -2,26 +2,38 @@
 
 use std::net::IpAddr;
 
-use handoverd::model::name::{NameChange, NameRecords};
+use handoverd::model::name::NameChange;
 use handoverd::ports::{NameServer, Swapped};
 
-use crate::named::{Named, create, owned, state, swap};
+use crate::change::{absent, create, owned, state, swap};
+use crate::server::{Running, Server};
 
-#[tokio::test]
-async fn an_absent_name_reads_as_nothing() {
-    let named = Named::start().await;
-    let records = named
+on_every_server!(
+    an_absent_name_reads_as_nothing,
+    an_absent_name_is_created_with_its_owner,
+    a_name_that_exists_is_not_created_again,
+    a_claimed_name_without_addresses_counts_as_free_for_its_claimer,
+    a_swap_replaces_owner_and_addresses_and_may_be_sent_twice,
+    a_stale_owner_or_a_stale_address_changes_nothing,
+    addresses_of_both_families_are_swapped_together,
+    a_removed_name_is_gone_and_may_be_created_again,
+    of_two_writers_that_race_exactly_one_wins_each_time,
+    a_server_that_crashed_and_came_back_keeps_what_it_acknowledged,
+);
+
+async fn an_absent_name_reads_as_nothing<S: Server>() {
+    let server = Running::<S>::start().await;
+    let records = server
         .primaries()
         .read(&"absent.svc.lab".parse().unwrap())
         .await
         .unwrap();
-    assert_eq!(records, NameRecords::default());
+    assert_eq!(records, absent());
 }
 
-#[tokio::test]
-async fn an_absent_name_is_created_with_its_owner() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn an_absent_name_is_created_with_its_owner<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     let change = create("web.svc.lab", "10.0.0.1");
     assert_eq!(primaries.swap(&change).await.unwrap(), Swapped::Yes);
     assert_eq!(
@@ -30,10 +42,9 @@ async fn an_absent_name_is_created_with_its_owner() {
     );
 }
 
-#[tokio::test]
-async fn a_name_that_exists_is_not_created_again() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn a_name_that_exists_is_not_created_again<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     primaries.swap(&create("web.svc.lab", "10.0.0.1")).await.unwrap();
     let mut late = create("web.svc.lab", "10.0.0.9");
     late.ownership = Some(owned(1, "hv9"));
@@ -43,10 +54,9 @@ async fn a_name_that_exists_is_not_created_again() {
     );
 }
 
-#[tokio::test]
-async fn a_claimed_name_without_addresses_counts_as_free_for_its_claimer() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn a_claimed_name_without_addresses_counts_as_free_for_its_claimer<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     let claim = "claim=6f1d5a2e-0000-4000-8000-000000000007".parse().unwrap();
     let reserve = NameChange {
         ownership: Some(claim),
@@ -66,10 +76,9 @@ async fn a_claimed_name_without_addresses_counts_as_free_for_its_claimer() {
     );
 }
 
-#[tokio::test]
-async fn a_swap_replaces_owner_and_addresses_and_may_be_sent_twice() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn a_swap_replaces_owner_and_addresses_and_may_be_sent_twice<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     primaries.swap(&create("web.svc.lab", "10.0.0.1")).await.unwrap();
     let change = swap("web.svc.lab", "10.0.0.1", "10.0.0.2");
     for attempt in ["first", "again"] {
@@ -82,10 +91,9 @@ async fn a_swap_replaces_owner_and_addresses_and_may_be_sent_twice() {
     }
 }
 
-#[tokio::test]
-async fn a_stale_owner_or_a_stale_address_changes_nothing() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn a_stale_owner_or_a_stale_address_changes_nothing<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     primaries.swap(&create("web.svc.lab", "10.0.0.1")).await.unwrap();
     let good = swap("web.svc.lab", "10.0.0.1", "10.0.0.2");
     let four = |a: &str| -> Vec<IpAddr> { vec![a.parse().unwrap()] };
@@ -131,10 +139,9 @@ async fn a_stale_owner_or_a_stale_address_changes_nothing() {
     assert_eq!(primaries.swap(&good).await.unwrap(), Swapped::Yes);
 }
 
-#[tokio::test]
-async fn addresses_of_both_families_are_swapped_together() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn addresses_of_both_families_are_swapped_together<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     let set = |addresses: &[&str]| -> Vec<IpAddr> { addresses.iter().map(|a| a.parse().unwrap()).collect() };
     let mut change = create("web.svc.lab", "10.0.0.1");
     change.addresses = Some((set(&["10.0.0.1", "fd00::1"]), 5));
@@ -148,10 +155,9 @@ async fn addresses_of_both_families_are_swapped_together() {
     );
 }
 
-#[tokio::test]
-async fn a_removed_name_is_gone_and_may_be_created_again() {
-    let named = Named::start().await;
-    let primaries = named.primaries();
+async fn a_removed_name_is_gone_and_may_be_created_again<S: Server>() {
+    let server = Running::<S>::start().await;
+    let primaries = server.primaries();
     let change = create("web.svc.lab", "10.0.0.1");
     primaries.swap(&change).await.unwrap();
     let remove = NameChange {
@@ -161,18 +167,14 @@ async fn a_removed_name_is_gone_and_may_be_created_again() {
     };
     for attempt in ["first", "again"] {
         assert_eq!(primaries.swap(&remove).await.unwrap(), Swapped::Yes, "{attempt}");
-        assert_eq!(
-            primaries.read(&remove.name).await.unwrap(),
-            NameRecords::default()
-        );
+        assert_eq!(primaries.read(&remove.name).await.unwrap(), absent());
     }
     assert_eq!(primaries.swap(&change).await.unwrap(), Swapped::Yes);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_writers_that_race_exactly_one_wins_each_time() {
-    let named = Named::start().await;
-    let (one, two) = (named.primaries(), named.primaries());
+async fn of_two_writers_that_race_exactly_one_wins_each_time<S: Server>() {
+    let server = Running::<S>::start().await;
+    let (one, two) = (server.primaries(), server.primaries());
     one.swap(&create("web.svc.lab", "10.0.0.1")).await.unwrap();
     let mut owner = owned(1, "hv1");
     let mut address: IpAddr = "10.0.0.1".parse().unwrap();
@@ -201,17 +203,16 @@ async fn of_two_writers_that_race_exactly_one_wins_each_time() {
     assert_eq!(wins[0] + wins[1], 100);
 }
 
-#[tokio::test]
-async fn a_server_that_crashed_and_came_back_keeps_what_it_acknowledged() {
-    let mut named = Named::start().await;
-    let primaries = named.primaries();
+async fn a_server_that_crashed_and_came_back_keeps_what_it_acknowledged<S: Server>() {
+    let mut server = Running::<S>::start().await;
+    let primaries = server.primaries();
     primaries.swap(&create("web.svc.lab", "10.0.0.1")).await.unwrap();
-    named.restart().await;
+    server.restart().await;
     let before = state(&owned(1, "hv1"), &["10.0.0.1"]);
     let change = swap("web.svc.lab", "10.0.0.1", "10.0.0.2");
     assert_eq!(primaries.read(&change.name).await.unwrap(), before);
     assert_eq!(primaries.swap(&change).await.unwrap(), Swapped::Yes);
-    named.restart().await;
+    server.restart().await;
     assert_eq!(
         primaries.read(&change.name).await.unwrap(),
         state(&owned(2, "hv2"), &["10.0.0.2"])

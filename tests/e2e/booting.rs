@@ -4,7 +4,7 @@ use crate::lab::Lab;
 
 /// Seconds that systemd took in user space to finish its boot.
 #[track_caller]
-fn boot_seconds(lab: &Lab, guest: &str) -> f64 {
+pub fn boot_seconds(lab: &Lab, guest: &str) -> f64 {
     let at = |name: &str| {
         let out = lab.guest(guest, &format!("systemctl show -P {name}")).ok();
         out.trim().parse::<f64>().unwrap() / 1e6
@@ -20,7 +20,7 @@ fn boot_id(lab: &Lab, guest: &str) -> Option<String> {
 
 /// Runs what makes a guest boot anew and waits until it has.
 #[track_caller]
-fn boots(lab: &Lab, guest: &str, commands: &[&[&str]]) {
+pub fn boots(lab: &Lab, guest: &str, commands: &[&[&str]]) {
     let before = boot_id(lab, guest).unwrap();
     for command in commands {
         lab.exec("hv1", command).ok();
@@ -113,7 +113,7 @@ fn a_service_is_up_after_a_boot_exactly_if_its_disk_is_there_and_no_boot_waits()
 
 /// The target name (such as `sdb`) of the disk with this serial.
 #[track_caller]
-fn disk_target(xml: &str, serial: &str) -> String {
+pub fn disk_target(xml: &str, serial: &str) -> String {
     assert!(!serial.is_empty());
     let disk = xml
         .split("<disk ")

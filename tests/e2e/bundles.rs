@@ -10,11 +10,17 @@ impl Lab {
     /// the manifest.
     #[track_caller]
     pub fn held(&self, id: &str, port: u16, version: &str, keys: &str) -> String {
+        self.held_with_ttl(id, port, version, keys, 5)
+    }
+
+    /// As [`Lab::held`], with a TTL of its own in seconds: so long it drains, and two more.
+    #[track_caller]
+    pub fn held_with_ttl(&self, id: &str, port: u16, version: &str, keys: &str, ttl: u32) -> String {
         let check = format!(
             "#!/usr/bin/perl\nuse IO::Socket::INET;\n\
              exit 1 if -e '/run/hold-{id}';\nexit !IO::Socket::INET->new('127.0.0.1:{port}');\n"
         );
-        self.server(id, port, version, keys, &check, "60s")
+        self.server(id, port, version, keys, (&check, "60s"), ttl)
     }
 
     /// As [`Lab::held`], with a check that passes nowhere, given up after 3 s.
@@ -25,17 +31,25 @@ impl Lab {
             port,
             version,
             "",
-            "#!/bin/sh\necho 'never well'\nexit 1\n",
-            "3s",
+            ("#!/bin/sh\necho 'never well'\nexit 1\n", "3s"),
+            5,
         )
     }
 
     #[track_caller]
-    fn server(&self, id: &str, port: u16, version: &str, keys: &str, check: &str, timeout: &str) -> String {
+    fn server(
+        &self,
+        id: &str,
+        port: u16,
+        version: &str,
+        keys: &str,
+        (check, timeout): (&str, &str),
+        ttl: u32,
+    ) -> String {
         let manifest = format!(
             "service = \"{id}\"\nversion = \"{version}\"\nunits = [\"{id}.service\"]\nports = [{port}]\n{keys}\n\
              [check]\ncommand = [\"/opt/{id}/bin/check\"]\ninterval = \"300ms\"\ntimeout = \"{timeout}\"\n\
-             successes = 1\n[dns]\nname = \"{id}.svc.lab\"\nttl = 5\n"
+             successes = 1\n[dns]\nname = \"{id}.svc.lab\"\nttl = {ttl}\n"
         );
         let unit = format!(
             "[Service]\nExecStart=/opt/{id}/bin/web {port} 0.0.0.0 {version}\nDynamicUser=yes\n\

@@ -124,11 +124,29 @@ impl Lab {
         self.exec("hv1", &[&["handoverctl"], arguments].concat())
     }
 
+    /// Runs `handoverctl --json` on hv1 as the user nobody.
+    pub fn ctl_as_nobody(&self, arguments: &[&str]) -> Ran {
+        let who = [
+            "setpriv",
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+        ];
+        self.exec("hv1", &[&who[..], &["handoverctl", "--json"], arguments].concat())
+    }
+
     /// Starts `handoverctl` on hv1 and goes on.
     pub fn ctl_in_background(&self, arguments: &[&str]) -> Child {
+        self.in_background("hv1", &[&["handoverctl"], arguments].concat())
+    }
+
+    /// Starts a command inside a host and goes on.
+    pub fn in_background(&self, host: &str, command: &[&str]) -> Child {
         lab_command()
-            .args(["exec", "hv1", "--", "handoverctl"])
-            .args(arguments)
+            .args(["exec", host, "--"])
+            .args(command)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -202,7 +220,27 @@ impl Lab {
             let serials = xml.lines().filter(|line| line.contains("<serial>ho"));
             found.extend(serials.map(|line| format!("inactive={inactive}: {}", line.trim())));
         }
+        let of_guest = format!("{service}@{}.", self.uuid(guest));
+        found.extend(
+            self.grants(service)
+                .into_iter()
+                .filter(|name| name.starts_with(&of_guest)),
+        );
         found
+    }
+
+    /// The names of the files in hv1's pool by which guests have a service's bundles, sorted.
+    #[track_caller]
+    pub fn grants(&self, service: &str) -> Vec<String> {
+        let listed = self.exec("hv1", &["virsh", "-q", "vol-list", "handoverd"]).ok();
+        let mut names: Vec<String> = listed
+            .lines()
+            .filter_map(|line| line.split_whitespace().next())
+            .filter(|name| name.starts_with(&format!("{service}@")))
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names
     }
 
     /// A folder of this test, gone at its end.

@@ -7,22 +7,29 @@
     reason = "a failing test is to say where"
 )]
 
+mod agreement;
+mod auditing;
+mod batches;
 mod booting;
 mod bundles;
 mod cancelling;
 mod daemon;
 mod environment;
 mod faults;
+mod grants;
 mod jobs;
+mod kills;
 mod lab;
+mod ledger;
+mod moments;
 mod moving;
 mod names;
 mod preflight;
 mod refusals;
 mod states;
+mod stuck;
 mod systemds;
 mod undoing;
 mod upgrading;
 mod volumes;
-
 mod witness;

@@ -33,7 +33,7 @@ pub fn fickle(lab: &Lab, id: &str, name: &str) -> String {
 
 /// Changes records of the zone, signed as the daemon signs.
 #[track_caller]
-fn nsupdate(lab: &Lab, lines: &str) {
+pub fn nsupdate(lab: &Lab, lines: &str) {
     lab.exec("hv1", &["sh", "-c", &nsupdate_line(lines)]).ok();
 }
 
@@ -51,7 +51,7 @@ fn a_request_that_names_nothing_or_may_not_be_made_begins_no_job() {
     lab.ctl(&["deploy", &image, "--to", "g1"]).ok();
     let (before, jobs) = (lab.witness("sleeper"), lab.job_ids());
     let digest = "0123456789abcdef";
-    let cases: [(&[&str], &str, &[&str]); 11] = [
+    let cases: [(&[&str], &str, &[&str]); 12] = [
         (
             &["move", "nothing", "g2"],
             "NoSuchObject",
@@ -71,9 +71,14 @@ fn a_request_that_names_nothing_or_may_not_be_made_begins_no_job() {
             &["\"10.77.0.99\""],
         ),
         (
-            &["move", "g1", "g2"],
-            "NotYet",
-            &["g1 is guest g1", "move them one by one"],
+            &["move", "g1", "10.77.0.101"],
+            "InvalidArgument",
+            &["g1 itself", "least-loaded"],
+        ),
+        (
+            &["move", "sleeper", "g2", "--partial"],
+            "InvalidArgument",
+            &["this is one service"],
         ),
         (
             &["start", "nothing"],
@@ -114,19 +119,7 @@ fn a_request_that_names_nothing_or_may_not_be_made_begins_no_job() {
         .refused(1, "colour");
 
     // The user nobody may look, and no more.
-    let nobody = |arguments: &[&str]| {
-        let who = [
-            "setpriv",
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "handoverctl",
-            "--json",
-        ];
-        lab.exec("hv1", &[&who, arguments].concat())
-    };
+    let nobody = |arguments: &[&str]| lab.ctl_as_nobody(arguments);
     assert!(nobody(&["services"]).ok().contains("sleeper"));
     let verbs: [(&[&str], &str); 6] = [
         (&["move", "sleeper", "g2"], "org.handoverd1.move"),

@@ -3,112 +3,12 @@
 use serde_json::Value;
 
 use crate::lab::Lab;
+use crate::ledger::VOLUME;
 
-/// Appends numbers to a file and syncs each before it is acknowledged in `/run`, where no volume is.
-const WRITER: &str = r#"#!/usr/bin/perl
-use strict; use warnings; use IO::Handle;
-my ($file, $acks) = @ARGV;
-my ($next, $torn) = (1, 0);
-open my $name, '<', '/proc/sys/kernel/hostname' or die;
-chomp(my $guest = <$name>);
-if (open my $old, '<', $file) {
-    while (my $line = <$old>) { if ($line =~ /^(\d+) \S+\n/) { $next = $1 + 1; $torn = 0 } else { $torn = 1 } }
-}
-open my $out, '>>', $file or die "$file: $!";
-open my $ack, '>>', $acks or die "$acks: $!";
-$ack->autoflush(1);
-print $out "\n" if $torn;
-while (1) {
-    print $out "$next $guest\n" or die;
-    $out->flush or die "flush: $!";
-    $out->sync or die "sync: $!";
-    print $ack "$next\n";
-    $next++;
-    select undef, undef, undef, 0.05;
-}
-"#;
-
-const NUMBERS: &str = "/srv/ledger/numbers";
-const POOL: &str = "/var/lib/libvirt/images/handoverd";
 /// Settings of a test, which `Lab::take` does not know: each test takes its own away.
 const BENT: &str = "/etc/handoverd/handoverd.d/volumes.toml";
 
 impl Lab {
-    /// A service that writes to a data volume; no volume and no service of this name is left from an earlier test.
-    #[track_caller]
-    fn ledger(&self, size: &str) -> String {
-        self.exec(
-            "hv1",
-            &["virsh", "vol-delete", "ledger.data.raw", "--pool", "handoverd"],
-        );
-        self.ledger_image("1", size)
-    }
-
-    #[track_caller]
-    fn ledger_image(&self, version: &str, size: &str) -> String {
-        let manifest = format!(
-            "service = \"ledger\"\nversion = \"{version}\"\nunits = [\"ledger.service\"]\n\
-             [check]\ncommand = [\"/opt/ledger/bin/check\"]\ninterval = \"300ms\"\ntimeout = \"8s\"\nsuccesses = 1\n\
-             [data]\nsize = \"{size}\"\nmount = \"/srv/ledger\"\n"
-        );
-        let unit = "[Service]\nExecStart=/opt/ledger/bin/writer /srv/ledger/numbers /run/acked-ledger\n\
-                    [Install]\nWantedBy=multi-user.target\n";
-        self.bundle(
-            &format!("ledger-{version}"),
-            &[
-                ("handover.toml", &manifest),
-                ("units/ledger.service", unit),
-                ("bin/writer", WRITER),
-                ("bin/check", "#!/bin/sh\n! test -e /run/hold-ledger\n"),
-            ],
-        )
-    }
-
-    /// The last number that was acknowledged in a guest; 0 if none was.
-    #[track_caller]
-    fn acked(&self, guest: &str) -> u64 {
-        let out = self
-            .guest(guest, "tail -n 1 /run/acked-ledger 2>/dev/null; true")
-            .ok();
-        out.trim().parse().unwrap_or(0)
-    }
-
-    #[track_caller]
-    fn writes_on(&self, guest: &str) -> u64 {
-        let before = self.acked(guest);
-        self.wait_for("more numbers", 60, || {
-            Some(self.acked(guest)).filter(|now| *now > before + 3)
-        })
-    }
-
-    /// Whether the first number of this guest follows on the last one of the other. That one may have stopped between
-    /// syncing a number and acknowledging it.
-    #[track_caller]
-    fn goes_on_behind(&self, guest: &str, acked: u64) {
-        let first = self.guest(guest, "head -n 1 /run/acked-ledger").ok();
-        let first: u64 = first.trim().parse().unwrap();
-        assert!((acked + 1..=acked + 2).contains(&first), "{first} after {acked}");
-    }
-
-    /// The numbers in the file, which are 1, 2, 3 and so on: a second writer or a loss would show.
-    #[track_caller]
-    fn numbers(&self, guest: &str) -> u64 {
-        let count = format!(
-            "awk 'NF == 2 {{ if ($1 != ++n) {{ print \"at \" n \": \" $0; exit }} }} END {{ print n }}' {NUMBERS}"
-        );
-        let out = self.guest(guest, &count).ok();
-        out.trim()
-            .parse()
-            .unwrap_or_else(|_| panic!("not one after the other: {out}"))
-    }
-
-    #[track_caller]
-    fn volume_is_there(&self) -> bool {
-        self.exec("hv1", &["test", "-e", &format!("{POOL}/ledger.data.raw")])
-            .code
-            == 0
-    }
-
     /// The error of a job that was begun with these arguments and failed.
     #[track_caller]
     fn fails(&self, arguments: &[&str]) -> String {
@@ -142,7 +42,7 @@ fn the_data_goes_there_and_back_with_every_number_that_was_acknowledged() {
         ),
         (
             &"hv1".into(),
-            &format!("{POOL}/ledger.data.raw").into(),
+            &VOLUME.into(),
             &(32 << 20).into(),
             &"ext4".into(),
             &"/srv/ledger".into()
@@ -245,7 +145,7 @@ fn an_undone_move_brings_the_data_back_and_a_killed_daemon_takes_a_move_up() {
 
     // An upgrade in place keeps the disk where it is.
     lab.hold("g2", "ledger", false);
-    let image = lab.ledger_image("2", "16MiB");
+    let image = lab.ledger_image("2", "16MiB", "");
     lab.ctl(&["upgrade", "ledger", &image]).ok();
     lab.writes_on("g1");
     lab.numbers("g1");
@@ -343,10 +243,10 @@ fn a_guest_whose_agent_is_silent_loses_its_licence_and_stops() {
 fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
     let lab = Lab::take();
     let image = lab.ledger("17MiB");
-    let path = format!("{POOL}/ledger.data.raw");
+    let path = VOLUME;
 
     // No room.
-    let large = lab.ledger_image("0", "8TiB");
+    let large = lab.ledger_image("0", "8TiB", "");
     let said = lab.fails(&["deploy", &large, "--to", "g1"]);
     assert!(
         said.contains("is full: data volume ledger.data.raw needs 8388608.0 MiB, it has "),
@@ -375,7 +275,7 @@ fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
             "virsh",
             "attach-disk",
             "g2",
-            &path,
+            path,
             "sdz",
             "--config",
             "--targetbus",
@@ -392,9 +292,23 @@ fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
     untouched(&lab);
 
     // Smaller.
-    let other = lab.ledger_image("2", "16MiB");
+    let other = lab.ledger_image("2", "16MiB", "");
     lab.ctl(&["upgrade", "ledger", &other])
         .refused(3, "a volume is never shrunk");
+    untouched(&lab);
+
+    // Below the data of another service.
+    let below = "service = \"below\"\nversion = \"1\"\nunits = [\"below.service\"]\n\
+        [data]\nsize = \"16MiB\"\nmount = \"/srv/ledger/below\"\n";
+    let unit = "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n";
+    let below = lab.bundle(
+        "below",
+        &[("handover.toml", below), ("units/below.service", unit)],
+    );
+    lab.ctl(&["deploy", &below, "--to", "g1"]).refused(
+        3,
+        "ledger mounts its data at /srv/ledger there, and below wants /srv/ledger/below",
+    );
     untouched(&lab);
 
     // Somebody's folder at the mount point.
@@ -431,6 +345,8 @@ fn what_is_wrong_with_a_volume_is_told_and_the_source_is_not_touched() {
     );
     assert!(said.contains("no file system is found on it"), "{said}");
     lab.ctl(&["remove", "ledger"]).ok();
+    lab.ctl(&["deploy", &other, "--to", "g1"])
+        .refused(3, "a volume is never shrunk");
     let said = lab.fails(&["deploy", &image, "--to", "g1"]);
     assert!(
         said.contains("no file system is found on it; it is not formatted"),

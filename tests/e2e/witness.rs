@@ -13,7 +13,8 @@ use crate::lab::{Lab, Ran};
 pub struct Witness {
     /// The rows of the service table, without when they were last observed.
     services: Vec<Value>,
-    /// The whole zone, without its serial number and the TTL of ownership texts, which nobody caches.
+    /// The whole zone, without its serial number, the TTL of ownership texts, which nobody caches, and the mark that a
+    /// claim leaves which was given back.
     zone: Vec<String>,
     /// Each bundle disk in each live and each persistent definition.
     disks: Vec<String>,
@@ -45,7 +46,7 @@ impl Lab {
     pub fn witness(&self, service: &str) -> Witness {
         let outside = "handoverctl services --json; echo ----; \
             dig +noall +answer @10.77.0.2 svc.lab AXFR | grep -v SOA | \
-            awk '$4 == \"TXT\" {$2 = \"-\"} {print}' | sort; echo ----; \
+            awk '$4 == \"TXT\" {$2 = \"-\"} {print}' | sed 's/ after=[-0-9a-f]*//' | sort; echo ----; \
             for g in $(virsh list --all --name); do for half in '' --inactive; do \
             virsh dumpxml $g $half | grep '<serial>ho' | sed \"s/^/$g$half/\"; done; done";
         let outside = self.exec("hv1", &["sh", "-c", outside]).ok();

@@ -70,7 +70,7 @@ fn a_copy_with_a_volume_is_installed_formatted_started_paused_and_removed_withou
         );
         assert_eq!(state.data, data(true, true, Some("ext4")));
         fake.calls();
-        assert_eq!(fake.look(&placement), state);
+        assert_eq!(fake.look_now(&placement), state);
         assert_eq!(fake.calls(), Vec::<String>::new(), "no blkid while it is mounted");
 
         let state = fake.act(&placement, GuestStep::Pause, 1);

@@ -5,4 +5,5 @@
 mod asking;
 mod data;
 mod fake;
+mod history;
 mod steps;

@@ -64,7 +64,7 @@ fn a_copy_is_installed_linked_started_stopped_and_removed_without_a_trace() {
             fake.attach(&placement);
             let state = fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
             assert!(state.is_up() && state.mounted && state.device, "{state:?}");
-            assert_eq!(fake.look(&placement), state, "a step's answer is a look");
+            assert_eq!(fake.look_now(&placement), state, "a step's answer is a look");
 
             let state = fake.act(&placement, GuestStep::Stop, 1);
             assert!(

@@ -6,6 +6,7 @@
 
 mod agent;
 mod disks;
+mod grants;
 mod images;
 mod volumes;
 

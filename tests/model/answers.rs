@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use handoverd::handover::record::{Duty, Handover};
+use handoverd::model::grant::GrantFile;
 use handoverd::model::guest::{AgentInfo, CopyState, GuestDomain, ProbeReport};
 use handoverd::model::ids::{Attempt, JobId};
 use handoverd::model::name::NameRecords;
@@ -71,6 +72,8 @@ answers! {
     Attempt(Attempt),
     Job(Option<JobRecord>),
     Duties(Vec<Duty>),
+    Grants(Vec<GrantFile>),
+    Authorities(Vec<(String, Kept<NameRecords>)>),
 }
 
 impl Failure {

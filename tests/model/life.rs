@@ -22,7 +22,8 @@ use handoverd::model::ids::{Digest, HandoverId, HostId, JobId};
 use handoverd::model::service::BundleRecord;
 use handoverd::ports::JobRecord;
 use handoverd::requests::jobs::{Jobs, Runtime};
-use handoverd::requests::{MoveOptions, Requests};
+use handoverd::requests::loads::NotMeasured;
+use handoverd::requests::{BatchLimits, MoveOptions, Requests};
 
 use super::answers::Answer;
 use super::ports::Scripted;
@@ -127,7 +128,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
     {
         let mut inner = shared.lock();
         inner.timeless = true;
-        inner.watched = false;
+        inner.checked = false;
     }
     let ports = Arc::new(Scripted {
         sim: SimPorts::new(shared.clone(), own.clone()),
@@ -159,18 +160,24 @@ impl Stage {
         std::mem::replace(&mut inner.world, SimWorld::new(0).unwrap())
     }
 
-    fn requests(&self, id: HandoverId) -> Requests {
+    fn requests(&self, id: HandoverId) -> Arc<Requests> {
         let jobs = Jobs::new(self.world.clone(), Arc::new(Noted(id)), 8, Duration::ZERO);
-        Requests {
-            world: self.world.clone(),
-            jobs,
-        }
+        requests(self.world.clone(), jobs)
     }
 
     /// Whether everything came about that was to.
     fn is_spent(&self) -> bool {
         self.script.is_spent() && self.slot.lock().unwrap().is_none()
     }
+}
+
+fn requests(world: Arc<World>, jobs: Arc<Jobs>) -> Arc<Requests> {
+    let limits = BatchLimits {
+        parallel: 1,
+        per_guest: 1,
+        per_host: 1,
+    };
+    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits))
 }
 
 fn poll<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -228,7 +235,7 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
     let world = Arc::new(world.with_protocol(house.protocol));
     let id = HandoverId(uuid::Uuid::from_u128(number));
     let jobs = Jobs::new(world.clone(), Arc::new(Noted(id)), 8, Duration::ZERO);
-    let requests = Requests { world, jobs };
+    let requests = requests(world, jobs);
     let asked = requests.move_("web", "g2", MoveOptions::default(), "uid 0");
     let job = poll(asked)
         .expect("a request does not wait")

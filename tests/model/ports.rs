@@ -10,15 +10,17 @@ use async_trait::async_trait;
 use handoverd::adapters::sim::call::{Call, Method};
 use handoverd::adapters::sim::ports::SimPorts;
 use handoverd::handover::record::{Duty, Handover};
+use handoverd::model::batch::{Batch, BatchMember, Decision};
 use handoverd::model::disk::{DiskSerial, GuestDisk};
+use handoverd::model::grant::{Grant, GrantFile};
 use handoverd::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use handoverd::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, ServiceId};
 use handoverd::model::name::{DnsName, NameChange, NameRecords};
 use handoverd::model::placement::Placement;
 use handoverd::model::service::{BundleRecord, Millis, ServiceRecord};
 use handoverd::ports::{
-    Clock, Commit, Fault, Guest, GuestStep, Half, Hypervisor, JobRecord, JournalEntry, NameServer, PortError,
-    Swapped, Table, TableError, Tries,
+    Authority, Clock, Commit, Fault, Guest, GuestStep, Half, Hypervisor, JobRecord, JournalEntry, NameServer,
+    PortError, Swapped, Table, TableError, Tries,
 };
 
 use super::answers::{Failure, Keep};
@@ -166,6 +168,25 @@ impl Hypervisor for Scripted {
         self.port(call(Method::DeleteImage, None), made).await
     }
 
+    async fn make_grant(&self, host: &HostId, grant: &Grant, digest: &Digest) -> Result<String, PortError> {
+        let made = self.sim.make_grant(host, grant, digest);
+        self.port(call(Method::MakeGrant, Some(grant.guest)), made).await
+    }
+
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError> {
+        let made = self.sim.spent_grants(guest, service);
+        self.port(call(Method::Grants, Some(guest)), made).await
+    }
+
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError> {
+        let made = self.sim.delete_spent_grants(guest, service);
+        self.port(call(Method::DeleteGrants, Some(guest)), made).await
+    }
+
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>> {
+        self.sim.grants().await
+    }
+
     async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
         self.port(call(Method::Volume, None), self.sim.volume(host, service))
             .await
@@ -241,6 +262,23 @@ impl NameServer for Scripted {
 
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError> {
         self.port(call(Method::ReadName, None), self.sim.read(name)).await
+    }
+
+    async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError> {
+        let made = async {
+            let all = self.sim.read_everywhere(name).await?;
+            let kept = all.into_iter().map(|authority| {
+                let records = authority.records.map_err(|error| Failure::from(&error));
+                (authority.server, records)
+            });
+            Ok(kept.collect::<Vec<_>>())
+        };
+        let kept = self.port(call(Method::ReadName, None), made).await?;
+        let told = kept.into_iter().map(|(server, records)| Authority {
+            server,
+            records: records.map_err(Failure::port),
+        });
+        Ok(told.collect())
     }
 
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {
@@ -352,6 +390,39 @@ impl Table for Scripted {
     ) -> Result<(), TableError> {
         let made = self.sim.fulfil(service, guest, generation);
         self.row(Method::Fulfil, made).await
+    }
+
+    async fn begin_batch(&self, job: &JobRecord, batch: &Batch) -> Result<JobId, TableError> {
+        self.sim.begin_batch(job, batch).await
+    }
+
+    async fn batch(&self, job: JobId) -> Result<Option<Batch>, TableError> {
+        Table::batch(&self.sim, job).await
+    }
+
+    async fn save_member(
+        &self,
+        batch: JobId,
+        member: &BatchMember,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError> {
+        self.sim.save_member(batch, member, entry).await
+    }
+
+    async fn finish_batch(&self, job: &JobRecord, entry: &JournalEntry) -> Result<(), TableError> {
+        self.sim.finish_batch(job, entry).await
+    }
+
+    async fn unfinished_batches(&self) -> Result<Vec<Batch>, TableError> {
+        self.sim.unfinished_batches().await
+    }
+
+    async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError> {
+        self.sim.decide(decisions).await
+    }
+
+    async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError> {
+        self.sim.last_decision(service).await
     }
 
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError> {

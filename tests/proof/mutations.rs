@@ -130,8 +130,7 @@ found_out! {
     proving_death_before_the_disks_are_taken: DEAD, Protocol::without(Rule::FenceCheck), NO_LOCK;
     not_superseding_late_scripts: VOLUME, Protocol::without(Rule::Supersede), WorldRules::default();
     taking_a_sleeping_guest_for_one_that_is_off: VOLUME, Protocol::without(Rule::Asleep), WorldRules::default();
-    linking_before_the_disk_is_given: VOLUME, Protocol::without(Rule::LinkLate), WorldRules::default();
-    taking_the_live_disk_first: VOLUME, Protocol::without(Rule::ConfigFirst), WorldRules::default();
+    linking_before_the_disk_is_given: ["move without overlap"], Protocol::without(Rule::LinkLate), WorldRules::default();
     running_without_the_volume: VOLUME, Protocol::default(), WorldRules { bound_to_data: false, ..WorldRules::default() };
     obeying_late_scripts: VOLUME, Protocol::default(), WorldRules { attempts: false, ..WorldRules::default() };
     asking_one_host_only: PLAIN, Protocol::default(), WorldRules { by_uuid: false, ..WorldRules::default() };

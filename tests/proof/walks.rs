@@ -161,7 +161,7 @@ fn search(seed: u64, cases: u32) -> Result<(), String> {
     let config = Config {
         cases,
         failure_persistence: None,
-        max_shrink_iters: 2_000,
+        max_shrink_iters: 400,
         ..Config::default()
     };
     let mut bytes = [0; 32];

@@ -8,14 +8,10 @@ use std::time::Duration;
 
 use handoverd::adapters::sqlite::{OpenError, SqliteTable};
 use handoverd::handover::goals::{Goal, Kind};
-use handoverd::handover::machine::State;
-use handoverd::handover::record::Handover;
-use handoverd::model::ids::{HandoverId, JobId};
-use handoverd::model::service::{BundleRecord, ServiceRecord};
+use handoverd::model::ids::JobId;
 use handoverd::ports::{Table, TableError};
-use uuid::Uuid;
 
-use crate::records::{Fixture, at, bundle, done, duty, ended, entry, handover, id, job, service};
+use crate::records::{Fixture, at, done, ended, entry, handover, id, job, service};
 
 /// Tells the child of the kill test where its table is.
 const CHILD: &str = "TABLE_TEST_CHILD";
@@ -192,14 +188,14 @@ fn file_and_log(path: &Path) -> [Vec<u8>; 2] {
 async fn a_newer_version_is_refused_and_left_as_it_is() {
     let f = Fixture::new().await;
     let other = rusqlite::Connection::open(&f.path).unwrap();
-    other.pragma_update(None, "user_version", 3).unwrap();
+    other.pragma_update(None, "user_version", 4).unwrap();
     // Once with the version in the log only, once in the file itself.
     let killed = cut_the_power(&f);
     drop((other, f.table));
     for path in [&killed, &f.path] {
         let before = file_and_log(path);
         let text = SqliteTable::open(path).unwrap_err().to_string();
-        assert!(text.contains("version 3") && text.contains("up to 2"), "{text}");
+        assert!(text.contains("version 4") && text.contains("up to 3"), "{text}");
         assert!(before == file_and_log(path), "{} was changed", path.display());
     }
 }
@@ -386,90 +382,4 @@ async fn a_write_that_waits_for_the_file_does_not_hold_up_the_runtime() {
     assert!(waited.is_err(), "it did not wait: {waited:?}");
     other.execute_batch("COMMIT").unwrap();
     assert_eq!(write.await.unwrap().0, 1);
-}
-
-/// The records in `version_1.sql`, a dump of a table that version 1 wrote: nothing of it knew data volumes, dead sources
-/// or silent guests, and its handovers had a field `disk`.
-fn version_1_move() -> Handover {
-    let mut begun = handover("web", Kind::Move, 2);
-    begun.id = HandoverId(Uuid::from_u128(77));
-    let facts = &mut begun.facts;
-    (facts.source_dead, facts.volume_made, facts.delete_data) = (false, false, false);
-    (facts.volume, facts.silent, facts.revoked) = (None, None, None);
-    (facts.gap_began, facts.gap) = (None, None);
-    begun
-}
-
-fn version_1_service() -> ServiceRecord {
-    ServiceRecord {
-        volume: None,
-        ..service("web", 2, 2)
-    }
-}
-
-fn version_1_bundle() -> BundleRecord {
-    let mut bundle = bundle("web", 1);
-    bundle.manifest.data = None;
-    bundle
-}
-
-#[tokio::test]
-async fn a_table_of_version_1_is_migrated_and_read_whole() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("table.db");
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute_batch(include_str!("version_1.sql"))
-        .unwrap();
-    let table = SqliteTable::open(&path).unwrap();
-    assert_eq!(table.services().await.unwrap(), [version_1_service()]);
-    assert_eq!(table.duties().await.unwrap(), [duty("web", 1, 2)]);
-    assert_eq!(table.bundles().await.unwrap()[1], version_1_bundle());
-    let mut expected = at(&version_1_move(), Goal::Drain);
-    expected.job = JobId(2);
-    assert_eq!(table.unfinished().await.unwrap(), [expected]);
-    let first = table.handover(JobId(1)).await.unwrap().unwrap();
-    assert_eq!(first.state, State::Done { owed: true });
-    assert_eq!(table.journal(JobId(2)).await.unwrap(), [entry("commit")]);
-    assert_eq!(table.jobs(None, 9).await.unwrap().len(), 2);
-    assert_eq!(table.next_attempt(&id("web")).await.unwrap().0, 2);
-}
-
-/// A move as version 1 journalled it: without what version 2 observes, and with where the disk sat on the target.
-const VERSION_1_RECORD: &str = r#"{"id":"00000000-0000-0000-0000-00000000004d","job":2,"kind":"move","service":"web",
-"source":{"guest":"00000000-0000-0000-0000-000000000001","guest_name":"vm1","host":"hv1",
-"digest":"0101010101010101010101010101010101010101010101010101010101010101","files":[]},
-"target":{"guest":"00000000-0000-0000-0000-000000000002","guest_name":"vm2","host":"hv1",
-"digest":"0101010101010101010101010101010101010101010101010101010101010101","files":[]},
-"generation":2,"state":{"at":{"direction":"forward","goal":"stage","phase":"acting","tries":2}},"committed":false,
-"reason":null,"facts":{"name":"web.svc.lab.","ttl":30,"overlap":true,"life":"accessible","observed_at":1500,
-"observed":"accessible","enablement":"enabled","uid":998,"target_address":"2001:db8::7",
-"old_addresses":["192.0.2.6"],"old_ttl":60,"old_owner":null,"claim_sent":true,"take_over":false,"sent":true,
-"published_at":null,"drain":null,"disk":{"serial":"ho29fafd8cae40921ae1","source":"/pool/a.squashfs",
-"target":"sdc","address":{"controller":1,"unit":2}},"displaced":null,"retire_owed":false}}"#;
-
-#[tokio::test]
-async fn a_handover_that_version_1_journalled_is_understood() {
-    let f = Fixture::new().await;
-    f.deploy("web").await;
-    let begun = f.begin_move("web", 2).await;
-    rusqlite::Connection::open(&f.path)
-        .unwrap()
-        .execute(
-            "UPDATE handover SET record = ?1, id = json_extract(?1, '$.id') WHERE job = 2",
-            [VERSION_1_RECORD],
-        )
-        .unwrap();
-    let f = f.reopen();
-    let mut expected = at(&version_1_move(), Goal::Stage);
-    expected.job = begun.job;
-    expected.reason = None;
-    let facts = &mut expected.facts;
-    (facts.take_over, facts.sent, facts.retire_owed) = (false, true, false);
-    (facts.published_at, facts.drain, facts.old_owner) = (None, None, None);
-    assert_eq!(f.table.unfinished().await.unwrap(), [expected.clone()]);
-    // It is carried on, in the form of today.
-    let staged = at(&expected, Goal::Start);
-    f.table.save(&staged, &entry("staged")).await.unwrap();
-    assert_eq!(f.table.handover(begun.job).await.unwrap(), Some(staged));
 }

@@ -3,9 +3,11 @@
 // Every function here is part of a test; clippy knows only those marked #[test].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod batches;
 mod contract;
 mod duties;
 mod file;
 mod handovers;
+mod older;
 mod records;
 mod secrets;

@@ -11,6 +11,7 @@ use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, Serv
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
 use handoverd::model::name::Owner;
+use handoverd::model::needs::Needs;
 use handoverd::model::placement::PlacedFile;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
 use handoverd::model::volume::{DataSpec, FileSystem, Volume};
@@ -142,6 +143,7 @@ pub fn bundle(name: &str, number: u8) -> BundleRecord {
                 successes: 3,
             }),
             dns: Some(dns(name)),
+            srv: Vec::new(),
             user: Some("web".to_owned()),
             config: Vec::new(),
             secrets: vec![EnvironmentFile {
@@ -157,6 +159,12 @@ pub fn bundle(name: &str, number: u8) -> BundleRecord {
                 filesystem: FileSystem::Xfs,
                 mount_point: "/srv/web".to_owned(),
             }),
+            needs: Needs {
+                memory: Some(256 << 20),
+                labels: vec!["ssd".parse().unwrap()],
+                after: vec![id("db")],
+                ..Needs::default()
+            },
             overlap: true,
             movable: true,
         },

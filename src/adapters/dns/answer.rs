@@ -3,6 +3,8 @@
 //! What an answer says is believed only when it belongs to the request and, where the request was signed, is
 //! signed too. Only the refusal of a key is read from an answer without a MAC (RFC 8945 section 5.3.2), as a hint.
 
+use std::collections::BTreeMap;
+
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::TSIG;
 use hickory_proto::rr::rdata::tsig::TsigError;
@@ -10,7 +12,7 @@ use hickory_proto::rr::{DNSClass, Name, RData, RecordType};
 
 use super::key::TsigKey;
 use super::message::name_of;
-use crate::model::name::{DnsName, NameRecords};
+use crate::model::name::{DnsName, NameRecords, Srv, SrvLabel, SrvSet};
 
 /// Most records of one RRset that are read; more belong to no service of ours.
 const MAX_RECORDS: usize = 64;
@@ -95,6 +97,9 @@ pub(super) enum BadAnswer {
     /// The server did not accept the request's signature.
     #[error("{0}")]
     Key(String),
+    /// The server takes the key for nothing of this (BADKEY). Knot says so too where its rules refuse one of the names.
+    #[error("{0}")]
+    Denied(String),
 }
 
 /// Decodes `bytes` and holds it against its request.
@@ -133,7 +138,11 @@ pub(super) fn check(request: &Request, bytes: &[u8]) -> Result<Answer, BadAnswer
         (Some(_), None) => false,
         (Some(signature), Some(record)) => {
             if let Some(error) = record.data.error {
-                return Err(BadAnswer::Key(key_refusal(signature, error, &record.data)));
+                let refusal = key_refusal(signature, error, &record.data);
+                return Err(match error {
+                    TsigError::BadKey => BadAnswer::Denied(refusal),
+                    _ => BadAnswer::Key(refusal),
+                });
             }
             signature
                 .key
@@ -150,7 +159,8 @@ fn key_refusal(signature: &Signature, error: TsigError, tsig: &TSIG) -> String {
     let name = signature.key.name();
     match error {
         TsigError::BadKey => format!(
-            "it does not know the TSIG key {name} with {} (BADKEY): give both sides the same key name and algorithm",
+            "it does not know the TSIG key {name} with {} (BADKEY), or gives it no right to this: give both sides the \
+             same key name and algorithm, and see the server's access rules",
             signature.key.algorithm()
         ),
         TsigError::BadSig => {
@@ -179,20 +189,28 @@ fn server_time(other: &[u8]) -> Option<u64> {
     Some(six.iter().fold(0, |time, byte| (time << 8) | u64::from(*byte)))
 }
 
-/// The records of `name` that the answers (NOERROR or NXDOMAIN) to its questions hold. Records of other names,
-/// such as those of a CNAME's target, are left out.
+/// The records of `name` that the answers (NOERROR or NXDOMAIN) to its questions hold; `labels` are those whose SRV
+/// records were asked for. Records of other names, such as those of a CNAME's target, are left out.
 ///
 /// # Errors
 /// A text when there are more records than any service has.
-pub(super) fn records(name: &DnsName, answers: &[Answer]) -> Result<NameRecords, String> {
-    let address = name_of(name, name.as_str()).map_err(|e| e.to_string())?;
-    let ownership = name_of(name, &name.ownership()).map_err(|e| e.to_string())?;
+pub(super) fn records(
+    name: &DnsName,
+    labels: &[SrvLabel],
+    answers: &[Answer],
+) -> Result<NameRecords, String> {
     let mut found = NameRecords::default();
+    let itself = name_of(name, name.as_str()).map_err(|e| e.to_string())?;
+    let mut srv = BTreeMap::new();
+    for label in labels {
+        let owner = name_of(name, &label.of(name)).map_err(|e| e.to_string())?;
+        srv.insert(owner, (label, Vec::new()));
+    }
     for answer in answers {
         let Some(query) = answer.message.queries.first() else {
             continue;
         };
-        for (ttl, data) in of_query(&answer.message, query, &address, &ownership) {
+        for (ttl, data) in of_query(&answer.message, query) {
             match data {
                 RData::A(a) => {
                     found.addresses.push(a.0.into());
@@ -203,291 +221,104 @@ pub(super) fn records(name: &DnsName, answers: &[Answer]) -> Result<NameRecords,
                     found.addresses.push(a.0.into());
                     found.ttl = found.ttl.max(ttl);
                 }
-                RData::CNAME(target) => found.cname = Some(target.0.to_ascii()),
+                RData::CNAME(target) if query.query_type == RecordType::A => {
+                    found.cname = Some(shown(&target.0));
+                }
                 RData::TXT(txt) => {
                     let text = txt.txt_data.concat();
                     found.ownership.push(String::from_utf8_lossy(&text).into_owned());
                 }
+                RData::SRV(record) if record.target == itself => {
+                    if let Some((_, set)) = srv.get_mut(&query.name) {
+                        set.push(Srv {
+                            priority: record.priority,
+                            weight: record.weight,
+                            port: record.port,
+                        });
+                    }
+                }
                 _ => {}
             }
         }
+        if query.query_type == RecordType::A {
+            found.negative_ttl = negative_ttl(&answer.message);
+        }
     }
-    if found.addresses.len() > MAX_RECORDS || found.ownership.len() > MAX_RECORDS {
+    let most_srv = srv.values().map(|(_, set)| set.len()).max().unwrap_or(0);
+    if found.addresses.len().max(found.ownership.len()).max(most_srv) > MAX_RECORDS {
         return Err(format!(
-            "{name} has more than {MAX_RECORDS} addresses or ownership texts"
+            "{name} has more than {MAX_RECORDS} addresses, ownership texts or SRV records"
         ));
+    }
+    if !found.addresses.is_empty() {
+        found.negative_ttl = 0;
     }
     found.addresses.sort();
     found.addresses.dedup();
     found.ownership.sort();
+    found.srv = srv
+        .into_values()
+        .map(|(label, mut records)| {
+            records.sort();
+            SrvSet {
+                label: label.clone(),
+                records,
+            }
+        })
+        .collect();
+    found.srv.sort_by(|one, other| one.label.cmp(&other.label));
     Ok(found)
 }
 
-/// TTL and data of the records that answer `query` itself.
-fn of_query<'a>(
-    message: &'a Message,
-    query: &'a Query,
-    address: &'a Name,
-    ownership: &'a Name,
-) -> impl Iterator<Item = (u32, &'a RData)> {
-    let owner = if query.query_type == RecordType::TXT {
-        ownership
-    } else {
-        address
-    };
+/// A name as zone files have it, with its final dot; bytes that are no plain letters as `\DDD` (RFC 1035 section 5.1). The
+/// library would write them in octal.
+fn shown(name: &Name) -> String {
+    let mut text = String::new();
+    for label in name.iter() {
+        for byte in label {
+            match byte {
+                b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => {
+                    text.push('\\');
+                    text.push(char::from(*byte));
+                }
+                0x21..=0x7e => text.push(char::from(*byte)),
+                _ => text.push_str(&format!("\\{byte:03}")),
+            }
+        }
+        text.push('.');
+    }
+    if text.is_empty() {
+        text.push('.');
+    }
+    text
+}
+
+/// For how many seconds a resolver remembers that what was asked for is not there: the lesser of the SOA's TTL and its
+/// last field (RFC 2308 section 5); 0 where the answer says no such thing.
+fn negative_ttl(message: &Message) -> u32 {
+    message
+        .authorities
+        .iter()
+        .find_map(|record| match &record.data {
+            RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+            _ => None,
+        })
+        .unwrap_or(0)
+}
+
+/// TTL and data of the records that answer `query` itself: of its type, or the CNAME that stands in their place.
+fn of_query<'a>(message: &'a Message, query: &'a Query) -> impl Iterator<Item = (u32, &'a RData)> {
     message
         .answers
         .iter()
-        .filter(move |record| {
-            record.name == *owner
+        .filter(|record| {
+            record.name == query.name
                 && record.dns_class == DNSClass::IN
-                && record.record_type() == query.query_type
+                && [query.query_type, RecordType::CNAME].contains(&record.record_type())
         })
         .map(|record| (record.ttl, &record.data))
 }
 
 #[cfg(test)]
-mod tests {
-    use hickory_proto::rr::rdata::tsig::{TsigAlgorithm, make_tsig_record};
-    use hickory_proto::rr::rdata::{A, CNAME, TXT};
-    use hickory_proto::rr::{Record, TSigResponseContext, TSigner};
-    use proptest::prelude::*;
-
-    use super::super::key::KeyAlgorithm;
-    use super::super::message;
-    use super::*;
-
-    const NOW: u64 = 1_800_000_000;
-
-    fn key() -> TsigKey {
-        TsigKey::new("k1".parse().unwrap(), KeyAlgorithm::HmacSha256, "c2VjcmV0").unwrap()
-    }
-
-    fn signer(secret: &[u8]) -> TSigner {
-        TSigner::new(
-            secret.to_vec(),
-            TsigAlgorithm::HmacSha256,
-            Name::from_ascii("k1.").unwrap(),
-            300,
-        )
-        .unwrap()
-    }
-
-    fn name() -> DnsName {
-        "web.svc.lab".parse().unwrap()
-    }
-
-    /// The question for A, sealed with id 7.
-    fn request(signed: bool) -> Request {
-        let question = message::questions(&name()).unwrap().remove(0);
-        Request::seal(question, 7, signed.then(key).as_ref(), NOW).unwrap()
-    }
-
-    fn good(request: &Request) -> Message {
-        let mut message = Message::response(request.id, OpCode::Query);
-        message.metadata.authoritative = true;
-        message.add_query(request.query.clone().unwrap());
-        let owner = Name::from_ascii("web.svc.lab.").unwrap();
-        message.add_answer(Record::from_rdata(owner, 5, RData::A(A::new(10, 0, 0, 1))));
-        message
-    }
-
-    fn sign(request: &Request, message: &Message, secret: &[u8], at: u64) -> Vec<u8> {
-        let mac = request.signature.as_ref().unwrap().mac.clone();
-        let bytes = message.to_vec().unwrap();
-        let context = TSigResponseContext::new(request.id, at, signer(secret), mac, None);
-        let mut signed = message.clone();
-        signed.set_signature(context.sign(&bytes).unwrap());
-        signed.to_vec().unwrap()
-    }
-
-    #[test]
-    fn an_answer_signed_with_the_key_is_trusted() {
-        let request = request(true);
-        let bytes = sign(&request, &good(&request), b"secret", NOW + 1);
-        let answer = check(&request, &bytes).unwrap();
-        assert!(answer.trusted);
-        let found = records(&name(), &[answer]).unwrap();
-        assert_eq!(found.addresses, ["10.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
-        assert_eq!(found.ttl, 5);
-    }
-
-    #[test]
-    fn another_secret_and_a_far_time_make_a_forged_answer_and_no_signature_an_untrusted_one() {
-        let request = request(true);
-        let message = good(&request);
-        for bytes in [
-            sign(&request, &message, b"other", NOW),
-            sign(&request, &message, b"secret", NOW + 301),
-            sign(&request, &message, b"secret", NOW - 301),
-        ] {
-            assert!(matches!(check(&request, &bytes), Err(BadAnswer::Forged(_))));
-        }
-        assert!(!check(&request, &message.to_vec().unwrap()).unwrap().trusted);
-    }
-
-    #[test]
-    fn an_answer_to_another_request_is_garbage() {
-        let request = request(false);
-        assert!(
-            check(&request, &good(&request).to_vec().unwrap())
-                .unwrap()
-                .trusted
-        );
-        type Spoil = fn(&mut Message);
-        let spoils: [(&str, Spoil); 7] = [
-            ("id of another", |m| m.metadata.id = 8),
-            ("request instead", |m| {
-                m.metadata.message_type = MessageType::Query;
-            }),
-            ("another operation", |m| m.metadata.op_code = OpCode::Notify),
-            ("truncated", |m| m.metadata.truncation = true),
-            ("another question", |m| m.queries[0].query_type = RecordType::AAAA),
-            ("another question", |m| {
-                m.queries[0].name = Name::from_ascii("db.svc.lab.").unwrap();
-            }),
-            ("another question", |m| m.queries.clear()),
-        ];
-        for (says, spoil) in spoils {
-            let mut message = good(&request);
-            spoil(&mut message);
-            let error = check(&request, &message.to_vec().unwrap()).unwrap_err();
-            assert!(
-                matches!(&error, BadAnswer::Garbage(why) if why.contains(says)),
-                "{error}"
-            );
-        }
-        for bytes in [
-            &[][..],
-            &[0; 11],
-            &[0, 7, 0x84, 0, 0, 9, 0, 9, 0, 9, 0, 9],
-            &[0xff; 40],
-        ] {
-            assert!(
-                matches!(check(&request, bytes), Err(BadAnswer::Garbage(_))),
-                "{bytes:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_refusal_of_a_key_tells_what_to_mend() {
-        let request = request(true);
-        let time = |at: u64| at.to_be_bytes()[2..].to_vec();
-        for (error, other, says) in [
-            (
-                TsigError::BadKey,
-                vec![],
-                "does not know the TSIG key k1 with hmac-sha256",
-            ),
-            (TsigError::BadSig, vec![], "another secret for the TSIG key k1"),
-            (TsigError::BadTime, time(NOW + 3600), "3600 s behind"),
-            (TsigError::BadTime, time(NOW - 900), "900 s ahead"),
-            (TsigError::BadTime, vec![1, 2], "differ too much"),
-            (TsigError::BadTrunc, vec![], "BADTRUNC"),
-            (TsigError::Unknown(99), vec![], "99"),
-        ] {
-            let mut message = good(&request);
-            message.metadata.response_code = ResponseCode::NotAuth;
-            let tsig = TSIG::new(TsigAlgorithm::HmacSha256, NOW, 300, vec![], 7, Some(error), other);
-            let record = make_tsig_record(Name::from_ascii("k1.").unwrap(), tsig);
-            message.set_signature(Box::new(record));
-            let refusal = check(&request, &message.to_vec().unwrap()).unwrap_err();
-            assert!(
-                matches!(&refusal, BadAnswer::Key(why) if why.contains(says)),
-                "{refusal}"
-            );
-        }
-    }
-
-    #[test]
-    fn records_of_other_names_are_left_out_and_the_parts_of_a_txt_are_joined() {
-        let questions = message::questions(&name()).unwrap();
-        let owner = Name::from_ascii("web.svc.lab.").unwrap();
-        let target = Name::from_ascii("other.svc.lab.").unwrap();
-        let holder = Name::from_ascii("_handover.web.svc.lab.").unwrap();
-        let alias = Record::from_rdata(owner.clone(), 9, RData::CNAME(CNAME(target.clone())));
-        let chased = Record::from_rdata(target, 9, RData::A(A::new(10, 0, 0, 9)));
-        let text = RData::TXT(TXT::new(vec!["g=1 ".into(), "host=hv1".into()]));
-        let sections = [
-            vec![alias.clone(), chased],
-            vec![alias.clone()],
-            vec![alias],
-            vec![Record::from_rdata(holder, 60, text)],
-        ];
-        let answers: Vec<Answer> = questions
-            .into_iter()
-            .zip(sections)
-            .map(|(mut message, section)| {
-                message.answers = section;
-                Answer {
-                    message,
-                    trusted: true,
-                }
-            })
-            .collect();
-        assert_eq!(
-            records(&name(), &answers).unwrap(),
-            NameRecords {
-                addresses: vec![],
-                ttl: 0,
-                cname: Some("other.svc.lab.".to_owned()),
-                ownership: vec!["g=1 host=hv1".to_owned()],
-            }
-        );
-    }
-
-    #[test]
-    fn more_addresses_than_any_service_has_are_refused() {
-        let request = request(false);
-        let mut message = good(&request);
-        let owner = Name::from_ascii("web.svc.lab.").unwrap();
-        for host in 0..64 {
-            let address = RData::A(A::new(10, 0, 1, host));
-            message.add_answer(Record::from_rdata(owner.clone(), 5, address));
-        }
-        let answer = check(&request, &message.to_vec().unwrap()).unwrap();
-        assert!(records(&name(), &[answer]).unwrap_err().contains("more than 64"));
-    }
-
-    #[test]
-    fn a_message_that_does_not_fit_is_never_sent_in_part() {
-        let changes: Vec<_> = (0..2000)
-            .map(|n| crate::model::name::NameChange {
-                name: format!("web{n}.svc.lab").parse().unwrap(),
-                expect_ownership: None,
-                expect_addresses: None,
-                ownership: None,
-                addresses: Some((vec!["10.0.0.1".parse().unwrap()], 5)),
-            })
-            .collect();
-        let zone = "svc.lab".parse().unwrap();
-        for (count, fits) in [(100, true), (2000, false)] {
-            let message = message::update_message(&zone, &changes[..count]).unwrap();
-            let sealed = Request::seal(message, 1, Some(&key()), NOW);
-            assert_eq!(sealed.is_ok(), fits, "{count}: {:?}", sealed.err());
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_the_check_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
-            for request in [request(true), request(false)] {
-                let _answer = check(&request, &bytes);
-            }
-        }
-
-        #[test]
-        fn a_changed_byte_never_changes_what_a_trusted_answer_says(at in 0usize..4096, flip in 1u8..) {
-            let request = request(true);
-            let message = good(&request);
-            let mut bytes = sign(&request, &message, b"secret", NOW);
-            let at = at % bytes.len();
-            bytes[at] ^= flip;
-            if let Ok(mut answer) = check(&request, &bytes) && answer.trusted {
-                answer.message.take_signature();
-                prop_assert_eq!(answer.message, message);
-            }
-        }
-    }
-}
+#[path = "answer_tests.rs"]
+mod tests;

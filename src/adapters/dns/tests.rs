@@ -1,135 +1,17 @@
-//! [`DnsPrimaries`] against a small TCP server in the test that answers as it is told, well or badly.
+//! [`DnsPrimaries`] against a small server in the test.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
-use hickory_proto::op::{OpCode, ResponseCode};
-use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
+use hickory_proto::op::{Message, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::{A, CNAME, TXT};
-use hickory_proto::rr::{Name, RData, Record, RecordType, TSigResponseContext, TSigner};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use tokio::net::TcpListener;
 
+use super::fake::{Reply, Server, framed};
 use super::*;
 use crate::model::name::Ownership;
 use crate::ports::Fault;
-
-/// What the server does with one request.
-enum Reply {
-    /// Answers with this message, signed with the secret if one is given.
-    Message(Message, Option<&'static [u8]>),
-    /// Writes these bytes as they are.
-    Raw(Vec<u8>),
-    /// Closes the connection.
-    Close,
-    /// Says nothing and keeps the connection.
-    Silence,
-}
-
-/// A server on loopback; every request that it gets is kept.
-struct Server {
-    address: SocketAddr,
-    requests: Arc<Mutex<Vec<Message>>>,
-    task: JoinHandle<()>,
-}
-
-impl Server {
-    /// `answer` gets each request and how many came before it.
-    async fn start(answer: impl Fn(&Message, usize) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let seen = Arc::clone(&requests);
-        let task = tokio::spawn(async move {
-            let mut open = Vec::new();
-            while let Ok((mut stream, _)) = listener.accept().await {
-                serve(&mut stream, &answer, &seen).await;
-                // A silent server's connections stay open until it ends.
-                open.push(stream);
-            }
-        });
-        Self {
-            address,
-            requests,
-            task,
-        }
-    }
-
-    fn updates(&self) -> Vec<Message> {
-        let requests = self.requests.lock().unwrap();
-        requests
-            .iter()
-            .filter(|m| m.op_code == OpCode::Update)
-            .cloned()
-            .collect()
-    }
-
-    /// The primaries that have this server for svc.lab.
-    fn primaries(&self, key: Option<TsigKey>) -> DnsPrimaries {
-        let zone = Zone {
-            name: "svc.lab".parse().unwrap(),
-            server: self.address,
-            key,
-        };
-        DnsPrimaries::new(vec![zone], Duration::from_millis(400))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// Serves one connection until the client closes it or a reply ends it.
-async fn serve(
-    stream: &mut TcpStream,
-    answer: &(impl Fn(&Message, usize) -> Reply + Sync),
-    seen: &Mutex<Vec<Message>>,
-) {
-    while let Ok(length) = stream.read_u16().await {
-        let mut bytes = vec![0; usize::from(length)];
-        stream.read_exact(&mut bytes).await.unwrap();
-        let request = Message::from_vec(&bytes).unwrap();
-        let before = {
-            let mut seen = seen.lock().unwrap();
-            seen.push(request.clone());
-            seen.len() - 1
-        };
-        let bytes = match answer(&request, before) {
-            Reply::Message(message, None) => framed(&message.to_vec().unwrap()),
-            Reply::Message(message, Some(secret)) => framed(&signed(&request, &message, secret)),
-            Reply::Raw(bytes) => bytes,
-            Reply::Close => {
-                // With a request unread the kernel would reset; an orderly end is the harder case to notice.
-                stream.shutdown().await.unwrap();
-                return;
-            }
-            Reply::Silence => return,
-        };
-        if stream.write_all(&bytes).await.is_err() {
-            return;
-        }
-    }
-}
-
-fn framed(bytes: &[u8]) -> Vec<u8> {
-    let mut frame = u16::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
-    frame.extend_from_slice(bytes);
-    frame
-}
-
-fn signed(request: &Message, message: &Message, secret: &[u8]) -> Vec<u8> {
-    let tsig = &request.signature().unwrap().data;
-    let key = Name::from_ascii("k1.").unwrap();
-    let signer = TSigner::new(secret.to_vec(), TsigAlgorithm::HmacSha256, key, 300).unwrap();
-    let context = TSigResponseContext::new(request.id, tsig.time, signer, tsig.mac.clone(), None);
-    let mut answer = message.clone();
-    answer.set_signature(context.sign(&message.to_vec().unwrap()).unwrap());
-    answer.to_vec().unwrap()
-}
 
 fn key() -> TsigKey {
     TsigKey::new("k1".parse().unwrap(), KeyAlgorithm::HmacSha256, "c2VjcmV0").unwrap()
@@ -171,6 +53,7 @@ fn change() -> NameChange {
         expect_addresses: Some(vec!["10.0.0.1".parse().unwrap()]),
         ownership: Some(ownership(2)),
         addresses: Some((vec!["10.0.0.2".parse().unwrap()], 5)),
+        srv: vec![],
     }
 }
 
@@ -196,7 +79,7 @@ async fn answers_in_any_order_find_their_questions() {
     let server = Server::start(move |request, _| {
         let mut held = held.lock().unwrap();
         held.push(framed(&new_state(request).to_vec().unwrap()));
-        let full = held.len() == 4;
+        let full = held.len() == 3;
         Reply::Raw(if full {
             held.drain(..).rev().flatten().collect()
         } else {
@@ -359,12 +242,12 @@ async fn a_server_that_is_busy_is_asked_again_with_a_message_made_anew() {
 }
 
 #[tokio::test]
-async fn a_server_that_stays_busy_is_unavailable_after_three_attempts() {
+async fn a_server_that_stays_busy_is_unavailable_after_five_attempts() {
     let server = Server::start(|r, _| Reply::Message(rcode(r, ResponseCode::ServFail), None)).await;
     let primaries = server.primaries(None);
     let error = primaries.swap(&change()).await.unwrap_err();
     assert_eq!(error.fault, Fault::Unavailable, "{error}");
-    assert_eq!(server.updates().len(), 3);
+    assert_eq!(server.updates().len(), 5);
     let error = primaries.read(&change().name).await.unwrap_err();
     assert_eq!(error.fault, Fault::Unavailable, "{error}");
 }
@@ -414,17 +297,13 @@ async fn a_server_that_only_recurses_is_not_believed() {
     .await;
     let error = server.primaries(None).read(&change().name).await.unwrap_err();
     assert_eq!(error.fault, Fault::Refused, "{error}");
-    assert!(error.message.contains("is not authoritative"), "{error}");
+    assert!(error.message.contains("it is not authoritative"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_that_takes_no_connection_got_nothing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let zone = Zone {
-        name: "svc.lab".parse().unwrap(),
-        server: listener.local_addr().unwrap(),
-        key: None,
-    };
+    let zone = Zone::new("svc.lab".parse().unwrap(), listener.local_addr().unwrap(), None);
     drop(listener);
     let primaries = DnsPrimaries::new(vec![zone], Duration::from_millis(400));
     let error = primaries.swap(&change()).await.unwrap_err();
@@ -454,11 +333,7 @@ async fn a_name_outside_every_zone_is_refused_without_a_message() {
 
 #[test]
 fn the_longest_zone_that_covers_a_name_wins() {
-    let zone = |name: &str| Zone {
-        name: name.parse().unwrap(),
-        server: "127.0.0.1:53".parse().unwrap(),
-        key: None,
-    };
+    let zone = |name: &str| Zone::new(name.parse().unwrap(), "127.0.0.1:53".parse().unwrap(), None);
     let primaries = DnsPrimaries::new(
         vec![zone("lab"), zone("deep.svc.lab"), zone("svc.lab")],
         Duration::from_secs(1),
@@ -474,4 +349,47 @@ fn the_longest_zone_that_covers_a_name_wins() {
         let found = primaries.zone_of(&name.parse().unwrap());
         assert_eq!(found, expected.map(|z| z.parse().unwrap()), "{name}");
     }
+}
+
+#[tokio::test]
+async fn other_servers_of_a_zone_are_asked_signed_only_where_the_key_selects_the_view() {
+    for view in [None, Some("internal".to_owned())] {
+        let reply = |request: &Message, _| {
+            let secret = request.signature().map(|_| SECRET);
+            Reply::Message(new_state(request), secret)
+        };
+        let (primary, secondary) = (Server::start(reply).await, Server::start(reply).await);
+        let mut zone = Zone::new("svc.lab".parse().unwrap(), primary.address, Some(key()));
+        zone.secondaries = vec![secondary.address];
+        zone.view = view.clone();
+        let primaries = DnsPrimaries::new(vec![zone], Duration::from_millis(400));
+        let servers = primaries.read_everywhere(&change().name).await.unwrap();
+        let wanted = ["10.0.0.2".parse().unwrap()];
+        assert_eq!(servers.len(), 2);
+        for server in servers {
+            assert!(server.gives(&ownership(2), &wanted), "{server:?}");
+            assert!(!server.gives(&ownership(1), &wanted), "{server:?}");
+        }
+        let signed = |server: &Server| -> Vec<bool> {
+            let requests = server.requests.lock().unwrap();
+            requests.iter().map(|m| m.signature().is_some()).collect()
+        };
+        assert_eq!(signed(&primary), [true; 3]);
+        assert_eq!(signed(&secondary), [view.is_some(); 3], "{view:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_ns_records_for_its_zone_is_told() {
+    let server = Server::start(|request, _| Reply::Message(new_state(request), None)).await;
+    let error = server
+        .primaries(None)
+        .read_everywhere(&change().name)
+        .await
+        .unwrap_err();
+    assert_eq!(error.fault, Fault::Refused);
+    assert!(
+        error.message.contains("configure the zone's secondaries"),
+        "{error}"
+    );
 }

@@ -1,10 +1,12 @@
 //! Messages over TCP (RFC 7766): each has its length before it in two bytes; answers come in any order.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::Request;
@@ -70,32 +72,47 @@ async fn converse(
     frames: &[u8],
     requests: &[Request],
 ) -> Result<Vec<Vec<u8>>, String> {
-    let lost = |error: std::io::Error| format!("broke the connection before it answered: {error}");
     // Without it the kernel may hold the last piece of several back until the first is acknowledged.
-    stream.set_nodelay(true).map_err(lost)?;
-    stream.write_all(frames).await.map_err(lost)?;
-    let mut answers: Vec<Option<Vec<u8>>> = requests.iter().map(|_| None).collect();
-    while answers.iter().any(Option::is_none) {
-        let length = usize::from(stream.read_u16().await.map_err(lost)?);
+    stream.set_nodelay(true).map_err(|error| lost(&error))?;
+    let (mut reader, mut writer) = stream.split();
+    let write = async { writer.write_all(frames).await.map_err(|error| lost(&error)) };
+    // Both at once: a server that answers the first of many requests would wait for us to read before it takes the rest.
+    let ((), answers) = tokio::try_join!(write, read_all(&mut reader, requests))?;
+    Ok(answers)
+}
+
+/// The answers, in the order of their requests.
+async fn read_all(reader: &mut ReadHalf<'_>, requests: &[Request]) -> Result<Vec<Vec<u8>>, String> {
+    let mut open: HashMap<u16, usize> = requests
+        .iter()
+        .enumerate()
+        .map(|(index, request)| (request.id, index))
+        .collect();
+    let mut answers = Vec::with_capacity(requests.len());
+    while !open.is_empty() {
+        let length = usize::from(reader.read_u16().await.map_err(|error| lost(&error))?);
         if length > MAX_ANSWER {
             return Err(format!(
                 "sent an answer of {length} bytes; the most is {MAX_ANSWER}"
             ));
         }
         let mut answer = vec![0; length];
-        stream.read_exact(&mut answer).await.map_err(lost)?;
+        reader
+            .read_exact(&mut answer)
+            .await
+            .map_err(|error| lost(&error))?;
         let Some(&[high, low]) = answer.first_chunk::<2>() else {
             return Err("sent an answer without an id".to_owned());
         };
-        let id = u16::from_be_bytes([high, low]);
-        let open = requests
-            .iter()
-            .zip(answers.iter_mut())
-            .find(|(request, slot)| request.id == id && slot.is_none());
-        match open {
-            Some((_, slot)) => *slot = Some(answer),
+        match open.remove(&u16::from_be_bytes([high, low])) {
+            Some(index) => answers.push((index, answer)),
             None => return Err("sent an answer with an id that was not asked for".to_owned()),
         }
     }
-    Ok(answers.into_iter().flatten().collect())
+    answers.sort_by_key(|(index, _)| *index);
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+}
+
+fn lost(error: &std::io::Error) -> String {
+    format!("broke the connection before it answered: {error}")
 }

@@ -7,17 +7,32 @@ use super::answer::Answer;
 use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::ports::{PortError, Swapped};
 
-/// What an answer means.
+/// What the answer to a question means.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// To an UPDATE: applied, or silently ignored; reading back tells. To a question: it has been answered.
+    /// Its records may be read.
     Done,
-    /// A prerequisite did not hold; nothing was written.
-    Prerequisite(ResponseCode),
-    /// The server could not do it now; nothing was written.
+    /// The server could not do it now.
     Again(String),
     /// It failed.
     Failed(PortError),
+}
+
+/// What the answer to an UPDATE says of the whole message (RFC 2136 sections 2.2 and 3.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Applied, or silently ignored: reading back tells.
+    Done,
+    /// A prerequisite of one of its names did not hold; nothing was written.
+    Prerequisite(ResponseCode),
+    /// Nothing was written, and one of its names may be to blame: the others are worth a message without it.
+    Blamed,
+    /// The server could not do it now; nothing was written.
+    Again,
+    /// Nothing was written, for a reason that has nothing to do with the names.
+    Failed,
+    /// Not believed: only reading the names tells.
+    Open,
 }
 
 /// Who was asked about what, for the words of an error.
@@ -34,7 +49,9 @@ impl Scope<'_> {
     pub(super) fn say(&self, what: &str) -> String {
         format!(
             "DNS server {} of zone {}, asked about {}: {what}",
-            self.zone.server, self.zone.name, self.name
+            self.zone.server,
+            self.zone.title(),
+            self.name
         )
     }
 
@@ -42,10 +59,17 @@ impl Scope<'_> {
     fn refusal(&self, code: ResponseCode) -> String {
         let zone = &self.zone.name;
         match code {
-            ResponseCode::NotAuth => self.say(&format!(
-                "it is not authoritative for zone {zone}, or does not take our key (NOTAUTH): name the zone's primary \
-                 and its key in the configuration"
-            )),
+            ResponseCode::NotAuth => self.say(&match &self.zone.key {
+                Some(key) => format!(
+                    "it is not authoritative for zone {zone}, or does not take the TSIG key {} (NOTAUTH): name the \
+                     zone's primary and its key in the configuration",
+                    key.name()
+                ),
+                None => format!(
+                    "it is not authoritative for zone {zone}, or takes no unsigned updates (NOTAUTH): name the zone's \
+                     primary in the configuration, and configure a TSIG key for the zone, here and there"
+                ),
+            }),
             ResponseCode::NotZone => self.say(&format!("it says that the name is outside zone {zone} (NOTZONE)")),
             ResponseCode::NotImp => self.say("it does not do DNS UPDATE (NOTIMP): enable it there"),
             ResponseCode::FormErr => self.say("it does not understand the message (FORMERR)"),
@@ -54,41 +78,50 @@ impl Scope<'_> {
     }
 }
 
-/// What the answer to an UPDATE means (RFC 2136 sections 2.2 and 3.8).
-pub(super) fn of_update(scope: Scope<'_>, answer: &Answer) -> Verdict {
+/// How an UPDATE ended that got this answer.
+pub(super) fn of_update(answer: &Answer) -> Ending {
+    match answer.message.response_code {
+        ResponseCode::Refused | ResponseCode::NotZone | ResponseCode::FormErr => Ending::Blamed,
+        ResponseCode::NotAuth | ResponseCode::NotImp => Ending::Failed,
+        _ if !answer.trusted => Ending::Open,
+        ResponseCode::NoError => Ending::Done,
+        code @ (ResponseCode::NXRRSet
+        | ResponseCode::YXRRSet
+        | ResponseCode::NXDomain
+        | ResponseCode::YXDomain) => Ending::Prerequisite(code),
+        // Knot answers so when another client's update fails in the same moment.
+        ResponseCode::ServFail => Ending::Again,
+        _ => Ending::Blamed,
+    }
+}
+
+/// The words for an UPDATE with this answer, which is neither done nor a failed prerequisite.
+pub(super) fn failure(scope: Scope<'_>, answer: &Answer) -> PortError {
     let code = answer.message.response_code;
     let unsigned = if answer.trusted {
         ""
     } else {
         " (its answer was not signed)"
     };
-    match code {
-        ResponseCode::Refused => {
-            let name = scope.name;
-            let why = match &scope.zone.key {
-                Some(key) => format!(
-                    "it refused the update{unsigned}: it is not the primary, or its update policy gives the TSIG key \
-                     {} no right to change A and AAAA of {name} and TXT of _handover.{name}",
-                    key.name()
-                ),
-                None => "it refused the unsigned update: configure a TSIG key for the zone, here and there".to_owned(),
-            };
-            Verdict::Failed(PortError::refused(scope.say(&why)))
-        }
-        ResponseCode::NotAuth | ResponseCode::NotZone | ResponseCode::NotImp | ResponseCode::FormErr => {
-            Verdict::Failed(PortError::refused(format!("{}{unsigned}", scope.refusal(code))))
-        }
-        _ if !answer.trusted => Verdict::Failed(PortError::unknown(scope.say(&format!(
+    match (of_update(answer), code) {
+        (Ending::Again, _) => PortError::unavailable(scope.say("it failed (SERVFAIL): see its log")),
+        (Ending::Open, _) => PortError::unknown(scope.say(&format!(
             "its answer to the signed update ({code}) was not signed and is not believed: read the name to see what \
              happened, and mend the server or what stands between"
-        )))),
-        ResponseCode::NoError => Verdict::Done,
-        ResponseCode::NXRRSet | ResponseCode::YXRRSet | ResponseCode::NXDomain | ResponseCode::YXDomain => {
-            Verdict::Prerequisite(code)
+        ))),
+        (_, ResponseCode::Refused) => {
+            let name = scope.name;
+            PortError::refused(scope.say(&match &scope.zone.key {
+                Some(key) => format!(
+                    "it refused the update{unsigned} (REFUSED): it is not the primary, or its update policy gives the \
+                     TSIG key {} no right to change A and AAAA of {name} and TXT of _handover.{name}",
+                    key.name()
+                ),
+                None => "it refused the unsigned update (REFUSED): configure a TSIG key for the zone, here and there"
+                    .to_owned(),
+            }))
         }
-        // Knot answers so when another client's update fails in the same moment.
-        ResponseCode::ServFail => Verdict::Again(scope.say("it failed (SERVFAIL): see its log")),
-        other => Verdict::Failed(PortError::refused(scope.refusal(other))),
+        (_, code) => PortError::refused(format!("{}{unsigned}", scope.refusal(code))),
     }
 }
 
@@ -110,8 +143,12 @@ pub(super) fn of_question(scope: Scope<'_>, answer: &Answer) -> Verdict {
              stands between"
         )),
         ResponseCode::NoError | ResponseCode::NXDomain if !message.authoritative => refused(&format!(
-            "it is not authoritative for the name: name the primary of zone {} in the configuration, and see that the \
-             name is not delegated",
+            "it is {}: name the primary of zone {} in the configuration, and see that the name is not delegated",
+            if message.recursion_available {
+                "a resolver, not authoritative for the name"
+            } else {
+                "not authoritative for the name"
+            },
             scope.zone.name
         )),
         ResponseCode::NoError | ResponseCode::NXDomain => Verdict::Done,
@@ -128,7 +165,14 @@ pub(super) fn holds(change: &NameChange, records: &NameRecords) -> bool {
         set.dedup();
         set == records.addresses && (set.is_empty() || records.cname.is_none())
     });
-    records.ownership == wanted && addresses_hold
+    let srv_holds = change.srv.iter().all(|set| {
+        let mut wanted = set.records.clone();
+        wanted.sort();
+        wanted.dedup();
+        let stands = records.srv.iter().find(|found| found.label == set.label);
+        stands.map_or(&[][..], |found| &found.records) == wanted
+    });
+    records.ownership == wanted && addresses_hold && srv_holds
 }
 
 /// The refusal of a change that sets addresses beside a CNAME.
@@ -165,7 +209,7 @@ pub(super) fn after_write(
     }
     if records.ownership == text(&change.ownership) {
         return Err(PortError::refused(scope.say(&format!(
-            "it wrote the ownership and ignored the addresses; there stands {stands}: mend the name by hand, and see \
+            "it wrote the ownership and ignored other records; there stands {stands}: mend the name by hand, and see \
              its update policy or script"
         ))));
     }
@@ -210,228 +254,5 @@ fn standing(records: &NameRecords) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use hickory_proto::op::{Message, OpCode};
-
-    use super::*;
-    use crate::adapters::dns::{KeyAlgorithm, TsigKey};
-    use crate::ports::Fault;
-
-    fn zone(signed: bool) -> Zone {
-        let key = TsigKey::new("k1".parse().unwrap(), KeyAlgorithm::HmacSha256, "c2VjcmV0").unwrap();
-        Zone {
-            name: "svc.lab".parse().unwrap(),
-            server: "127.0.0.1:53".parse().unwrap(),
-            key: signed.then_some(key),
-        }
-    }
-
-    fn answer(op: OpCode, code: ResponseCode, trusted: bool) -> Answer {
-        let mut message = Message::response(1, op);
-        message.metadata.response_code = code;
-        message.metadata.authoritative = true;
-        Answer { message, trusted }
-    }
-
-    /// The verdict in one word, and the text that it carries.
-    fn word(verdict: Verdict) -> (&'static str, String) {
-        match verdict {
-            Verdict::Done => ("done", String::new()),
-            Verdict::Prerequisite(_) => ("prerequisite", String::new()),
-            Verdict::Again(why) => ("again", why),
-            Verdict::Failed(error) => match error.fault {
-                Fault::Refused => ("refused", error.message),
-                Fault::Unavailable => ("unavailable", error.message),
-                Fault::Unknown => ("unknown", error.message),
-            },
-        }
-    }
-
-    #[test]
-    fn each_rcode_of_an_update_has_its_meaning_and_its_way_out() {
-        use ResponseCode as R;
-        let name = "web.svc.lab".parse().unwrap();
-        for (code, trusted, expected, says) in [
-            (R::NoError, true, "done", ""),
-            (R::NXRRSet, true, "prerequisite", ""),
-            (R::YXRRSet, true, "prerequisite", ""),
-            (R::NXDomain, true, "prerequisite", ""),
-            (R::YXDomain, true, "prerequisite", ""),
-            (R::ServFail, true, "again", "SERVFAIL"),
-            (R::Refused, true, "refused", "gives the TSIG key k1 no right"),
-            (R::NotAuth, true, "refused", "not authoritative for zone svc.lab"),
-            (R::NotZone, true, "refused", "outside zone svc.lab"),
-            (R::NotImp, true, "refused", "enable it"),
-            (R::FormErr, true, "refused", "FORMERR"),
-            (R::Unknown(11), true, "refused", "(11)"),
-            (R::NoError, false, "unknown", "not believed"),
-            (R::NXRRSet, false, "unknown", "not believed"),
-            (R::YXDomain, false, "unknown", "not believed"),
-            (R::ServFail, false, "unknown", "not believed"),
-            (R::Unknown(11), false, "unknown", "not believed"),
-            (R::Refused, false, "refused", "not signed"),
-            (R::NotAuth, false, "refused", "not signed"),
-            (R::FormErr, false, "refused", "not signed"),
-        ] {
-            let zone = zone(true);
-            let scope = Scope {
-                zone: &zone,
-                name: &name,
-            };
-            let (got, text) = word(of_update(scope, &answer(OpCode::Update, code, trusted)));
-            assert_eq!(got, expected, "{code:?} trusted={trusted}: {text}");
-            assert!(text.contains(says), "{code:?} trusted={trusted}: {text}");
-        }
-    }
-
-    #[test]
-    fn a_refused_unsigned_update_asks_for_a_key() {
-        let zone = zone(false);
-        let name = "web.svc.lab".parse().unwrap();
-        let scope = Scope {
-            zone: &zone,
-            name: &name,
-        };
-        let (got, text) = word(of_update(
-            scope,
-            &answer(OpCode::Update, ResponseCode::Refused, true),
-        ));
-        assert_eq!(got, "refused");
-        assert!(text.contains("configure a TSIG key"), "{text}");
-    }
-
-    #[test]
-    fn each_rcode_of_a_question_has_its_meaning_and_none_is_unknown() {
-        use ResponseCode as R;
-        let zone = zone(true);
-        let name = "web.svc.lab".parse().unwrap();
-        let scope = Scope {
-            zone: &zone,
-            name: &name,
-        };
-        for (code, trusted, authoritative, expected, says) in [
-            (R::NoError, true, true, "done", ""),
-            (R::NXDomain, true, true, "done", ""),
-            (R::NoError, true, false, "refused", "is not authoritative"),
-            (R::NXDomain, true, false, "refused", "is not authoritative"),
-            (R::NoError, false, true, "refused", "not believed"),
-            (R::NXDomain, false, true, "refused", "not believed"),
-            (R::Refused, true, false, "refused", "does not serve the zone"),
-            (R::ServFail, true, false, "again", "zone loaded"),
-            (R::ServFail, false, false, "again", "zone loaded"),
-            (R::NotAuth, true, true, "refused", "NOTAUTH"),
-            (R::NXRRSet, true, true, "refused", "(8)"),
-        ] {
-            let mut answer = answer(OpCode::Query, code, trusted);
-            answer.message.metadata.authoritative = authoritative;
-            let (got, text) = word(of_question(scope, &answer));
-            assert_eq!(got, expected, "{code:?} trusted={trusted}: {text}");
-            assert!(text.contains(says), "{code:?} trusted={trusted}: {text}");
-        }
-    }
-
-    fn ownership(text: &str) -> Ownership {
-        let guest = "guest=6f1d5a2e-0000-4000-8000-000000000001";
-        format!("{text} host=hv1 {guest}").parse().unwrap()
-    }
-
-    fn change() -> NameChange {
-        NameChange {
-            name: "web.svc.lab".parse().unwrap(),
-            expect_ownership: Some(ownership("g=1")),
-            expect_addresses: Some(vec!["10.0.0.1".parse().unwrap()]),
-            ownership: Some(ownership("g=2")),
-            addresses: Some((vec!["fd00::2".parse().unwrap(), "10.0.0.2".parse().unwrap()], 5)),
-        }
-    }
-
-    fn stands(text: &str, addresses: &[&str], cname: Option<&str>) -> NameRecords {
-        NameRecords {
-            addresses: addresses.iter().map(|a| a.parse().unwrap()).collect(),
-            ttl: 5,
-            cname: cname.map(str::to_owned),
-            ownership: vec![ownership(text).to_string()],
-        }
-    }
-
-    fn ending(result: Result<Swapped, PortError>) -> (&'static str, String) {
-        match result {
-            Ok(Swapped::Yes) => ("yes", String::new()),
-            Ok(Swapped::No(_)) => ("no", String::new()),
-            Err(error) => word(Verdict::Failed(error)),
-        }
-    }
-
-    #[test]
-    fn noerror_is_believed_only_when_the_look_shows_the_new_state() {
-        let zone = zone(true);
-        let change = change();
-        let scope = Scope {
-            zone: &zone,
-            name: &change.name,
-        };
-        for (records, expected, says) in [
-            (stands("g=2", &["10.0.0.2", "fd00::2"], None), "yes", ""),
-            (
-                stands("g=2", &[], Some("other.svc.lab.")),
-                "refused",
-                "web.svc.lab is a CNAME to other.svc.lab.; a service's name must own its addresses",
-            ),
-            (stands("g=1", &["10.0.0.1"], None), "refused", "did not apply it"),
-            (
-                stands("g=2", &["10.0.0.1"], None),
-                "refused",
-                "ignored the addresses",
-            ),
-            (stands("g=3", &["10.0.0.3"], None), "unknown", "somebody else"),
-        ] {
-            let (got, text) = ending(after_write(scope, &change, &records));
-            assert_eq!(got, expected, "{records:?}: {text}");
-            assert!(text.contains(says), "{records:?}: {text}");
-        }
-    }
-
-    #[test]
-    fn a_failed_prerequisite_is_a_yes_only_when_the_new_state_stands_already() {
-        let zone = zone(true);
-        let change = change();
-        let scope = Scope {
-            zone: &zone,
-            name: &change.name,
-        };
-        for (records, expected) in [
-            (stands("g=2", &["10.0.0.2", "fd00::2"], None), "yes"),
-            (stands("g=2", &["10.0.0.2"], None), "no"),
-            (stands("g=3", &["10.0.0.2", "fd00::2"], None), "no"),
-            (stands("g=1", &[], Some("other.svc.lab.")), "refused"),
-        ] {
-            let result = after_prerequisite(scope, &change, ResponseCode::NXRRSet, records.clone());
-            assert_eq!(ending(result).0, expected, "{records:?}");
-        }
-    }
-
-    #[test]
-    fn a_name_with_records_of_other_types_is_not_free() {
-        let zone = zone(true);
-        let change = NameChange {
-            expect_ownership: None,
-            expect_addresses: Some(vec![]),
-            ..change()
-        };
-        let scope = Scope {
-            zone: &zone,
-            name: &change.name,
-        };
-        let empty = NameRecords::default();
-        let (got, text) = ending(after_prerequisite(
-            scope,
-            &change,
-            ResponseCode::YXDomain,
-            empty.clone(),
-        ));
-        assert_eq!(got, "refused");
-        assert!(text.contains("owns records of other types"), "{text}");
-        let claimed_meanwhile = after_prerequisite(scope, &change, ResponseCode::YXRRSet, empty);
-        assert_eq!(ending(claimed_meanwhile).0, "no");
-    }
-}
+#[path = "verdict_tests.rs"]
+mod tests;

@@ -206,6 +206,11 @@ fn copy_state(lines: &Lines<'_>, placement: &Placement, root: &Root) -> Result<C
             .as_ref()
             .map(|data| data_state(data, lines, &seen))
             .transpose()?,
+        was_up: lines.has("was_up"),
+        system: match lines.all("system").first() {
+            Some(state) => word(state)?,
+            None => String::new(),
+        },
     })
 }
 
@@ -297,7 +302,7 @@ struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// The keys that scripts print, and whether they may be there more than once.
-    const KEYS: [(&'static str, bool); 28] = [
+    const KEYS: [(&'static str, bool); 30] = [
         ("data_device", false),
         ("data_filesystem", false),
         ("data_folder", false),
@@ -320,11 +325,13 @@ impl<'a> Lines<'a> {
         ("source", false),
         ("squashfs", false),
         ("sum", true),
+        ("system", false),
         ("systemd", false),
         ("uid", false),
         ("unit", true),
         ("units", false),
         ("unsummed", false),
+        ("was_up", false),
         ("why", false),
     ];
 

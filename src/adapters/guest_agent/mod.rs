@@ -11,6 +11,7 @@ pub mod answer;
 pub mod check;
 pub mod exec;
 pub mod protocol;
+pub mod read_back;
 pub mod script;
 mod script_data;
 
@@ -24,7 +25,7 @@ use async_trait::async_trait;
 use crate::model::guest::{AgentInfo, CopyState, ProbeReport};
 use crate::model::ids::{Attempt, GuestId};
 use crate::model::placement::Placement;
-use crate::ports::{Fault, Guest, GuestStep, PortError, Tries};
+use crate::ports::{Fault, Guest, GuestFiles, GuestStep, PortError, Tries};
 
 use answer::Answer;
 use exec::{Script, run};
@@ -175,6 +176,25 @@ impl<C: AgentChannel> Guest for GuestAgent<C> {
             )
             .await?;
         check::parse(&text, &wanted.probe).map_err(|error| garbled(guest, "check", &error))
+    }
+}
+
+#[async_trait]
+impl<C: AgentChannel> GuestFiles for GuestAgent<C> {
+    async fn read_file(
+        &self,
+        guest: GuestId,
+        placement: &Placement,
+        path: &str,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, PortError> {
+        let script = read_back::render(&self.root, placement, path, limit).map_err(unrenderable)?;
+        let text = self
+            .lines(guest, &Script::reading(placement, script), LOOK)
+            .await?;
+        read_back::parse_file(&text, limit).map_err(|error| {
+            PortError::refused(format!("{path} in guest {guest} cannot be read back: {error}"))
+        })
     }
 }
 

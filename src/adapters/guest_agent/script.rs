@@ -31,7 +31,7 @@ const FORMAT: &str = include_str!("scripts/format.sh");
 const UNINSTALL: &str = include_str!("scripts/uninstall.sh");
 const PROBE: &str = include_str!("scripts/probe.sh");
 const SUPERSEDE: &str = "main() {\n  begin\n  look\n  finish done\n}\n";
-const LOOK: &str = "main() {\n  look\n  finish done\n}\n";
+const LOOK: &str = include_str!("scripts/history.sh");
 
 /// Where unit files are placed: a folder in which enable, disable, mask and drop-ins keep their meaning.
 const ATTACHED: &str = "/etc/systemd/system.attached/";
@@ -184,7 +184,7 @@ pub fn probe(root: &Root, placement: &Placement) -> Result<String, Unrenderable>
 /// The last line. The standard input of the shell is the script, so no program may read from it.
 pub(super) const RUN: &str = "main </dev/null\n";
 
-fn named(
+pub(super) fn named(
     placement: &Placement,
     render: impl FnOnce() -> Result<String, Unrenderable>,
 ) -> Result<String, Unrenderable> {
@@ -211,7 +211,7 @@ fn limit(deadline: Duration) -> u64 {
 }
 
 /// Shell text without its comments, to keep messages short.
-fn body(parts: &[&str]) -> String {
+pub(super) fn body(parts: &[&str]) -> String {
     let mut out = String::new();
     for line in parts.iter().flat_map(|part| part.lines()) {
         if !line.trim_start().starts_with('#') {

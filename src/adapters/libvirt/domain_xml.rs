@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use roxmltree::{Document, Node};
 
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
+use crate::model::grant::Grant;
 use crate::model::guest::{Definition, DomainDisk, ScsiController};
 
 /// The name of the virtio-serial port behind which qemu-guest-agent listens.
@@ -112,22 +113,27 @@ pub fn alias_of(serial: &DiskSerial) -> String {
 
 /// Writes the `<disk>` element of a disk, as its role asks. No snapshot of the guest moves its source.
 ///
-/// A bundle is read-only and shareable, so that several guests may hold one image; a missing image does not keep a
-/// guest from booting (`startupPolicy='optional'`).
+/// A bundle is read-only. Its grant is this guest's own file; where it is the image itself (on block devices, and as older
+/// versions gave it), that is shareable, so that several guests may hold it. What is missing does not keep a guest from
+/// booting (`startupPolicy='optional'`).
 ///
 /// A volume is neither: QEMU locks its image, so that no second guest opens it. `cache='writeback'` goes through the host's
 /// page cache and passes every flush of the guest on as an fdatasync, so what a program has synced is on storage; it
 /// works on every file system, where `none` needs O_DIRECT and `writethrough` would sync each single write.
 /// `discard='unmap'` gives room that the guest trims back to the sparse file.
 pub fn disk_xml(disk: &GuestDisk) -> String {
+    let optional = " startupPolicy='optional'";
     let (driver, policy, access) = match disk.role {
-        DiskRole::Bundle => ("", " startupPolicy='optional'", "<readonly/><shareable/>"),
-        DiskRole::Volume => (" cache='writeback' discard='unmap'", "", ""),
+        DiskRole::Bundle if Grant::named_by(&disk.source).is_some() => {
+            ("type='qcow2'", optional, "<readonly/>")
+        }
+        DiskRole::Bundle => ("type='raw'", optional, "<readonly/><shareable/>"),
+        DiskRole::Volume => ("type='raw' cache='writeback' discard='unmap'", "", ""),
     };
     let serial = escape(disk.serial.as_str());
     format!(
         "<disk type='file' device='disk' snapshot='no'>\
-         <driver name='qemu' type='raw'{driver}/>\
+         <driver name='qemu' {driver}/>\
          <source file='{source}'{policy}/>\
          <target dev='{target}' bus='scsi'/>\
          {access}\

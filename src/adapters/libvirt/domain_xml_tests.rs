@@ -273,7 +273,7 @@ fn a_written_disk_of_either_role_reads_back_the_same() {
 }
 
 #[test]
-fn a_bundle_disk_is_read_only_shareable_and_optional() {
+fn a_shared_image_is_read_only_shareable_and_optional() {
     let xml = disk_xml(&GuestDisk {
         role: DiskRole::Bundle,
         serial: serial(),
@@ -290,6 +290,30 @@ fn a_bundle_disk_is_read_only_shareable_and_optional() {
          <source file='/a.img' startupPolicy='optional'/><target dev='sdc' bus='scsi'/><readonly/><shareable/>\
          <serial>ho123456789012345678</serial><alias name='ua-ho123456789012345678'/>\
          <address type='drive' controller='0' bus='0' target='0' unit='3'/></disk>"
+    );
+}
+
+#[test]
+fn a_grant_is_a_read_only_overlay_of_one_guest() {
+    let source = "/pool/web@f0342bfe-75dd-53eb-8c9a-844169df1ed3.g4.qcow2";
+    let xml = disk_xml(&GuestDisk {
+        role: DiskRole::Bundle,
+        serial: serial(),
+        source: source.to_owned(),
+        target: "sdc".to_owned(),
+        address: ScsiAddress {
+            controller: 0,
+            unit: 3,
+        },
+    });
+    assert_eq!(
+        xml,
+        format!(
+            "<disk type='file' device='disk' snapshot='no'><driver name='qemu' type='qcow2'/>\
+             <source file='{source}' startupPolicy='optional'/><target dev='sdc' bus='scsi'/><readonly/>\
+             <serial>ho123456789012345678</serial><alias name='ua-ho123456789012345678'/>\
+             <address type='drive' controller='0' bus='0' target='0' unit='3'/></disk>"
+        )
     );
 }
 

@@ -78,6 +78,20 @@ pub(super) fn domain_state(domain: &Domain) -> Result<u32, Error> {
     Ok(state.cast_unsigned())
 }
 
+/// The definition inside a managed-save image.
+pub(super) fn managed_save_xml(domain: &Domain) -> Result<String, Error> {
+    // SAFETY: the domain pointer is valid while `domain` lives; no flag is given.
+    let text = unsafe { sys::virDomainManagedSaveGetXMLDesc(domain.as_ptr(), 0) };
+    if text.is_null() {
+        return Err(Error::last_error());
+    }
+    // SAFETY: the text is NUL-terminated and ours until it is freed below.
+    let xml = unsafe { owned(text) };
+    // SAFETY: by the call's documentation its caller frees the text, which nothing refers to any more.
+    unsafe { nix::libc::free(text.cast()) };
+    Ok(xml)
+}
+
 /// virDomainDetachDeviceAlias: asks for the device with this alias to be detached, in the halves that `flags` names.
 pub(super) fn detach_by_alias(domain: &Domain, alias: &str, flags: u32) -> Result<(), Error> {
     let alias = CString::new(alias)?;

@@ -19,6 +19,7 @@ use virt::stream::Stream;
 
 use super::domain_xml::escape;
 use super::failure::Failure;
+use super::grants::grant_on;
 use super::host::Host;
 use super::link::{Call, Ticket};
 use super::look::{config_xml, live_xml};
@@ -28,7 +29,8 @@ use crate::ports::PortError;
 /// Bytes handed to libvirt at once. Far more than its message size: small sends cost a round of bookkeeping each.
 const CHUNK: usize = 1 << 20;
 
-fn image_name(digest: &Digest) -> String {
+/// The name of a bundle's image in the pool.
+pub(super) fn image_name(digest: &Digest) -> String {
     format!("{digest}.img")
 }
 
@@ -104,13 +106,17 @@ impl Host {
                     return Ok(());
                 };
                 let path = volume.path()?;
-                if let Some(guest) = user_of(connection, &[&path])? {
-                    return Err(Failure::Port(PortError::refused(format!(
-                        "{}: image {name} is not deleted: guest {guest} has it as a disk; remove the service there first",
+                let used = match user_of(connection, &[&path])? {
+                    Some(guest) => Some(format!("guest {guest} has it as a disk")),
+                    None => grant_on(&pool, &path)?.map(|grant| format!("grant {grant} is on it")),
+                };
+                match used {
+                    Some(used) => Err(Failure::Port(PortError::refused(format!(
+                        "{}: image {name} is not deleted: {used}; remove the service there first",
                         place.host
-                    ))));
+                    )))),
+                    None => delete(&volume),
                 }
-                delete(&volume)
             })
             .await
     }
@@ -168,12 +174,13 @@ impl Place {
         Ok(pool)
     }
 
-    fn full(&self, pool: &StoragePool, size: u64) -> PortError {
+    /// The error for a pool without room for `size` more bytes.
+    pub(super) fn full(&self, pool: &StoragePool, size: u64) -> PortError {
         let free = pool
             .info()
             .map_or_else(|_| "less".to_owned(), |info| mebibytes(info.available));
         PortError::refused(format!(
-            "pool {} on {} is full: the image needs {}, it has {free} free; remove bundles that nothing uses, or \
+            "pool {} on {} is full: {} are needed, it has {free} free; remove bundles that nothing uses, or \
              enlarge it",
             self.pool,
             self.host,
@@ -200,7 +207,8 @@ pub(super) fn find(pool: &StoragePool, name: &str) -> Result<Option<StorageVol>,
     known(pool, name)
 }
 
-fn known(pool: &StoragePool, name: &str) -> Result<Option<StorageVol>, Error> {
+/// The volume with this name, if libvirt knows it.
+pub(super) fn known(pool: &StoragePool, name: &str) -> Result<Option<StorageVol>, Error> {
     match pool.lookup_storage_vol_by_name(name) {
         Ok(volume) => Ok(Some(volume)),
         Err(error) if error.code().is(ErrorNumber::NoStorageVolume) => Ok(None),

@@ -15,8 +15,10 @@ mod domain_xml;
 mod events;
 mod failure;
 mod ffi;
+mod grants;
 mod host;
 mod hotplug;
+mod image_pool;
 mod images;
 mod link;
 mod look;
@@ -36,6 +38,7 @@ pub use host::{HostConfig, Timeouts};
 pub use link::Keepalive;
 
 use crate::model::disk::{DiskSerial, GuestDisk};
+use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{GuestDomain, GuestSummary};
 use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::ports::{Half, Hypervisor, PortError};
@@ -198,6 +201,22 @@ impl Hypervisor for LibvirtHosts {
 
     async fn delete_image(&self, host: &HostId, digest: &Digest) -> Result<(), PortError> {
         self.host(host)?.delete_image(digest).await
+    }
+
+    async fn make_grant(&self, host: &HostId, grant: &Grant, digest: &Digest) -> Result<String, PortError> {
+        self.host(host)?.make_grant(grant, digest).await
+    }
+
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError> {
+        self.look_for_spent_grants(guest, service).await
+    }
+
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError> {
+        self.delete_grants(guest, service).await
+    }
+
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>> {
+        self.all_grants().await
     }
 
     async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use super::ports::{image_path, volume_path};
+use super::ports::{grant_path, volume_path};
 use super::world::{SimDisk, SimUnits, SimVolume, SimWorld};
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
+use crate::model::grant::Grant;
 use crate::model::ids::{Digest, Generation, HostId, InvalidId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest, UnitFile};
 use crate::model::name::{Owner, Ownership};
+use crate::model::needs::Needs;
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::model::volume::{DataSpec, FileSystem, Volume};
@@ -83,6 +85,8 @@ impl Cast {
                 secrets: Vec::new(),
                 ports: vec![8080],
                 data: self.volume.then_some(data),
+                needs: Needs::default(),
+                srv: Vec::new(),
                 overlap: self.overlap,
                 movable: true,
             },
@@ -133,16 +137,18 @@ impl Cast {
         let home = SimWorld::guest_id(1);
         let placement = Placement::of(bundle, &[]);
         let path = volume_path(&id);
+        let granted = grant_path(&Grant {
+            service: id.clone(),
+            guest: home,
+            generation: Generation(1),
+        });
         let Some(guest) = world.guests.get_mut(&home) else {
             return Ok(());
         };
         let (name, address) = (guest.name.clone(), guest.address);
         let first = u32::try_from(guest.live.disks.len()).unwrap_or(0);
-        let mut disks = vec![(
-            DiskRole::Bundle,
-            placement.serial.clone(),
-            image_path(&bundle.digest),
-        )];
+        let mut disks = vec![(DiskRole::Bundle, placement.serial.clone(), granted.clone())];
+        world.grants.insert(granted, bundle.digest.clone());
         if self.volume {
             disks.push((DiskRole::Volume, DiskSerial::of_volume(&id), path.clone()));
             world.volumes.insert(

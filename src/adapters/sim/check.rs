@@ -9,6 +9,7 @@ use crate::handover::goals::Kind;
 use crate::handover::record::Handover;
 use crate::handover::verdict;
 use crate::model::disk::{DiskRole, DiskSerial};
+use crate::model::grant::Grant;
 use crate::model::ids::{GuestId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{NameRecords, Ownership};
@@ -50,6 +51,7 @@ pub fn always(world: &SimWorld) -> Vec<Violation> {
             never_zero(world, table, row, &mut found);
             stopped_stays_stopped(world, table, row, &mut found);
             nothing_lost(world, table, row, &mut found);
+            never_two_copies(world, table, row, &mut found);
         }
     }
     never_two_writers(world, &mut found);
@@ -101,6 +103,11 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
     }
 }
 
+/// Whether the service was down already, and against its will, when the handover began.
+fn had_failed(handover: &Handover) -> bool {
+    handover.facts.observed == Some(LifeState::Failed)
+}
+
 /// Whether a handover, `open` or stuck, is not a planned move of a service that is up.
 fn interrupts(handover: &Handover, open: bool) -> bool {
     match handover.kind {
@@ -108,7 +115,8 @@ fn interrupts(handover: &Handover, open: bool) -> bool {
             let up = handover.facts.observed.is_none_or(LifeState::wants_running);
             handover.facts.source_dead || !up
         }
-        Kind::Deploy | Kind::Replace | Kind::Start | Kind::Stop | Kind::Remove => open,
+        Kind::Replace | Kind::Stop | Kind::Remove => open || had_failed(handover),
+        Kind::Deploy | Kind::Start => open,
     }
 }
 
@@ -151,6 +159,22 @@ fn never_two_writers(world: &SimWorld, found: &mut Found) {
             format!("{} runs on {}", volume.service, runs.join(" and "))
         });
     }
+}
+
+/// Invariant 2, for a service whose copies may not overlap.
+fn never_two_copies(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
+    let overlap = table.bundles.get(&row.bundle).is_none_or(|b| b.manifest.overlap);
+    if overlap {
+        return;
+    }
+    let serving = world.guests.values().filter(|guest| guest.serves(&row.id));
+    let runs: Vec<&str> = serving
+        .filter(|guest| guest.touched.is_empty() && guest.booted_with.is_empty())
+        .map(|guest| guest.name.as_str())
+        .collect();
+    found.unless(runs.len() < 2, 2, || {
+        format!("{} may not overlap, and runs on {}", row.id, runs.join(" and "))
+    });
 }
 
 /// Invariant 4.
@@ -242,7 +266,7 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
                 .iter()
                 .filter(|(g, _)| Some(**g) != row.map(|r| r.guest))
             {
-                no_trace(*guest_id, guest, id, &serials, &mut found);
+                no_trace(world, *guest_id, guest, id, &serials, &mut found);
             }
         }
     }
@@ -331,7 +355,8 @@ fn at_home(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut 
             row.enablement.as_str()
         )
     });
-    let excused = copy.down_since_boot || copy.failed || !guest.touched.is_empty();
+    let failed = table.latest(id).is_some_and(|(handover, _)| had_failed(handover));
+    let excused = copy.down_since_boot || copy.failed || failed || !guest.touched.is_empty();
     let runs = guest.serves(id);
     found.unless(!runs || copy.mounted.as_ref() == Some(&bundle), 3, || {
         format!("{id} runs on {name} from another bundle than the table's")
@@ -342,6 +367,7 @@ fn at_home(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut 
 }
 
 fn no_trace(
+    world: &SimWorld,
     id: GuestId,
     guest: &SimGuest,
     service: &ServiceId,
@@ -362,6 +388,12 @@ fn no_trace(
         found.unless((!live && !config) || by_hand, 3, || {
             let half = if live { "live" } else { "persistent" };
             format!("the disk {serial} of {service} is left in the {half} definition of {name}")
+        });
+    }
+    for path in world.grants.keys() {
+        let theirs = Grant::named_by(path).is_some_and(|g| g.guest == id && g.service == *service);
+        found.unless(!theirs || world.needs_file(id, path), 3, || {
+            format!("the file {path} of a grant of {service} is left")
         });
     }
     let copy = guest.copies.get(service);

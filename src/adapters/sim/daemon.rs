@@ -18,9 +18,10 @@ use crate::handover::protocol::Protocol;
 use crate::handover::world::{Limits, World};
 use crate::model::ids::{HandoverId, HostId, JobId};
 use crate::model::service::Millis;
-use crate::requests::Requests;
 use crate::requests::jobs::{Jobs, Runtime};
+use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
+use crate::requests::{BatchLimits, Requests};
 
 /// How long systemd waits before it starts a daemon that was killed.
 const RESTART: Duration = Duration::from_millis(100);
@@ -127,7 +128,7 @@ impl Simulation {
         self.shared.lock().note(Entry::Started);
         let (requests, shared) = (self.requests.clone(), self.shared.clone());
         self.executor.spawner().spawn(Box::pin(async move {
-            if requests.take_up_unfinished().await.is_err() {
+            if requests.take_up_unfinished().await.is_err() || requests.take_up_batches().await.is_err() {
                 // It does not run: systemd starts it again.
                 shared.lock().killed = true;
                 return;
@@ -182,6 +183,7 @@ impl Simulation {
         let until = self.shared.lock().world.now.saturating_add(span);
         loop {
             match self.executor.run(until, &mut reached) {
+                Rest::Killed if self.shared.lock().ran_away() => return false,
                 Rest::Killed => self.restart(),
                 Rest::Reached => return true,
                 Rest::TimeUp => return false,
@@ -361,5 +363,10 @@ fn build(
         spawner,
     });
     let jobs = Jobs::new(world.clone(), runtime, PARALLEL, Duration::ZERO);
-    Arc::new(Requests { world, jobs })
+    let limits = BatchLimits {
+        parallel: 8,
+        per_guest: 4,
+        per_host: 8,
+    };
+    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits))
 }

@@ -54,7 +54,7 @@ pub enum Happening {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Message {
     /// A DNS UPDATE.
-    Update(NameChange),
+    Update(Box<NameChange>),
     /// A guest script, sent in this boot of the guest.
     Script {
         /// To whom.
@@ -151,13 +151,17 @@ impl SimWorld {
     fn boot(&mut self, id: GuestId) {
         let Some(guest) = self.guests.get(&id) else { return };
         let next = match guest.power {
-            Power::Off => guest.configs.get(&guest.host).cloned().unwrap_or_default(),
+            Power::Off => self.without_missing(guest.configs.get(&guest.host).cloned().unwrap_or_default()),
             Power::Asleep => guest.live.clone(),
             Power::Booting | Power::Up => return,
         };
         let was_asleep = guest.power == Power::Asleep;
         if self.rules.image_lock && self.locked_out(id, &next).is_some() {
             // QEMU does not start: another guest has the volume.
+            return;
+        }
+        if was_asleep && self.lacks_file(&next) {
+            // libvirt refuses to restore memory without one of its disks.
             return;
         }
         if was_asleep {
@@ -168,6 +172,7 @@ impl SimWorld {
         }
         if let Some(guest) = self.guests.get_mut(&id) {
             guest.live = next;
+            guest.booted_with = guest.touched.clone();
         }
         self.begin_boot(id);
     }
@@ -226,7 +231,7 @@ impl SimWorld {
         match message {
             Message::Update(change) => {
                 let ended = author(change).is_some_and(|id| self.has_ended(id));
-                let done = self.zone.answers && self.zone.swap(change, self.now) == Swapped::Yes;
+                let done = self.zone.answers && self.update(change) == Swapped::Yes;
                 if ended && done {
                     self.late_effects.push(format!(
                         "a late UPDATE of {} (to {}) was applied after its handover had ended",

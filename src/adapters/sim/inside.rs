@@ -27,6 +27,7 @@ impl SimCopy {
             self.failed = false;
             self.waits_until = None;
             self.down_since_boot = false;
+            self.was_up = true;
             self.mounted = self.units.as_ref().map(|units| units.serial.clone());
             let data = self.units.as_ref().and_then(|units| units.data.as_ref());
             self.data_mounted = data.is_some_and(|serial| live.disks.contains_key(serial));
@@ -118,6 +119,7 @@ impl SimWorld {
         for copy in guest.copies.values_mut() {
             copy.stop();
             copy.failed = false;
+            copy.was_up = false;
             copy.attempt = Attempt(0);
         }
     }
@@ -188,6 +190,8 @@ impl SimWorld {
                 (false, true) => Enablement::Enabled,
                 (false, false) => Enablement::Disabled,
             },
+            was_up: copy.was_up,
+            system: String::new(),
             files_differ: copy.units.as_ref().is_none_or(|own| own.files != wanted.files),
             uid: placement.user.as_ref().map(|_| 1000),
             data: wanted.data.as_ref().map(|serial| {

@@ -1,6 +1,7 @@
 //! A deterministic world for the daemon: every port of it, with its own clock.
 //!
 //! - [`world`]: what is true: hosts, guests, disks, zone, tables; plain state
+//! - [`grants`]: the files by which guests have bundles
 //! - [`inside`]: systemd's rules and the guest steps; [`look`]: what libvirt tells; [`zone`], [`table`]
 //! - [`happening`]: what happens without the daemon's doing
 //! - [`call`]: the one point through which every call goes, and what may happen to it there
@@ -11,11 +12,13 @@
 //!
 //! The same world and the same [`call::Director`] give the same run, to the last call.
 
+mod batches;
 pub mod call;
 pub mod cast;
 pub mod check;
 pub mod daemon;
 pub mod executor;
+mod grants;
 pub mod happening;
 mod inside;
 mod look;

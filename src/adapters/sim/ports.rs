@@ -9,16 +9,19 @@ use async_trait::async_trait;
 
 use super::call::{Method, Plan, PortFault, Shared};
 use super::happening::Message;
-use super::look;
 use super::world::{Power, SimDisk, SimVolume, SimWorld};
+use super::{grants, look};
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk};
+use crate::model::grant::{Grant, GrantFile};
 use crate::model::guest::{AgentInfo, CopyState, GuestDomain, GuestSummary, ProbeReport};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
 use crate::model::name::{DnsName, NameChange, NameRecords};
 use crate::model::placement::Placement;
 use crate::model::service::Millis;
 use crate::model::volume::volume_name;
-use crate::ports::{Clock, Guest, GuestStep, Half, Hypervisor, NameServer, PortError, Swapped, Tries};
+use crate::ports::{
+    Authority, Clock, Guest, GuestStep, Half, Hypervisor, NameServer, PortError, Swapped, Tries,
+};
 
 /// The ports of one daemon.
 #[derive(Clone)]
@@ -183,6 +186,40 @@ impl Hypervisor for SimPorts {
             .await
     }
 
+    async fn make_grant(&self, host: &HostId, grant: &Grant, digest: &Digest) -> Result<String, PortError> {
+        let plan = Plan::of(Method::MakeGrant, 12).on(grant.guest);
+        self.shared
+            .call(plan, |world| grants::make(world, host, grant, digest))
+            .await
+    }
+
+    async fn spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<Vec<GrantFile>, PortError> {
+        let plan = Plan::of(Method::Grants, 2).on(guest);
+        self.shared
+            .call(plan, |world| grants::spent(world, guest, service))
+            .await
+    }
+
+    async fn delete_spent_grants(&self, guest: GuestId, service: &ServiceId) -> Result<(), PortError> {
+        let plan = Plan::of(Method::DeleteGrants, 4).on(guest);
+        self.shared
+            .call(plan, |world| {
+                for file in grants::spent(world, guest, service)? {
+                    world.grants.remove(&file.path);
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn grants(&self) -> Vec<Result<GrantFile, (HostId, PortError)>> {
+        let plan = Plan::of(Method::Grants, 2);
+        match self.shared.call(plan, |world| Ok(grants::all(world))).await {
+            Ok(files) => files.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err((self.own.clone(), error))],
+        }
+    }
+
     async fn volume(&self, host: &HostId, service: &ServiceId) -> Result<Option<(String, u64)>, PortError> {
         let plan = Plan::of(Method::Volume, 1);
         self.shared
@@ -245,6 +282,11 @@ impl SimPorts {
 /// Where a bundle's image is on every host.
 pub fn image_path(digest: &Digest) -> String {
     format!("/pool/{digest}.img")
+}
+
+/// Where the file of a grant is on every host.
+pub fn grant_path(grant: &Grant) -> String {
+    format!("/pool/{}", grant.file_name())
 }
 
 /// Where a service's volume is on every host.
@@ -320,6 +362,7 @@ fn take(world: &mut SimWorld, id: GuestId, half: Half, serial: &DiskSerial) -> R
                 return Ok(guest.live.disks.contains_key(serial.as_str()));
             }
             guest.live.disks.remove(serial.as_str());
+            guest.booted_with.remove(serial.as_str());
             world.disks_changed(id, None);
             Ok(false)
         }
@@ -446,15 +489,23 @@ impl NameServer for SimPorts {
             .await
     }
 
+    /// One server has all that there is.
+    async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError> {
+        let records = self.read(name).await;
+        Ok(vec![Authority {
+            server: "ns.svc.lab".to_owned(),
+            records,
+        }])
+    }
+
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {
         let mut plan = Plan::of(Method::Swap, 3);
         plan.deadline = Duration::from_secs(5);
-        plan.message = Some(Message::Update(change.clone()));
+        plan.message = Some(Message::Update(Box::new(change.clone())));
         self.shared
             .call(plan, |world| {
                 names_answer(world)?;
-                let now = world.now;
-                Ok(world.zone.swap(change, now))
+                Ok(world.update(change))
             })
             .await
     }

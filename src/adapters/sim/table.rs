@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Duty, Handover};
+use crate::model::batch::{Batch, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, TableError};
 
-type Outcome<T> = Result<T, TableError>;
+pub(super) type Outcome<T> = Result<T, TableError>;
 
 /// A handover's row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,9 +40,13 @@ pub struct SimTable {
     pub attempts: BTreeMap<ServiceId, Attempt>,
     /// Who asked for what.
     pub audit: Vec<(Millis, String, String, String)>,
+    /// Batches, by their job.
+    pub batches: BTreeMap<JobId, Batch>,
+    /// Where services were to be, and why; oldest first.
+    pub decisions: Vec<Decision>,
 }
 
-fn conflict<T>(text: String) -> Outcome<T> {
+pub(super) fn conflict<T>(text: String) -> Outcome<T> {
     Err(TableError::Conflict(text))
 }
 
@@ -129,7 +134,7 @@ impl SimTable {
         }
     }
 
-    fn note(&mut self, job: JobId, entry: &JournalEntry) {
+    pub(super) fn note(&mut self, job: JobId, entry: &JournalEntry) {
         self.journal.entry(job).or_default().push(entry.clone());
     }
 

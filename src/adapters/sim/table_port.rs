@@ -7,6 +7,7 @@ use super::ports::SimPorts;
 use super::table::SimTable;
 use super::world::SimWorld;
 use crate::handover::record::{Duty, Handover};
+use crate::model::batch::{Batch, BatchMember, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
@@ -100,6 +101,29 @@ impl Table for SimPorts {
         .await
     }
 
+    async fn begin_batch(&self, job: &JobRecord, batch: &Batch) -> Outcome<JobId> {
+        self.table(Method::Begin, |t| t.begin_batch(job, batch)).await
+    }
+
+    async fn batch(&self, job: JobId) -> Outcome<Option<Batch>> {
+        self.table(Method::ReadTable, |t| Ok(t.batches.get(&job).cloned()))
+            .await
+    }
+
+    async fn save_member(&self, batch: JobId, member: &BatchMember, entry: &JournalEntry) -> Outcome<()> {
+        self.table(Method::Save, |t| t.save_member(batch, member, entry))
+            .await
+    }
+
+    async fn finish_batch(&self, job: &JobRecord, entry: &JournalEntry) -> Outcome<()> {
+        self.table(Method::Finish, |t| t.finish_batch(job, entry)).await
+    }
+
+    async fn unfinished_batches(&self) -> Outcome<Vec<Batch>> {
+        self.table(Method::ReadTable, |t| Ok(t.unfinished_batches()))
+            .await
+    }
+
     async fn next_attempt(&self, service: &ServiceId) -> Outcome<Attempt> {
         self.table(Method::NextAttempt, |t| Ok(t.next_attempt(service)))
             .await
@@ -147,5 +171,18 @@ impl Table for SimPorts {
             Ok(())
         })
         .await
+    }
+
+    async fn decide(&self, decisions: &[Decision]) -> Outcome<()> {
+        self.table(Method::Note, |t| {
+            t.decisions.extend(decisions.iter().cloned());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn last_decision(&self, service: &ServiceId) -> Outcome<Option<Decision>> {
+        self.table(Method::ReadTable, |t| Ok(t.last_decision(service)))
+            .await
     }
 }

@@ -10,9 +10,11 @@ use super::table::SimTable;
 use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
+use crate::model::name::NameChange;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
 use crate::model::volume::FileSystem;
+use crate::ports::Swapped;
 
 /// Rules that stand outside the daemon and hold in the real world; a model checker switches them off one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -47,6 +49,8 @@ pub struct SimWorld {
     pub hosts: BTreeMap<HostId, SimHost>,
     /// The guests.
     pub guests: BTreeMap<GuestId, SimGuest>,
+    /// Files of grants, by path, with the bundle that each stands on; every host sees them.
+    pub grants: BTreeMap<String, Digest>,
     /// Data volumes, by path; every host sees them.
     pub volumes: BTreeMap<String, SimVolume>,
     /// The zone and what resolvers may still believe.
@@ -125,6 +129,8 @@ pub struct SimGuest {
     pub old_xml: SimDefinition,
     /// Disks of the persistent definition that somebody else gave, took or moved, until the daemon does either again.
     pub touched: BTreeSet<String>,
+    /// Such disks that it was booted with, until the daemon takes them.
+    pub booted_with: BTreeSet<String>,
     /// The daemon that controls it.
     pub controller: Option<String>,
     /// What is inside, by service.
@@ -209,6 +215,8 @@ pub struct SimCopy {
     pub data_mounted: bool,
     /// Whether its units are active.
     pub running: bool,
+    /// Whether they have been active since the guest booted.
+    pub was_up: bool,
     /// Whether its units have failed.
     pub failed: bool,
     /// Whether its check passes while it runs.
@@ -251,6 +259,7 @@ impl SimWorld {
             now: Self::BEGINNING,
             hosts: [(one.clone(), host.clone()), (two, host)].into(),
             guests: BTreeMap::new(),
+            grants: BTreeMap::new(),
             volumes: BTreeMap::new(),
             zone: SimZone::default(),
             tables: [(one.clone(), SimTable::default())].into(),
@@ -275,6 +284,7 @@ impl SimWorld {
                     configs: [(one.clone(), SimDefinition::default())].into(),
                     old_xml: SimDefinition::default(),
                     touched: BTreeSet::new(),
+                    booted_with: BTreeSet::new(),
                     controller: None,
                     copies: BTreeMap::new(),
                 },
@@ -288,6 +298,21 @@ impl SimWorld {
         GuestId(uuid::Uuid::from_u128(
             0x6f1d_5a2e_0000_4000_8000_0000_0000_0000 + u128::from(number),
         ))
+    }
+
+    /// Applies one UPDATE. An address that it takes away counts as believed for its TTL only if something answered there.
+    pub fn update(&mut self, change: &NameChange) -> Swapped {
+        let served = |address: &IpAddr| {
+            let found = self.guests.values().find(|guest| guest.address == *address);
+            found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running))
+        };
+        let old = self.zone.read(&change.name).addresses;
+        let dead: Vec<IpAddr> = old.into_iter().filter(|address| !served(address)).collect();
+        let swapped = self.zone.swap(change, self.now);
+        for address in dead {
+            self.zone.cached.remove(&(change.name.clone(), address));
+        }
+        swapped
     }
 
     /// The guest at an address.

@@ -48,22 +48,7 @@ fn conflict(message: String) -> TableError {
 pub fn begin(tx: &Transaction<'_>, job: &JobRecord, mut handover: Handover) -> Outcome<Handover> {
     check_free(tx, &handover.service)?;
     check_generation(tx, &handover)?;
-    tx.prepare_cached(
-        "INSERT INTO job (operation, object, source, target, started_by, started, error_name, error_details)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', '')",
-    )?
-    .execute(params![
-        job.operation,
-        job.object,
-        job.source,
-        job.target,
-        job.started_by,
-        to_sql("the time of a job", job.started)?,
-    ])?;
-    let number = tx.last_insert_rowid();
-    handover.job = JobId(
-        u64::try_from(number).map_err(|_| TableError::Storage(format!("job number {number} is negative")))?,
-    );
+    handover.job = rows::put_job(tx, job)?;
     if matches!(handover.kind, Kind::Deploy | Kind::Move) {
         handover.facts.displaced = take_duty(tx, &handover.service, handover.target.guest)?;
     }
@@ -160,16 +145,7 @@ pub fn finish(
             job.id, handover.state
         )));
     }
-    tx.prepare_cached(
-        "UPDATE job SET finished = ?2, result = ?3, error_name = ?4, error_details = ?5 WHERE id = ?1",
-    )?
-    .execute(params![
-        to_sql("job", job.id.0)?,
-        to_sql("the end of a job", job.finished.unwrap_or(entry.at))?,
-        result,
-        job.error_name,
-        job.error_details,
-    ])?;
+    rows::end_job(tx, job, entry)?;
     if stuck {
         let reason = handover
             .reason

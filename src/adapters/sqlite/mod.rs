@@ -5,6 +5,8 @@
 //! is sent after SQLite has synced the commit (WAL, synchronous=FULL). A request that was sent is done even if the
 //! caller stops waiting for it.
 
+pub mod anew;
+mod batches;
 mod damaged;
 mod handovers;
 mod open;
@@ -20,6 +22,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use crate::handover::record::{Duty, Handover};
+use crate::model::batch::{Batch, BatchMember, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
@@ -274,6 +277,35 @@ impl Table for SqliteTable {
         .await
     }
 
+    async fn begin_batch(&self, job: &JobRecord, batch: &Batch) -> Result<JobId, TableError> {
+        let (job, batch) = (job.clone(), batch.clone());
+        self.write(move |tx| batches::begin(tx, &job, &batch)).await
+    }
+
+    async fn batch(&self, job: JobId) -> Result<Option<Batch>, TableError> {
+        self.read(move |tx| batches::one(tx, job)).await
+    }
+
+    async fn save_member(
+        &self,
+        batch: JobId,
+        member: &BatchMember,
+        entry: &JournalEntry,
+    ) -> Result<(), TableError> {
+        let (member, entry) = (member.clone(), entry.clone());
+        self.write(move |tx| batches::save_member(tx, batch, &member, &entry))
+            .await
+    }
+
+    async fn finish_batch(&self, job: &JobRecord, entry: &JournalEntry) -> Result<(), TableError> {
+        let (job, entry) = (job.clone(), entry.clone());
+        self.write(move |tx| batches::finish(tx, &job, &entry)).await
+    }
+
+    async fn unfinished_batches(&self) -> Result<Vec<Batch>, TableError> {
+        self.read(batches::unfinished).await
+    }
+
     async fn next_attempt(&self, service: &ServiceId) -> Result<Attempt, TableError> {
         let service = service.clone();
         self.write(move |tx| {
@@ -352,5 +384,20 @@ impl Table for SqliteTable {
             Ok(())
         })
         .await
+    }
+
+    async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError> {
+        let decisions = decisions.to_vec();
+        self.write(move |tx| {
+            decisions
+                .iter()
+                .try_for_each(|decision| batches::decide(tx, decision))
+        })
+        .await
+    }
+
+    async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError> {
+        let service = service.clone();
+        self.read(move |tx| batches::last_decision(tx, &service)).await
     }
 }

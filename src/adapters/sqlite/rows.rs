@@ -52,7 +52,8 @@ pub fn to_sql(what: &str, number: u64) -> Outcome<i64> {
         .map_err(|_| TableError::Storage(format!("{what} {number} does not fit into 63 bits")))
 }
 
-fn from_sql(what: &str, number: i64) -> Outcome<u64> {
+/// A number as SQLite keeps it, which is never negative; `what` names its row.
+pub fn from_sql(what: &str, number: i64) -> Outcome<u64> {
     u64::try_from(number).map_err(|_| unreadable(what, &format!("{number} is negative")))
 }
 
@@ -62,7 +63,8 @@ fn unreadable(what: &str, why: &str) -> TableError {
     ))
 }
 
-fn parse<T: FromStr>(what: &str, text: &str) -> Outcome<T>
+/// A text as the value that it was; `what` names its row.
+pub fn parse<T: FromStr>(what: &str, text: &str) -> Outcome<T>
 where
     T::Err: std::fmt::Display,
 {
@@ -70,12 +72,14 @@ where
         .map_err(|error: T::Err| unreadable(what, &error.to_string()))
 }
 
-fn to_json<T: Serialize>(what: &str, value: &T) -> Outcome<String> {
+/// A value as JSON.
+pub fn to_json<T: Serialize>(what: &str, value: &T) -> Outcome<String> {
     serde_json::to_string(value)
         .map_err(|error| TableError::Storage(format!("{what} cannot be written as JSON: {error}")))
 }
 
-fn from_json<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Outcome<T> {
+/// A value out of JSON; `what` names its row.
+pub fn from_json<'a, T: Deserialize<'a>>(what: &str, text: &'a str) -> Outcome<T> {
     serde_json::from_str(text).map_err(|error| unreadable(what, &error.to_string()))
 }
 
@@ -400,6 +404,41 @@ pub fn job(row: &Row<'_>) -> Outcome<JobRecord> {
         error_name: row.get("error_name")?,
         error_details: row.get("error_details")?,
     })
+}
+
+/// Enters a new job, without a result, and tells its number.
+pub fn put_job(tx: &Transaction<'_>, job: &JobRecord) -> Outcome<JobId> {
+    tx.prepare_cached(
+        "INSERT INTO job (operation, object, source, target, started_by, started, error_name, error_details)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, '', '')",
+    )?
+    .execute(params![
+        job.operation,
+        job.object,
+        job.source,
+        job.target,
+        job.started_by,
+        to_sql("the time of a job", job.started)?,
+    ])?;
+    let number = tx.last_insert_rowid();
+    u64::try_from(number)
+        .map(JobId)
+        .map_err(|_| TableError::Storage(format!("job number {number} is negative")))
+}
+
+/// Writes a job's end; `entry` tells when, if the job does not.
+pub fn end_job(tx: &Transaction<'_>, job: &JobRecord, entry: &JournalEntry) -> Outcome<()> {
+    tx.prepare_cached(
+        "UPDATE job SET finished = ?2, result = ?3, error_name = ?4, error_details = ?5 WHERE id = ?1",
+    )?
+    .execute(params![
+        to_sql("job", job.id.0)?,
+        to_sql("the end of a job", job.finished.unwrap_or(entry.at))?,
+        job.result,
+        job.error_name,
+        job.error_details,
+    ])?;
+    Ok(())
 }
 
 /// Adds an entry to a job's journal.

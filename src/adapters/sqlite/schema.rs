@@ -6,7 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 pub const APPLICATION_ID: i32 = 0x686f_7631;
 
 /// Step N-1 of the list leads from version N-1 to version N. A released step never changes.
-pub const STEPS: &[&str] = &[include_str!("version_1.sql"), include_str!("version_2.sql")];
+pub const STEPS: &[&str] = &[
+    include_str!("version_1.sql"),
+    include_str!("version_2.sql"),
+    include_str!("version_3.sql"),
+];
 
 /// The version that a list of steps leads to.
 pub fn newest(steps: &[&str]) -> u32 {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::manifest::DnsEntry;
 
 const HEAD: &str = "service = \"web\"\nversion = \"1.0\"\nunits = [\"web.service\"]\n";
 
@@ -119,7 +120,7 @@ fn keys_that_are_missing_unknown_or_of_another_type_are_named_with_their_line() 
         ),
         (
             &format!("{HEAD}serivce = 1\n"),
-            "handover.toml line 4: unknown field `serivce`, expected one of `service`, `version`, `units`, `ports`, `user`, `overlap`, `movable`, `check`, `dns`, `data`, `config`, `secrets`",
+            "handover.toml line 4: unknown field `serivce`, expected one of `service`, `version`, `units`, `ports`, `user`, `overlap`, `movable`, `check`, `dns`, `data`, `placement`, `config`, `secrets`",
         ),
         (
             &format!("{HEAD}[check]\nhtpt = \"x\"\n"),

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub mod audit;
 pub mod bundle;
 pub mod completions;
 pub mod deploy;
@@ -7,9 +8,13 @@ pub mod guests;
 pub mod jobs;
 pub mod man;
 pub mod moves;
+pub mod plan;
+pub mod recover_table;
 pub mod remove;
 pub mod services;
 pub mod start;
 pub mod stop;
 pub mod upgrade;
 pub mod watch;
+pub mod what_if;
+pub mod why;

@@ -71,6 +71,10 @@ pub fn image(image: &Image, look: Look) -> String {
     if let Some(dns) = &manifest.dns {
         rows.push(("name", format!("{} (TTL {} s)", dns.name, dns.ttl).into()));
     }
+    for set in &manifest.srv {
+        let ports: Vec<String> = set.records.iter().map(|srv| srv.port.to_string()).collect();
+        rows.push(("SRV", format!("{} port {}", set.label, ports.join(", ")).into()));
+    }
     if let Some(user) = &manifest.user {
         rows.push(("user", user.clone().into()));
     }
@@ -160,6 +164,7 @@ mod tests {
                 successes: 2,
             }),
             dns: None,
+            srv: Vec::new(),
             user: None,
             config: vec![],
             secrets: vec![EnvironmentFile {
@@ -170,6 +175,7 @@ mod tests {
                 group: "web".into(),
             }],
             ports: vec![80],
+            needs: crate::model::needs::Needs::default(),
             overlap: true,
             movable: false,
         }

@@ -4,13 +4,19 @@ use super::Look;
 use super::services::place;
 use super::table::{Tone, Word, properties, table};
 use super::text::{age, clean, duration, or_dash, utc};
-use crate::cli::job::{Job, JournalEntry, StepTime};
+use crate::cli::job::{Job, JournalEntry, Member, StepTime};
 use crate::cli::rows::Service;
 
-/// What a job is about: `move web from g1 to g2`, `deploy web to g1`, `stop web on g1`.
+/// The step of a batch of a guest without services.
+const EMPTY: &str = "nothing to do";
+
+/// What a job is about: `move web from g1 to g2`, `deploy web to g1`, `stop web on g1`, `move all of g1 to spread`.
 pub fn about(job: &Job) -> String {
     let (operation, object) = (clean(&job.operation), clean(&job.object));
     let (source, target) = (clean(&job.source), clean(&job.target));
+    if is_batch(job) {
+        return format!("{operation} all of {source} to {target}");
+    }
     let places = match (source.as_ref(), target.as_ref()) {
         ("", "") => String::new(),
         ("", target) => format!(" to {target}"),
@@ -25,6 +31,9 @@ pub fn about(job: &Job) -> String {
 /// used where the job does not tell its times, in milliseconds.
 pub fn end(job: &Job, service: Option<&Service>, elapsed: u64) -> String {
     let took = duration(job.took().unwrap_or(elapsed));
+    if is_batch(job) {
+        return end_of_batch(job, &took);
+    }
     let now = service.map(place);
     match job.result.as_str() {
         "done" => {
@@ -64,6 +73,87 @@ pub fn end(job: &Job, service: Option<&Service>, elapsed: u64) -> String {
     }
 }
 
+/// Whether it is about all services of a guest.
+fn is_batch(job: &Job) -> bool {
+    !job.members.is_empty() || job.step == EMPTY || (job.operation == "move" && job.object == job.source)
+}
+
+/// The line (or lines) that a batch ends with: a line for each service that is not where it was to be.
+fn end_of_batch(job: &Job, took: &str) -> String {
+    let (id, source) = (job.id, clean(&job.source));
+    if job.members.is_empty() {
+        return format!("job {id}: done in {took}: {source} has no service, {EMPTY}");
+    }
+    let (all, moved) = (
+        job.members.len(),
+        job.members.iter().filter(|m| m.result == "done").count(),
+    );
+    if job.result == "done" {
+        let services = if all == 1 { "service" } else { "services" };
+        return format!("job {id}: done in {took}: {all} {services} moved away from {source}");
+    }
+    let result = or_dash(Some(&job.result));
+    let mut text =
+        format!("job {id}: {result} after {took}: {moved} of {all} services moved away from {source}");
+    for member in job.members.iter().filter(|member| member.result != "done") {
+        text.push_str(&format!("\njob {id}: {}", standing_of(member).0));
+    }
+    text
+}
+
+/// `web to g2: failed: port 80 refuses (job 8)`.
+fn standing_of(member: &Member) -> Word {
+    let mut text = clean(&member.service).into_owned();
+    if !member.target.is_empty() {
+        text.push_str(&format!(" to {}", clean(&member.target)));
+    }
+    let (result, tone) = member_result(member);
+    text.push_str(&format!(": {result}"));
+    if !member.details.is_empty() {
+        text.push_str(&format!(": {}", clean(&member.details)));
+    }
+    if let Some(job) = member.job {
+        text.push_str(&format!(" (job {job})"));
+    }
+    Word::new(text, tone)
+}
+
+fn member_result(member: &Member) -> (String, Tone) {
+    match (member.result.as_str(), member.job) {
+        ("", None) => ("not begun".to_owned(), Tone::Dim),
+        ("", Some(_)) => ("running".to_owned(), Tone::Warn),
+        ("done", _) => ("done".to_owned(), Tone::Good),
+        ("cancelled" | "superseded", _) => (member.result.clone(), Tone::Dim),
+        _ => (clean(&member.result).into_owned(), Tone::Bad),
+    }
+}
+
+fn member_table(members: &[Member], look: Look) -> String {
+    let row = |member: &Member| {
+        let (result, tone) = member_result(member);
+        let why = if member.details.is_empty() {
+            &member.why
+        } else {
+            &member.details
+        };
+        vec![
+            member.service.clone().into(),
+            or_dash(Some(&member.target)).into_owned().into(),
+            member
+                .job
+                .map_or_else(|| "-".to_owned(), |job| job.to_string())
+                .into(),
+            Word::new(result, tone),
+            why.clone().into(),
+        ]
+    };
+    table(
+        &["SERVICE", "TO", "JOB", "STATE", "WHY"],
+        members.iter().map(row).collect(),
+        look,
+    )
+}
+
 /// `, gap in service: 430 ms`, where nobody served for a while.
 fn gap(job: &Job) -> String {
     job.gap_ms
@@ -88,7 +178,7 @@ pub fn standing(job: &Job) -> Word {
         "" => Word::new(format!("running: {}", job.step), Tone::Warn),
         "done" => Word::new("done", Tone::Good),
         "cancelled" | "superseded" => Word::new(&job.result, Tone::Dim),
-        "failed" | "stuck" if !job.step.is_empty() => {
+        "failed" | "stuck" if !job.step.is_empty() && !is_batch(job) => {
             Word::new(format!("{} at {}", job.result, job.step), Tone::Bad)
         }
         other => Word::new(other, Tone::Bad),
@@ -163,9 +253,15 @@ pub fn detail(job: &Job, journal: &[JournalEntry], steps: &[StepTime], now: u64,
         rows.push(("gap in service", format!("{gap} ms").into()));
     }
     let mut text = properties(rows, look);
-    if !journal.is_empty() {
+    if !job.members.is_empty() {
         text.push('\n');
-        text.push_str(&step_table(steps, look));
+        text.push_str(&member_table(&job.members, look));
+    }
+    if !journal.is_empty() {
+        if !steps.is_empty() {
+            text.push('\n');
+            text.push_str(&step_table(steps, look));
+        }
         text.push('\n');
         text.push_str(&journal_table(journal, job.started, look));
     }
@@ -239,6 +335,70 @@ pub mod tests {
             };
             assert_eq!(about(&job), text);
         }
+    }
+
+    fn batch(result: &str, results: &[&str]) -> Job {
+        let member = |(number, result): (u64, &str)| Member {
+            service: format!("s{number}"),
+            target: "g2".into(),
+            why: "it is the least loaded that fits".into(),
+            job: (result != "cancelled").then_some(number),
+            result: result.into(),
+            details: String::new(),
+        };
+        Job {
+            object: "g1".into(),
+            target: "spread".into(),
+            members: (8..).zip(results.iter().copied()).map(member).collect(),
+            ..ended(result)
+        }
+    }
+
+    #[test]
+    fn a_batch_is_about_all_of_a_guest_and_ends_with_those_that_are_not_where_they_were_to_be() {
+        assert_eq!(about(&batch("done", &["done"])), "move all of g1 to spread");
+        assert_eq!(about(&batch("done", &[])), "move all of g1 to spread");
+        for (job, text) in [
+            (
+                batch("done", &["done"]),
+                "job 7: done in 2.3 s: 1 service moved away from g1",
+            ),
+            (
+                batch("done", &["done", "done"]),
+                "job 7: done in 2.3 s: 2 services moved away from g1",
+            ),
+            (
+                batch("done", &[]),
+                "job 7: done in 2.3 s: g1 has no service, nothing to do",
+            ),
+            (
+                batch("cancelled", &["done", "cancelled", "stuck"]),
+                "job 7: cancelled after 2.3 s: 1 of 3 services moved away from g1\n\
+                 job 7: s9 to g2: cancelled\n\
+                 job 7: s10 to g2: stuck (job 10)",
+            ),
+        ] {
+            assert_eq!(end(&job, None, 0), text);
+        }
+    }
+
+    #[test]
+    fn the_detail_of_a_batch_lists_its_members() {
+        let text = detail(
+            &batch("failed", &["done", "failed", ""]),
+            &[],
+            &[],
+            1_010_000,
+            Look::default(),
+        );
+        assert!(text.contains("state:    failed\n"), "{text}");
+        assert!(
+            text.contains(
+                "SERVICE  TO  JOB  STATE    WHY\ns8       g2  8    done     it is the least loaded"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("s10      g2  10   running  it is"), "{text}");
     }
 
     #[test]

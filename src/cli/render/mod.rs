@@ -1,8 +1,10 @@
 //! From values to texts: pure functions, no IO and no clock.
 
+pub mod audit;
 pub mod bundles;
 pub mod guests;
 pub mod jobs;
+pub mod plans;
 pub mod services;
 pub mod table;
 pub mod text;

@@ -23,8 +23,22 @@ main() {
     masked) any_load not-masked && runs_any && reload ;;
     *) any_load masked && reload ;;
   esac
+  # A unit without a link is forgotten by systemd as soon as it is down; the mark is not.
+  ! any_up || : >|"$run/$service.up"
   look
   finish done
+}
+
+# Whether a unit that was listed is up; the mounts aside.
+any_up() {
+  for line in $out; do
+    IFS=' '
+    set -- $line
+    IFS=$nl
+    [ "$1" != "$mount_unit" ] && [ "$1" != "$data_unit" ] || continue
+    [ "$3" != active ] || return 0
+  done
+  return 1
 }
 
 # Whether a unit of ours has been masked here: only then does a reload change what systemd thinks of it.

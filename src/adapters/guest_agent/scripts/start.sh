@@ -23,13 +23,14 @@ main() {
     wait_device
     check_data_mount
     if timeout "$limit" systemctl start -- $startable; then
+      : >|"$run/$service.up"
       [ "$startable" != "$unit_names$nl" ] || find_running
     else
       why=$(systemctl show -p LoadState,Result -- $startable "$mount_unit" 2>/dev/null)
       again=
       case $why in *Result=start-limit-hit*) systemctl reset-failed -- $startable "$mount_unit" && again=yes ;; esac
       case $why in *LoadState=not-found*) systemctl daemon-reload && again=yes ;; esac
-      [ -z "$again" ] || timeout "$limit" systemctl start -- $startable
+      [ -z "$again" ] || ! timeout "$limit" systemctl start -- $startable || : >|"$run/$service.up"
     fi
   fi
   # Nobody asks for the files' contents now, and the service wants the processor for its own start.

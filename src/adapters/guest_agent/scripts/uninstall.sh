@@ -33,6 +33,7 @@ main() {
     ! marked "$sys/$name" || doomed=$doomed$sys/$name$nl
     ! exists "$att/$name.handoverd-new" || doomed=$doomed$att/$name.handoverd-new$nl
   done
+  [ -z "$doomed" ] || [ ! -f "$run/$service.up" ] || doomed=$doomed$run/$service.up$nl
   # The mount unit and the record are what makes the rest ours: last.
   ! has "$own" "$mount_unit" || doomed=$doomed$att/$mount_unit$nl
   ! exists "$record" || doomed=$doomed$record$nl

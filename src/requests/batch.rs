@@ -1,0 +1,497 @@
+//! Runs a batch: one task begins its members as far as the limits allow, each as a job of its own, and waits for their
+//! ends.
+//!
+//! What was decided and what has ended is in the table before anything goes on from it, so that a daemon that was killed
+//! takes a batch up by the same loop: a member with a job is waited for, one without is begun, and a move that is under way
+//! already is answered with its job.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tracing::Instrument as _;
+
+use super::jobs::{JobView, Shown};
+use super::refusal::Refusal;
+use super::{MoveOptions, Requests};
+use crate::handover::world::World;
+use crate::model::batch::{Batch, BatchMember};
+use crate::model::ids::{GuestId, JobId, ServiceId};
+use crate::plan::batch::{Batch as Schedule, Outcome};
+use crate::ports::{JobRecord, JournalEntry, TableError};
+
+/// How many names stand in one line for people.
+const NAMES: usize = 5;
+/// How many failures stand in a job's error; all of them are told by its members.
+const FAILURES: usize = 20;
+/// First wait before the table is written again that could not be written; doubled up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(200);
+/// Longest wait before it is written again.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// What happens to a member.
+enum News {
+    /// Its job began, or it was refused.
+    Begun(usize, Result<JobId, Refusal>),
+    /// The service is on its target; only the old copy is left to be looked after.
+    PastWork(usize),
+    /// Its job ended so.
+    Ended(usize, JobRecord),
+}
+
+/// One batch under way.
+struct Run {
+    requests: Arc<Requests>,
+    shown: Arc<Shown>,
+    record: JobRecord,
+    batch: Batch,
+    schedule: Schedule,
+    /// Members that take a place of the schedule's limits.
+    working: Vec<bool>,
+    /// Members whose news are waited for.
+    followed: Vec<bool>,
+    news: FuturesUnordered<BoxFuture<'static, News>>,
+    /// Who cancelled it.
+    cancelled: Option<String>,
+}
+
+impl Requests {
+    /// Takes up every batch that has not ended; how many there were.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub async fn take_up_batches(self: &Arc<Self>) -> Result<usize, Refusal> {
+        let open = self.world.table.unfinished_batches().await?;
+        let count = open.len();
+        for batch in open {
+            if let Some(record) = self.world.table.job(batch.job).await? {
+                tracing::info!(
+                    job = batch.job.0,
+                    guest = record.object,
+                    "takes up an unfinished batch"
+                );
+                let schedule = self.schedule(&batch).await?;
+                self.run_batch(batch, record, schedule);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Runs a batch in a task of its own.
+    pub(super) fn run_batch(self: &Arc<Self>, batch: Batch, record: JobRecord, schedule: Schedule) -> JobId {
+        let (id, count) = (record.id, batch.members.len());
+        let run = Run {
+            shown: self.jobs.show(view_of(&batch, &record, &|_| None, true)),
+            requests: self.clone(),
+            record,
+            batch,
+            schedule,
+            working: vec![false; count],
+            followed: vec![false; count],
+            news: FuturesUnordered::new(),
+            cancelled: None,
+        };
+        let span = tracing::info_span!("batch", id = id.0, guest = run.record.object);
+        self.jobs.run(Box::pin(run.carry_out().instrument(span)));
+        id
+    }
+
+    /// Begins a member as any move is begun; one that is there already, is there.
+    async fn begin_member(
+        &self,
+        service: &ServiceId,
+        target: GuestId,
+        options: &MoveOptions,
+        who: &str,
+    ) -> Result<JobId, Refusal> {
+        let service = self.service(service.as_str()).await?;
+        let target = self.guest(&target.to_string()).await?;
+        self.move_service(&service, target, options, who).await
+    }
+}
+
+impl Run {
+    async fn carry_out(mut self) {
+        loop {
+            self.begin_what_may();
+            self.tell();
+            if self.news.is_empty() {
+                break;
+            }
+            let shown = self.shown.clone();
+            tokio::select! {
+                biased;
+                news = self.news.next() => {
+                    if let Some(news) = news {
+                        self.take(news).await;
+                    }
+                }
+                () = shown.cancelled(), if self.cancelled.is_none() => self.cancel().await,
+            }
+        }
+        self.end().await;
+    }
+
+    /// Begins the members that the schedule lets begin; a member with a job is waited for.
+    fn begin_what_may(&mut self) {
+        for service in self.schedule.begin() {
+            let Some(index) = self
+                .batch
+                .members
+                .iter()
+                .position(|member| member.service == service)
+            else {
+                continue;
+            };
+            self.working[index] = true;
+            let member = &self.batch.members[index];
+            match (member.job, member.target) {
+                (Some(job), _) => self.follow(index, job),
+                (None, Some(target)) => self.begin(index, target),
+                (None, None) => self.leave_place(index, Outcome::Failed),
+            }
+        }
+    }
+
+    fn begin(&mut self, index: usize, target: GuestId) {
+        self.followed[index] = true;
+        let (requests, who) = (self.requests.clone(), self.record.started_by.clone());
+        let service = self.batch.members[index].service.clone();
+        let options = MoveOptions {
+            drain: self.batch.options.drain,
+            ..MoveOptions::default()
+        };
+        self.news.push(Box::pin(async move {
+            let begun = requests.begin_member(&service, target, &options, &who).await;
+            News::Begun(index, begun)
+        }));
+    }
+
+    fn follow(&mut self, index: usize, job: JobId) {
+        self.followed[index] = true;
+        let requests = self.requests.clone();
+        let past_work = !self.working[index];
+        self.news.push(Box::pin(
+            async move { requests.news_of(index, job, past_work).await },
+        ));
+    }
+
+    async fn take(&mut self, news: News) {
+        match news {
+            News::Begun(index, Ok(job)) => {
+                self.batch.members[index].job = Some(job);
+                self.save(index, &format!("job {job} begins")).await;
+                if let Some(who) = self.cancelled.clone() {
+                    self.cancel_job(index, job, &who).await;
+                }
+                self.follow(index, job);
+            }
+            News::Begun(index, Err(Refusal::AlreadyThere(_))) => {
+                self.leave_place(index, Outcome::Done);
+                self.end_member(index, "done", "").await;
+            }
+            News::Begun(index, Err(refusal)) => {
+                tracing::warn!(service = %self.batch.members[index].service, %refusal, "a member cannot begin");
+                self.leave_place(index, Outcome::Failed);
+                let details = format!("{refusal} ({})", refusal.name());
+                self.end_member(index, "failed", &details).await;
+            }
+            News::PastWork(index) => {
+                self.leave_place(index, Outcome::Done);
+                if let Some(job) = self.batch.members[index].job {
+                    self.follow(index, job);
+                }
+            }
+            News::Ended(index, record) => {
+                let result = record.result.clone().unwrap_or_else(|| "failed".to_owned());
+                self.leave_place(
+                    index,
+                    match result.as_str() {
+                        "done" => Outcome::Done,
+                        "cancelled" => Outcome::Cancelled,
+                        _ => Outcome::Failed,
+                    },
+                );
+                let details = match record.error_name.as_str() {
+                    "" => record.error_details,
+                    name => format!("{} ({name})", record.error_details),
+                };
+                self.end_member(index, &result, &details).await;
+            }
+        }
+    }
+
+    /// What was worked on no longer is: another member may begin.
+    fn leave_place(&mut self, index: usize, outcome: Outcome) {
+        if !std::mem::take(&mut self.working[index]) {
+            return;
+        }
+        if let Err(error) = self.schedule.ended(&self.batch.members[index].service, outcome) {
+            tracing::error!(%error, "a bug: the batch's schedule does not know its member");
+        }
+    }
+
+    async fn end_member(&mut self, index: usize, result: &str, details: &str) {
+        self.followed[index] = false;
+        let member = &mut self.batch.members[index];
+        member.result = Some(result.to_owned());
+        member.details = details.to_owned();
+        let text = match details {
+            "" => result.to_owned(),
+            details => format!("{result}: {details}"),
+        };
+        self.save(index, &text).await;
+    }
+
+    /// What has not begun does not begin any more, and what may still be undone is. What was under way before the batch
+    /// began is somebody else's.
+    async fn cancel(&mut self) {
+        let Some(who) = self.shown.cancel_requested() else {
+            return;
+        };
+        tracing::info!(who, "the batch is cancelled");
+        self.cancelled = Some(who.clone());
+        self.schedule.cancel();
+        for index in 0..self.batch.members.len() {
+            let member = &self.batch.members[index];
+            if member.result.is_some() {
+                continue;
+            }
+            match member.job {
+                Some(job) => {
+                    self.cancel_job(index, job, &who).await;
+                    if !self.followed[index] {
+                        self.follow(index, job);
+                    }
+                }
+                None if self.followed[index] => {}
+                None => {
+                    let details = format!("not begun: the batch was cancelled by {who}");
+                    self.end_member(index, "cancelled", &details).await;
+                }
+            }
+        }
+    }
+
+    async fn cancel_job(&mut self, index: usize, job: JobId, who: &str) {
+        if job < self.batch.job {
+            return;
+        }
+        let jobs = self.requests.jobs.clone();
+        if let Err(refusal) = jobs.cancel(job, who).await {
+            let service = &self.batch.members[index].service;
+            tracing::info!(%service, %refusal, "a member goes on");
+        }
+    }
+
+    /// Tells those who watch where it stands.
+    fn tell(&self) {
+        let jobs = &self.requests.jobs;
+        let progress = |job| jobs.view(job).map(|view| view.progress);
+        let cancelable = self.cancelled.is_none()
+            && self
+                .batch
+                .members
+                .iter()
+                .enumerate()
+                .any(|(index, member)| member.is_waiting() || self.working[index]);
+        let view = view_of(&self.batch, &self.record, &progress, cancelable);
+        jobs.tell(&self.shown, view);
+    }
+
+    async fn save(&mut self, index: usize, text: &str) {
+        let world = self.requests.world.clone();
+        let (batch, member) = (self.batch.job, &self.batch.members[index]);
+        let entry = entry(&world, "batch", &format!("{}: {text}", told(member)));
+        keep_trying(&world, || world.table.save_member(batch, member, &entry)).await;
+    }
+
+    async fn end(mut self) {
+        for index in 0..self.batch.members.len() {
+            if self.batch.members[index].result.is_none() {
+                let details = "it did not come up: what it comes after has not ended (a bug)";
+                self.end_member(index, "failed", details).await;
+            }
+        }
+        let (result, error) = outcome(&self.batch, &self.record.object, self.cancelled.as_deref());
+        self.record.finished = Some(self.requests.world.clock.now());
+        self.record.result = Some(result.to_owned());
+        if let Some((name, details)) = error {
+            self.record.error_name = name.to_owned();
+            self.record.error_details = details;
+        }
+        let (world, record) = (self.requests.world.clone(), self.record.clone());
+        let entry = entry(&world, "end", result);
+        keep_trying(&world, || world.table.finish_batch(&record, &entry)).await;
+        self.tell();
+        tracing::info!(result, error = self.record.error_details, "batch ended");
+        let (jobs, shown) = (self.requests.jobs.clone(), self.shown.clone());
+        jobs.end(&shown, record).await;
+    }
+}
+
+fn entry(world: &World, step: &str, text: &str) -> JournalEntry {
+    JournalEntry {
+        at: world.clock.now(),
+        step: step.to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+/// Nothing goes on without the table: what cannot be written is written again until it can.
+async fn keep_trying<F, W>(world: &World, write: F)
+where
+    F: Fn() -> W,
+    W: Future<Output = Result<(), TableError>>,
+{
+    let mut wait = FIRST;
+    while let Err(error) = write().await {
+        tracing::warn!(%error, "the batch cannot be written");
+        if !matches!(error, TableError::Storage(_)) {
+            return;
+        }
+        world.clock.sleep(wait).await;
+        wait = wait.saturating_mul(2).min(LONGEST);
+    }
+}
+
+impl Requests {
+    /// Waits for what comes next of a member's job. `past_work`: that it is past its work is known.
+    async fn news_of(&self, index: usize, job: JobId, past_work: bool) -> News {
+        if let Some(mut view) = self.jobs.watch(job) {
+            // Where the job is not shown any more, its last view tells its end.
+            let seen = view
+                .wait_for(|view| view.record.result.is_some() || (!past_work && view.is_past_work()))
+                .await
+                .map(|view| view.clone());
+            let seen = seen.unwrap_or_else(|_| view.borrow().clone());
+            return match seen.record.result {
+                Some(_) => News::Ended(index, seen.record),
+                None => News::PastWork(index),
+            };
+        }
+        let lost = |why: String| JobRecord {
+            id: job,
+            operation: String::new(),
+            object: String::new(),
+            source: String::new(),
+            target: String::new(),
+            started_by: String::new(),
+            started: 0,
+            finished: None,
+            result: Some("failed".to_owned()),
+            error_name: "Internal".to_owned(),
+            error_details: why,
+        };
+        let record = match self.world.table.job(job).await {
+            Ok(Some(record)) if record.result.is_some() => record,
+            Ok(_) => lost(format!(
+                "job {job} does not run any more; see `handoverctl jobs show {job}`"
+            )),
+            Err(error) => lost(error.to_string()),
+        };
+        News::Ended(index, record)
+    }
+}
+
+/// The batch as those who watch see it; `progress` tells how far a member's job is.
+fn view_of(
+    batch: &Batch,
+    record: &JobRecord,
+    progress: &dyn Fn(JobId) -> Option<f64>,
+    cancelable: bool,
+) -> JobView {
+    let all = batch.members.len();
+    let ended = batch
+        .members
+        .iter()
+        .filter(|member| member.result.is_some())
+        .count();
+    let shares = batch
+        .members
+        .iter()
+        .map(|member| match (&member.result, member.job) {
+            (Some(_), _) => 1.0,
+            (None, Some(job)) => progress(job).unwrap_or(0.0),
+            (None, None) => 0.0,
+        });
+    let whole = u32::try_from(all.max(1)).unwrap_or(u32::MAX);
+    JobView {
+        record: record.clone(),
+        step: match all {
+            0 => "nothing to do".to_owned(),
+            all => format!("{ended} of {all}"),
+        },
+        waiting: waiting(batch),
+        progress: if all == 0 {
+            1.0
+        } else {
+            shares.sum::<f64>() / f64::from(whole)
+        },
+        cancelable,
+        gap: None,
+        members: batch.members.clone(),
+    }
+}
+
+/// Which services are on their way.
+fn waiting(batch: &Batch) -> String {
+    let going = |member: &&BatchMember| member.job.is_some() && member.result.is_none();
+    let names: Vec<&str> = batch
+        .members
+        .iter()
+        .filter(going)
+        .map(|m| m.service.as_str())
+        .collect();
+    let shown = names.get(..NAMES.min(names.len())).unwrap_or_default().join(", ");
+    match names.len().saturating_sub(NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// `web to g2`.
+fn told(member: &BatchMember) -> String {
+    match member.target_name.as_str() {
+        "" => member.service.to_string(),
+        target => format!("{} to {target}", member.service),
+    }
+}
+
+/// How a batch ended: its result, and the error's name and text.
+fn outcome(
+    batch: &Batch,
+    source: &str,
+    cancelled: Option<&str>,
+) -> (&'static str, Option<(&'static str, String)>) {
+    let open: Vec<&BatchMember> = batch.members.iter().filter(|member| !member.is_done()).collect();
+    if open.is_empty() {
+        return ("done", None);
+    }
+    let tell = |member: &&BatchMember| {
+        let result = member.result.as_deref().unwrap_or_default();
+        match member.details.as_str() {
+            "" => format!("{}: {result}", told(member)),
+            details => format!("{}: {result}: {details}", told(member)),
+        }
+    };
+    let told: Vec<String> = open.iter().take(FAILURES).map(tell).collect();
+    let more = match open.len().saturating_sub(FAILURES) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let list = format!(
+        "{} of {} services of {source} were not moved: {}{more}",
+        open.len(),
+        batch.members.len(),
+        told.join("; ")
+    );
+    match cancelled {
+        Some(who) => (
+            "cancelled",
+            Some(("Cancelled", format!("cancelled by {who}: {list}"))),
+        ),
+        None => ("failed", Some(("Incomplete", list))),
+    }
+}

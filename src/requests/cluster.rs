@@ -1,0 +1,252 @@
+//! What the planner is told: guests and services as they are now.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+
+use super::Requests;
+use super::loads::Measured;
+use super::refusal::Refusal;
+use crate::handover::record::Handover;
+use crate::model::batch::BatchMember;
+use crate::model::guest::GuestSummary;
+use crate::model::ids::{Digest, GuestId, ServiceId};
+use crate::model::manifest::Manifest;
+use crate::model::needs::{Needs, Resources};
+use crate::model::obstacle::Obstacle;
+use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::plan::cluster::{Cluster, GuestView, ServiceView};
+use crate::plan::preflight;
+use crate::plan::strategy::Strategy;
+use crate::ports::JobRecord;
+
+/// How many guests are asked at the same time.
+const ASKED_AT_ONCE: usize = 16;
+/// How many of the last jobs tell how long a service's handover takes.
+const LAST_JOBS: u32 = 500;
+
+/// How closely guests are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// As libvirt lists them.
+    Listed,
+    /// One of them is asked what is in the way there, the others are as libvirt lists them.
+    One(GuestId),
+    /// Each but this one is asked what is in the way there.
+    AllBut(GuestId),
+}
+
+impl Look {
+    /// What a decision by this strategy needs to know; `source` is no target.
+    pub(super) fn of(strategy: Strategy, source: GuestId) -> Self {
+        match strategy {
+            Strategy::Named(guest) => Self::One(guest),
+            Strategy::Random { .. } | Strategy::LeastLoaded | Strategy::Spread => Self::AllBut(source),
+        }
+    }
+
+    fn asks(self, guest: &GuestSummary) -> bool {
+        match self {
+            Self::Listed => false,
+            Self::One(only) => guest.id == only,
+            Self::AllBut(source) => guest.id != source,
+        }
+    }
+}
+
+impl Requests {
+    /// Guests and services as they are now. What the table says against targets for single services is looked up for those
+    /// of guest `moving` only: it costs a look at every guest for each of their ports.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub(super) async fn cluster(&self, look: Look, moving: Option<GuestId>) -> Result<Cluster, Refusal> {
+        let guests = self.guests().await;
+        let measured = self.loads.of(&guests).await;
+        let known = Known::read(self).await?;
+        let asked = guests.into_iter().map(|guest| {
+            let measured = measured.get(&guest.id).copied();
+            self.guest_view(guest, look, measured)
+        });
+        let guests = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
+        let view = |service: &ServiceRecord| known.view(service, Some(service.guest) == moving);
+        let services = known.services.iter().map(view).collect();
+        Ok(Cluster::of(guests, services))
+    }
+
+    async fn guest_view(&self, guest: GuestSummary, look: Look, measured: Option<Measured>) -> GuestView {
+        let obstacles = if look.asks(&guest) {
+            match self.ask(&guest, &preflight::any_service(), None, true).await {
+                Ok(asked) => asked.obstacles,
+                Err(refusal) => vec![Obstacle::NoAgent(refusal.to_string())],
+            }
+        } else {
+            listed_obstacles(&guest, self.world.host.as_str())
+        };
+        GuestView {
+            id: guest.id,
+            name: guest.name,
+            host: guest.host,
+            capacity: measured.map_or(Resources::NONE, |measured| measured.capacity),
+            load: measured.and_then(|measured| measured.load),
+            labels: BTreeSet::new(),
+            obstacles,
+            maintenance: None,
+        }
+    }
+}
+
+/// What libvirt's list says against a guest.
+fn listed_obstacles(guest: &GuestSummary, own: &str) -> Vec<Obstacle> {
+    let mut found = Vec::new();
+    if let Some(other) = guest.controller.as_deref().filter(|id| *id != own) {
+        found.push(Obstacle::ControlledElsewhere(other.to_owned()));
+    }
+    if !guest.is_running() {
+        found.push(Obstacle::NotRunning(guest.state));
+    } else if !guest.agent_connected {
+        found.push(Obstacle::NoAgent("libvirt has no channel to it".to_owned()));
+    }
+    if !guest.persistent {
+        found.push(Obstacle::Transient);
+    }
+    if guest.managed_save {
+        found.push(Obstacle::ManagedSave);
+    }
+    found
+}
+
+/// What the table says.
+struct Known {
+    services: Vec<ServiceRecord>,
+    bundles: BTreeMap<String, BundleRecord>,
+    open: Vec<Handover>,
+    /// Members of batches that have not begun: service and target.
+    waiting: BTreeMap<ServiceId, GuestId>,
+    /// Guests with an old copy that still serves.
+    draining: Vec<(ServiceId, Digest, GuestId)>,
+    took: BTreeMap<String, Duration>,
+    /// Guests where a service listens on a port.
+    listening: BTreeMap<u16, BTreeSet<GuestId>>,
+}
+
+impl Known {
+    async fn read(requests: &Requests) -> Result<Self, Refusal> {
+        let table = &requests.world.table;
+        let now = requests.world.clock.now();
+        let bundles = table.bundles().await?;
+        let batches = table.unfinished_batches().await?;
+        let duties = table.duties().await?;
+        let mut known = Self {
+            services: table.services().await?,
+            bundles: bundles
+                .into_iter()
+                .map(|bundle| (bundle.digest.to_string(), bundle))
+                .collect(),
+            open: table.unfinished().await?,
+            waiting: batches
+                .into_iter()
+                .flat_map(|batch| batch.members)
+                .filter(BatchMember::is_waiting)
+                .filter_map(|member| Some((member.service, member.target?)))
+                .collect(),
+            draining: duties
+                .into_iter()
+                .filter(|duty| duty.serve_until > now)
+                .map(|duty| (duty.service, duty.digest, duty.guest))
+                .collect(),
+            took: last_times(&table.jobs(None, LAST_JOBS).await?),
+            listening: BTreeMap::new(),
+        };
+        known.find_listening();
+        Ok(known)
+    }
+
+    fn find_listening(&mut self) {
+        for service in self
+            .services
+            .iter()
+            .filter(|service| service.wanted.wants_running())
+        {
+            let bundle = self.bundles.get(service.bundle.as_str());
+            for port in bundle.iter().flat_map(|bundle| &bundle.manifest.ports) {
+                self.listening.entry(*port).or_default().insert(service.guest);
+            }
+        }
+    }
+
+    fn manifest(&self, service: &ServiceRecord) -> Option<&Manifest> {
+        self.bundles
+            .get(service.bundle.as_str())
+            .map(|bundle| &bundle.manifest)
+    }
+
+    fn view(&self, service: &ServiceRecord, moves: bool) -> ServiceView {
+        let manifest = self.manifest(service);
+        let open = self.open.iter().find(|h| h.service == service.id && !h.committed);
+        let going = open
+            .map(|handover| handover.target.guest)
+            .or_else(|| self.waiting.get(&service.id).copied());
+        let mut needs = manifest.map_or_else(Needs::default, |manifest| manifest.needs.clone());
+        // A data volume stays in its host's pool.
+        if let Some(volume) = &service.volume
+            && (needs.hosts.is_empty() || needs.hosts.contains(&volume.host))
+        {
+            needs.hosts = vec![volume.host.clone()];
+        }
+        ServiceView {
+            id: service.id.clone(),
+            home: Some(service.guest),
+            going,
+            generation: service.generation,
+            wanted: service.wanted,
+            observed_at: service.observed_at,
+            movable: manifest.is_some_and(|manifest| manifest.movable),
+            frozen: service.frozen.clone(),
+            needs,
+            standbys: Vec::new(),
+            draining: self
+                .draining
+                .iter()
+                .find(|(id, digest, _)| *id == service.id && *digest == service.bundle)
+                .map(|(_, _, guest)| *guest),
+            obstacles: if moves {
+                self.ports_in_use(service, manifest)
+            } else {
+                BTreeMap::new()
+            },
+            expected: self.took.get(service.id.as_str()).copied(),
+            measured: None,
+        }
+    }
+
+    /// Ports of a service on which others listen, by guest.
+    fn ports_in_use(
+        &self,
+        service: &ServiceRecord,
+        manifest: Option<&Manifest>,
+    ) -> BTreeMap<GuestId, Vec<Obstacle>> {
+        let mut found: BTreeMap<GuestId, Vec<Obstacle>> = BTreeMap::new();
+        for port in manifest.iter().flat_map(|manifest| &manifest.ports) {
+            let there = self.listening.get(port).into_iter().flatten();
+            for guest in there.filter(|guest| **guest != service.guest) {
+                found.entry(*guest).or_default().push(Obstacle::PortInUse(*port));
+            }
+        }
+        found
+    }
+}
+
+/// How long the last handover of each service took, of those that were done. `jobs` are newest first.
+fn last_times(jobs: &[JobRecord]) -> BTreeMap<String, Duration> {
+    let mut took = BTreeMap::new();
+    for job in jobs {
+        let moved = matches!(job.operation.as_str(), "move" | "upgrade");
+        if let (true, Some("done"), Some(finished)) = (moved, job.result.as_deref(), job.finished) {
+            let time = Duration::from_millis(finished.saturating_sub(job.started));
+            took.entry(job.object.clone()).or_insert(time);
+        }
+    }
+    took
+}

@@ -1,0 +1,335 @@
+//! When too many guests die at once, the trouble is larger than guests: nothing moves by itself until somebody has looked.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use crate::model::ids::{GuestId, HostId};
+use crate::model::service::Millis;
+use crate::plan::load::Share;
+
+/// How many deaths are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// More than this share of the guests of one host, or of all hosts.
+    pub share: Share,
+    /// But not fewer than this many.
+    pub least: usize,
+    /// More than this many, whatever share they are.
+    pub most: usize,
+    /// Within this time.
+    pub window: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            share: Share::percent(50),
+            least: 3,
+            most: 25,
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How many guests there are, dead ones included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Population {
+    /// On the host of the guest that died.
+    pub on_host: usize,
+    /// On all hosts.
+    pub in_all: usize,
+}
+
+/// Why everything was frozen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alarm {
+    /// When.
+    pub at: Millis,
+    /// What happened.
+    pub why: Why,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// Too many guests died.
+    Deaths {
+        /// How many.
+        dead: usize,
+        /// Of how many.
+        of: usize,
+        /// On this host; `None`: on all hosts.
+        host: Option<HostId>,
+        /// Within this time.
+        window: Duration,
+    },
+    /// A host shuts down.
+    HostGoesDown(HostId),
+}
+
+impl fmt::Display for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::Deaths {
+                dead,
+                of,
+                host,
+                window,
+            } => {
+                let place = host
+                    .as_ref()
+                    .map_or_else(String::new, |host| format!(" of host {host}"));
+                write!(
+                    f,
+                    "{dead} of {of} guests{place} died within {} s",
+                    window.as_secs()
+                )?;
+            }
+            Why::HostGoesDown(host) => write!(f, "host {host} is shutting down")?,
+        }
+        f.write_str(
+            "; no service is moved automatically any more: look at the hosts, then run `handoverctl thaw`",
+        )
+    }
+}
+
+/// What becomes of an evacuation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// It may begin.
+    Open,
+    /// It is held, and so is everything from here on: the one alarm.
+    Freeze(Alarm),
+    /// It is held: everything is frozen already.
+    Held,
+}
+
+/// Deaths of late, and whether everything is frozen.
+#[derive(Debug, Clone, Default)]
+pub struct Blast {
+    deaths: BTreeMap<GuestId, (Millis, HostId)>,
+    frozen: Option<Alarm>,
+    held: BTreeSet<GuestId>,
+}
+
+impl Blast {
+    /// The alarm of a freeze that lasts.
+    pub fn frozen(&self) -> Option<&Alarm> {
+        self.frozen.as_ref()
+    }
+
+    /// The guests whose evacuation is held.
+    pub fn held(&self) -> &BTreeSet<GuestId> {
+        &self.held
+    }
+
+    /// A guest has died. While everything is frozen, it is held.
+    pub fn death(
+        &mut self,
+        now: Millis,
+        guest: GuestId,
+        host: &HostId,
+        there: Population,
+        limits: Limits,
+    ) -> Gate {
+        let window = u64::try_from(limits.window.as_millis()).unwrap_or(u64::MAX);
+        self.deaths.retain(|_, (at, _)| now.saturating_sub(*at) < window);
+        self.deaths.insert(guest, (now, host.clone()));
+        if self.frozen.is_some() {
+            self.held.insert(guest);
+            return Gate::Held;
+        }
+        let in_all = self.deaths.len();
+        let on_host = self.deaths.values().filter(|(_, other)| other == host).count();
+        let too_many = |dead: usize, of: usize| {
+            let (dead_u64, of) = (
+                u64::try_from(dead).unwrap_or(u64::MAX),
+                u64::try_from(of).unwrap_or(u64::MAX),
+            );
+            dead > limits.most || (dead >= limits.least && dead_u64 > limits.share.part(of))
+        };
+        let (dead, of, place) = if too_many(on_host, there.on_host) {
+            (on_host, there.on_host, Some(host.clone()))
+        } else if too_many(in_all, there.in_all) {
+            (in_all, there.in_all, None)
+        } else {
+            return Gate::Open;
+        };
+        self.held.insert(guest);
+        self.freeze(
+            now,
+            Why::Deaths {
+                dead,
+                of,
+                host: place,
+                window: limits.window,
+            },
+        )
+    }
+
+    /// A host is shutting down. [`Gate::Held`] if everything was frozen before.
+    pub fn host_goes_down(&mut self, now: Millis, host: &HostId) -> Gate {
+        if self.frozen.is_some() {
+            return Gate::Held;
+        }
+        self.freeze(now, Why::HostGoesDown(host.clone()))
+    }
+
+    fn freeze(&mut self, now: Millis, why: Why) -> Gate {
+        let alarm = Alarm { at: now, why };
+        self.frozen = Some(alarm.clone());
+        Gate::Freeze(alarm)
+    }
+
+    /// A guest is back: it is not evacuated when everything is thawed.
+    pub fn back(&mut self, guest: GuestId) {
+        self.held.remove(&guest);
+    }
+
+    /// Somebody has looked: the evacuations that were held begin now. Deaths are counted anew, or the next one would freeze
+    /// everything again.
+    pub fn thaw(&mut self) -> BTreeSet<GuestId> {
+        self.frozen = None;
+        self.deaths.clear();
+        std::mem::take(&mut self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn guest(n: u64) -> GuestId {
+        GuestId(uuid::Uuid::from_u128(u128::from(n)))
+    }
+
+    fn host(n: u64) -> HostId {
+        format!("hv{n}").parse().unwrap()
+    }
+
+    fn there(on_host: usize, in_all: usize) -> Population {
+        Population { on_host, in_all }
+    }
+
+    fn dies(blast: &mut Blast, second: u64, n: u64, at: u64, there: Population) -> Gate {
+        blast.death(second * 1000, guest(n), &host(at), there, Limits::default())
+    }
+
+    #[test]
+    fn two_of_four_are_evacuated_and_the_third_freezes_everything_with_one_alarm() {
+        let mut blast = Blast::default();
+        assert_eq!(dies(&mut blast, 0, 1, 1, there(4, 4)), Gate::Open);
+        assert_eq!(dies(&mut blast, 0, 2, 1, there(4, 4)), Gate::Open);
+        let Gate::Freeze(alarm) = dies(&mut blast, 1, 3, 1, there(4, 4)) else {
+            panic!("not frozen");
+        };
+        assert_eq!(
+            alarm.to_string(),
+            "3 of 4 guests of host hv1 died within 60 s; no service is moved automatically any more: look at the hosts, then run `handoverctl thaw`"
+        );
+        assert_eq!(dies(&mut blast, 1, 4, 1, there(4, 4)), Gate::Held);
+        assert_eq!(blast.frozen(), Some(&alarm));
+        assert_eq!(blast.held(), &BTreeSet::from([guest(3), guest(4)]));
+        // One of them is back before somebody thaws.
+        blast.back(guest(4));
+        assert_eq!(blast.thaw(), BTreeSet::from([guest(3)]));
+        assert_eq!(blast.frozen(), None);
+        assert_eq!(dies(&mut blast, 2, 5, 1, there(4, 4)), Gate::Open);
+    }
+
+    #[test]
+    fn a_small_host_may_lose_all_of_its_two_guests() {
+        let mut blast = Blast::default();
+        assert_eq!(dies(&mut blast, 0, 1, 1, there(2, 40)), Gate::Open);
+        assert_eq!(dies(&mut blast, 0, 2, 1, there(2, 40)), Gate::Open);
+    }
+
+    #[test]
+    fn a_whole_host_of_many_guests_freezes_and_so_do_many_deaths_here_and_there() {
+        let mut blast = Blast::default();
+        let frozen =
+            (0..50).position(|n| matches!(dies(&mut blast, 0, n, 7, there(50, 1000)), Gate::Freeze(_)));
+        assert_eq!(frozen, Some(25));
+        // Fifty of a thousand, each on another host.
+        let mut blast = Blast::default();
+        let gates: Vec<Gate> = (0..50)
+            .map(|n| dies(&mut blast, 0, n, n, there(20, 1000)))
+            .collect();
+        let Some(Gate::Freeze(alarm)) = gates.iter().find(|gate| **gate != Gate::Open) else {
+            panic!("not frozen");
+        };
+        assert!(
+            alarm
+                .to_string()
+                .starts_with("26 of 1000 guests died within 60 s")
+        );
+        assert_eq!(
+            gates
+                .iter()
+                .filter(|gate| matches!(gate, Gate::Freeze(_)))
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn deaths_that_are_far_apart_are_no_disaster() {
+        let mut blast = Blast::default();
+        for n in 0..100 {
+            assert_eq!(dies(&mut blast, n * 31, n, 1, there(4, 4)), Gate::Open, "{n}");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_dies_again_and_again_counts_once() {
+        let mut blast = Blast::default();
+        for second in 0..30 {
+            assert_eq!(dies(&mut blast, second, 1, 1, there(4, 4)), Gate::Open);
+        }
+    }
+
+    #[test]
+    fn a_host_that_shuts_down_freezes_everything() {
+        let mut blast = Blast::default();
+        let Gate::Freeze(alarm) = blast.host_goes_down(0, &host(1)) else {
+            panic!("not frozen");
+        };
+        assert!(
+            alarm
+                .to_string()
+                .starts_with("host hv1 is shutting down; no service")
+        );
+        assert_eq!(blast.host_goes_down(1, &host(1)), Gate::Held);
+        assert_eq!(dies(&mut blast, 1, 1, 1, there(40, 40)), Gate::Held);
+        assert_eq!(blast.thaw(), BTreeSet::from([guest(1)]));
+    }
+
+    proptest! {
+        #[test]
+        fn one_alarm_is_given_and_nothing_passes_until_it_is_thawed(
+            steps in proptest::collection::vec((0_u64..30, 0_u64..20, any::<u8>()), 1..100),
+        ) {
+            let (mut blast, mut now, mut frozen) = (Blast::default(), 0, false);
+            for (seconds, n, thaw) in steps {
+                now += seconds;
+                if thaw < 20 {
+                    blast.thaw();
+                    frozen = false;
+                }
+                let gate = dies(&mut blast, now, n, n % 3, there(7, 20));
+                match gate {
+                    Gate::Open => prop_assert!(!frozen),
+                    Gate::Freeze(_) => {
+                        prop_assert!(!frozen);
+                        frozen = true;
+                    }
+                    Gate::Held => prop_assert!(frozen),
+                }
+                prop_assert!(blast.held().len() <= 20 && blast.deaths.len() <= 20);
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What must hold when nothing is open: table, zone, libvirt and guests say the same of every service.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::lab::Lab;
+
+/// The guest that each service is on, by service.
+pub type Homes = BTreeMap<String, String>;
+
+/// The other one of the two guests.
+pub fn other(guest: &str) -> &'static str {
+    if guest == "g1" { "g2" } else { "g1" }
+}
+
+impl Lab {
+    /// The home of every service, if all agree on it; else what does not.
+    pub fn agreement(&self) -> Result<Homes, String> {
+        let outside = self.outside()?;
+        let mut differs = String::new();
+        let mut homes = Homes::new();
+        for row in &outside.services {
+            let (id, home) = (row["id"].as_str().unwrap(), row["guest_name"].as_str().unwrap());
+            homes.insert(id.to_owned(), home.to_owned());
+            let name = row["name"].as_str().unwrap_or_default();
+            let owner = format!(
+                "\"g={} host=hv1 guest={}\"",
+                row["generation"],
+                row["guest"].as_str().unwrap()
+            );
+            let zone = &outside.zone;
+            let expected = [
+                format!("{name}. A {}", row["address"].as_str().unwrap_or_default()),
+                format!("_handover.{name}. TXT {owner}"),
+            ];
+            let found: Vec<&String> = zone
+                .iter()
+                .filter(|record| {
+                    record.starts_with(&format!("{name}. "))
+                        || record.starts_with(&format!("_handover.{name}. "))
+                })
+                .collect();
+            if row["life_state"] != "accessible" || row["frozen"] != Value::Null {
+                writeln!(differs, "the table: {row:#}").unwrap();
+            }
+            let file = format!(
+                "{id}@{}.g{}.qcow2",
+                row["guest"].as_str().unwrap(),
+                row["generation"]
+            );
+            let grants: Vec<&String> = outside
+                .grants
+                .iter()
+                .filter(|name| name.starts_with(&format!("{id}@")))
+                .collect();
+            if grants != [&file] {
+                writeln!(differs, "the grants: {grants:?}, and not {file}").unwrap();
+            }
+            if found.len() != 2 || !expected.iter().all(|record| zone.contains(record)) {
+                writeln!(differs, "the zone: {found:?}, and not {expected:?}").unwrap();
+            }
+        }
+        for guest in ["g1", "g2"] {
+            let here = |row: &&Value| row["guest_name"] == guest;
+            let disks: usize = outside
+                .services
+                .iter()
+                .filter(here)
+                .map(|row| if row["volume"].is_null() { 1 } else { 2 })
+                .sum();
+            for half in ["live", "config"] {
+                let found = outside
+                    .disks
+                    .iter()
+                    .filter(|d| **d == format!("{guest} {half}"))
+                    .count();
+                if found != disks {
+                    writeln!(
+                        differs,
+                        "{guest} has {found} disks of ours in its {half} definition, not {disks}"
+                    )
+                    .unwrap();
+                }
+            }
+            for row in &outside.services {
+                let id = row["id"].as_str().unwrap();
+                let wanted = if here(&row) { "active" } else { "" };
+                let found = self.inside(guest, id, row["volume"]["mount"].as_str())?;
+                if found != wanted {
+                    writeln!(differs, "{id} on {guest}: {found:?}, and not {wanted:?}").unwrap();
+                }
+            }
+        }
+        if !differs.is_empty() {
+            return Err(differs);
+        }
+        // The auditor, which looks for itself, finds nothing either.
+        let audit = self.ctl(&["audit"]);
+        if audit.code == 0 {
+            Ok(homes)
+        } else {
+            Err(format!("{}{}", audit.out, audit.err))
+        }
+    }
+
+    /// Fails unless all agree at once; the home of every service.
+    #[track_caller]
+    pub fn agrees(&self, when: &str) -> Homes {
+        self.agreement().unwrap_or_else(|why| panic!("{when}: {why}"))
+    }
+
+    /// Waits until all agree: what a guest that was away still owes is carried out when its agent speaks.
+    #[track_caller]
+    pub fn comes_to_agree(&self, when: &str) -> Homes {
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(150);
+        loop {
+            match self.agreement() {
+                Ok(homes) => return homes,
+                Err(why) => assert!(std::time::Instant::now() < until, "{when}: {why}"),
+            }
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+    }
+
+    fn outside(&self) -> Result<Outside, String> {
+        let line = "handoverctl services --json; echo ----; \
+            dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; \
+            for g in g1 g2; do for half in live config; do \
+            virsh dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; done; done; \
+            echo ----; virsh -q vol-list handoverd | awk '$1 ~ /@/ { print $1 }'";
+        let ran = self.exec("hv1", &["sh", "-c", line]);
+        let mut parts = ran.out.split("----\n");
+        let mut next = || parts.next().ok_or_else(|| format!("hv1: {ran:?}"));
+        let services = serde_json::from_str(next()?).map_err(|e| format!("{e}: {ran:?}"))?;
+        let zone = next()?
+            .lines()
+            .map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                match words.as_slice() {
+                    [name, _ttl, _class, kind, data @ ..] => {
+                        // A claim that was given back leaves its mark behind the owner.
+                        let data = data.join(" ");
+                        let owner = data.split(" after=").next().unwrap_or_default();
+                        let end = if owner.len() < data.len() { "\"" } else { "" };
+                        format!("{name} {kind} {owner}{end}")
+                    }
+                    _ => line.to_owned(),
+                }
+            })
+            .collect();
+        let disks = next()?.lines().map(str::to_owned).collect();
+        let grants = next()?.lines().map(str::to_owned).collect();
+        Ok(Outside {
+            services,
+            zone,
+            disks,
+            grants,
+        })
+    }
+
+    /// `active` where the service is up; empty where it has no trace; else what there is.
+    fn inside(&self, guest: &str, service: &str, data: Option<&str>) -> Result<String, String> {
+        let data = data.unwrap_or("/opt/nothing");
+        let line = format!(
+            "if systemctl is-active -q {service}.service; then echo active; else \
+             find /etc/systemd /run/systemd/system /opt -name '*{service}*'; \
+             grep -E ' (/opt/{service}|{data}) ' /proc/self/mountinfo; ls -d {data} 2>/dev/null; fi; true"
+        );
+        let ran = self.guest(guest, &line);
+        if ran.code == 0 {
+            Ok(ran.out.trim().to_owned())
+        } else {
+            Err(format!("{guest}: {}", ran.err))
+        }
+    }
+}
+
+/// What is seen without asking a guest.
+struct Outside {
+    services: Vec<Value>,
+    /// `NAME TYPE DATA` of each record.
+    zone: Vec<String>,
+    /// `GUEST live` or `GUEST config`, once for each disk of ours.
+    disks: Vec<String>,
+    /// The files in the pool by which guests have bundles.
+    grants: Vec<String>,
+}
