@@ -57,7 +57,7 @@ impl Run<'_> {
     /// # Errors
     /// As [`Run::act`].
     pub async fn undo(&mut self, goal: Goal) -> Act {
-        if std::mem::take(&mut self.supersedes) {
+        if std::mem::take(&mut self.recent.supersedes) {
             let (place, placement) = self.place_of_undo(goal)?;
             return self.step(goal, &place, &placement, GuestStep::Supersede).await;
         }
@@ -159,6 +159,9 @@ impl Run<'_> {
             return self.give_bundle(&place).await;
         }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
+        if !self.keeps(Rule::LinkLate) && halves == (false, false) {
+            return self.give_bundle(&place).await;
+        }
         self.step(Goal::Stage, &place, &placement, GuestStep::Install)
             .await?;
         if self.handover.facts.displaced.is_some() && !self.handover.facts.wants_running() {
@@ -261,10 +264,7 @@ impl Run<'_> {
                     .await?;
             }
         }
-        if !domain.is_active() {
-            return self.end_grant(place).await;
-        }
-        let units = if uninstall {
+        let units = if uninstall && domain.is_active() {
             self.step(goal, place, placement, GuestStep::Uninstall).await
         } else {
             Ok(())

@@ -10,9 +10,9 @@ use tracing::{debug, info, warn};
 
 use super::goals::{Goal, applies, commit_goal, goals};
 use super::machine::{Direction, Event, Illegal, Phase, State, Terms, transition};
-use super::protocol::Protocol;
+use super::protocol::{Protocol, Rule};
 use super::record::{Handover, Reason};
-use super::run::Run;
+use super::run::{Recent, Run};
 use super::verdict::Seen;
 use super::world::{StepError, World};
 use crate::ports::{JobRecord, JournalEntry};
@@ -91,71 +91,134 @@ pub fn outcome(handover: &Handover) -> Option<(&'static str, Option<&Reason>)> {
 }
 
 /// Runs a handover to its end and returns its job as it is kept.
-pub async fn drive(
-    world: &World,
-    handover: Handover,
-    mut job: JobRecord,
-    control: &dyn JobControl,
-) -> JobRecord {
-    let mut handover = handover;
-    handover.state = handover.state.after_restart();
-    let mut run = match Run::take_up(world, handover.clone()).await {
-        Ok(run) => run,
+pub async fn drive(world: &World, handover: Handover, job: JobRecord, control: &dyn JobControl) -> JobRecord {
+    let mut driver = match Driver::take_up(world, handover.clone()).await {
+        Ok(driver) => driver,
         Err(StepError::Refused(reason)) => return end_unstarted(world, handover, job, reason).await,
         Err(StepError::Failed(text)) => {
             return end_unstarted(world, handover, job, Reason::new("Internal", text)).await;
         }
     };
-    let mut at = Position::new(world);
-    control.report(&run.handover, "");
-    while let State::At {
-        direction,
-        goal,
-        phase,
-        tries,
-    } = run.handover.state
-    {
+    control.report(&driver.run.handover, "");
+    while !driver.is_final() {
+        driver.round(control).await;
+    }
+    driver.finish(job).await
+}
+
+/// A handover that is driven, round by round: a look, an act or a wait, and the transition that follows from it.
+pub struct Driver<'w> {
+    run: Run<'w>,
+    at: Position,
+}
+
+/// What a daemon knows of a handover between two rounds, beside its journal and the world: [`Driver::go_on`] makes the
+/// same driver of it. A model checker keeps it; nothing of it outlives a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Memory {
+    /// The record, as it will be journalled next.
+    pub handover: Handover,
+    /// What was seen a moment ago.
+    pub seen: Recent,
+    /// Where in time it is with the goal at hand.
+    pub at: Position,
+}
+
+impl<'w> Driver<'w> {
+    /// Takes up a handover as it stands in the journal: the position inside a goal is forgotten.
+    ///
+    /// # Errors
+    /// A bundle of it is not in the table.
+    pub async fn take_up(world: &'w World, mut handover: Handover) -> Result<Self, StepError> {
+        handover.state = handover.state.after_restart();
+        let run = Run::take_up(world, handover).await?;
+        let at = Position::new(world);
+        Ok(Self { run, at })
+    }
+
+    /// Goes on from what [`Driver::memory`] told.
+    ///
+    /// # Errors
+    /// As [`Driver::take_up`].
+    pub async fn go_on(world: &'w World, memory: Memory) -> Result<Self, StepError> {
+        let mut run = Run::take_up(world, memory.handover).await?;
+        run.recent = memory.seen;
+        Ok(Self { run, at: memory.at })
+    }
+
+    /// What it knows between two rounds.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            handover: self.run.handover.clone(),
+            seen: self.run.recent.clone(),
+            at: self.at.clone(),
+        }
+    }
+
+    /// Whether nothing is left to be done but to [`Driver::finish`].
+    pub fn is_final(&self) -> bool {
+        self.run.handover.state.is_final()
+    }
+
+    /// One round. Does nothing where the handover is at its end.
+    pub async fn round(&mut self, control: &dyn JobControl) {
+        let (run, at) = (&mut self.run, &mut self.at);
+        let State::At {
+            direction,
+            goal,
+            phase,
+            tries,
+        } = run.handover.state
+        else {
+            return;
+        };
         let event = match control.cancel_requested() {
             Some(who) if is_cancelable(&run.handover) => {
                 Event::Cancel(Reason::new("Cancelled", format!("cancelled by {who}")))
             }
-            _ => {
-                at.next_event(&mut run, direction, goal, phase, tries, control)
-                    .await
-            }
+            _ => at.next_event(run, direction, goal, phase, tries, control).await,
         };
-        let event = at.expire(&run, direction, goal, tries, event);
-        if let Err(illegal) = advance(&mut run, &event, &mut at).await {
+        let event = at.expire(run, direction, goal, tries, event);
+        if let Err(illegal) = advance(run, &event, at).await {
             warn!(%illegal, "a bug: the handover is left where it stands");
             run.handover.state = State::Stuck { direction, goal };
             run.handover.reason = Some(Reason::new("Internal", illegal.to_string()));
         }
         control.report(&run.handover, "");
     }
-    let (result, reason) = outcome(&run.handover).unwrap_or(("failed", None));
-    job.finished = Some(world.clock.now());
-    job.result = Some(result.to_owned());
-    job.error_name = reason.map(|r| r.name.clone()).unwrap_or_default();
-    job.error_details = reason.map(|r| r.text.clone()).unwrap_or_default();
-    let entry = JournalEntry {
-        at: world.clock.now(),
-        step: "end".into(),
-        text: result.to_owned(),
-    };
-    keep_trying(world, || world.table.finish(&run.handover, &job, &entry)).await;
-    info!(result, error = job.error_details, "job ended");
-    job
+
+    /// Ends the job of a handover that is at its end.
+    pub async fn finish(self, mut job: JobRecord) -> JobRecord {
+        let (run, world) = (&self.run, self.run.world);
+        let (result, reason) = outcome(&run.handover).unwrap_or(("failed", None));
+        job.finished = Some(world.clock.now());
+        job.result = Some(result.to_owned());
+        job.error_name = reason.map(|r| r.name.clone()).unwrap_or_default();
+        job.error_details = reason.map(|r| r.text.clone()).unwrap_or_default();
+        let entry = JournalEntry {
+            at: world.clock.now(),
+            step: "end".into(),
+            text: result.to_owned(),
+        };
+        keep_trying(world, || world.table.finish(&run.handover, &job, &entry)).await;
+        info!(result, error = job.error_details, "job ended");
+        job
+    }
 }
 
 /// Where in time the driver is with the goal at hand.
-struct Position {
-    began: u64,
-    last: String,
-    again_in: Option<Duration>,
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// When the goal was come to, in milliseconds since 1970: its deadline counts from there.
+    pub began: u64,
+    /// What was known of it last, for people.
+    pub last: String,
+    /// How long to wait, where a look said so.
+    pub again_in: Option<Duration>,
     /// How many waits there were since something was done.
-    waits: u32,
+    pub waits: u32,
     /// Why it waits, as it was logged last.
-    said: String,
+    pub said: String,
 }
 
 impl Position {
@@ -180,6 +243,10 @@ impl Position {
     ) -> Event {
         let world = run.world;
         match phase {
+            // Only without that rule: what was done a moment ago is believed.
+            Phase::Looking if tries > 0 && self.waits == 0 && !world.protocol.keeps(Rule::LookAgain) => {
+                Event::Holds
+            }
             Phase::Looking => {
                 let _guard = world.service_lock(&run.handover.service).await;
                 let seen = match direction {

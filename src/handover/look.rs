@@ -97,7 +97,7 @@ impl Run<'_> {
     /// # Errors
     /// A port that did not answer, or refused.
     pub async fn look_undone(&mut self, goal: Goal) -> Look {
-        self.supersedes = false;
+        self.recent.supersedes = false;
         match goal {
             Goal::Reserve => {
                 let Some(name) = self.handover.facts.name.clone() else {
@@ -218,7 +218,7 @@ impl Run<'_> {
             &copy,
             self.in_place(),
         );
-        self.staged = (!self.in_place() && !copy.is_up()).then_some(copy);
+        self.recent.staged = (!self.in_place() && !copy.is_up()).then_some(copy);
         Ok(seen)
     }
 
@@ -268,7 +268,7 @@ impl Run<'_> {
             return Ok(Seen::Holds);
         };
         let now = self.world.clock.now();
-        let since = *self.restored_at.get_or_insert(now);
+        let since = *self.recent.restored_at.get_or_insert(now);
         let limit = u64::try_from(check.timeout.as_millis()).unwrap_or(u64::MAX);
         if now.saturating_sub(since) > limit {
             return Ok(Seen::Holds);
@@ -292,7 +292,7 @@ impl Run<'_> {
 
     async fn look_start(&mut self) -> Look {
         let (place, placement) = self.target_copy();
-        let copy = match self.staged.take() {
+        let copy = match self.recent.staged.take() {
             Some(copy) => copy,
             None => self.copy(&place, &placement).await?,
         };
@@ -325,7 +325,7 @@ impl Run<'_> {
         let copy = self.world.guest.look(place.guest, &placement).await?;
         let seen = stays_up(&self.handover.service, &place.guest_name, &copy);
         if seen == Seen::Holds {
-            self.confirmed_at = Some(self.world.clock.now());
+            self.recent.confirmed_at = Some(self.world.clock.now());
         }
         Ok(seen)
     }

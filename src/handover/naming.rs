@@ -81,6 +81,7 @@ impl Run<'_> {
             return Ok(());
         };
         let stale = self
+            .recent
             .confirmed_at
             .is_none_or(|at| self.world.clock.now().saturating_sub(at) > CONFIRMATION_IS_FRESH_MS);
         if self.handover.facts.wants_running() && stale && self.keeps(Rule::Reconfirm) {
@@ -150,7 +151,7 @@ impl Run<'_> {
                 )));
             }
         }
-        self.confirmed_at = Some(self.world.clock.now());
+        self.recent.confirmed_at = Some(self.world.clock.now());
         Ok(())
     }
 

@@ -35,13 +35,15 @@ pub enum Rule {
     RetireByDuty,
     /// A source that is asleep is not taken for one that is off.
     Asleep,
+    /// What an act returned is not believed: its goal is looked at again.
+    LookAgain,
 }
 
 /// Which goals there are, and which rules are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Protocol {
     goals: fn(Kind) -> &'static [Goal],
-    without: Option<Rule>,
+    without: [Option<Rule>; 2],
 }
 
 impl Default for Protocol {
@@ -49,7 +51,7 @@ impl Default for Protocol {
     fn default() -> Self {
         Self {
             goals: goals::goals,
-            without: None,
+            without: [None; 2],
         }
     }
 }
@@ -58,7 +60,7 @@ impl Protocol {
     /// The shipped goals without one rule: for tests.
     pub fn without(rule: Rule) -> Self {
         Self {
-            without: Some(rule),
+            without: [Some(rule), None],
             ..Self::default()
         }
     }
@@ -73,8 +75,9 @@ impl Protocol {
 
     /// Without this rule as well: for tests.
     pub fn also_without(self, rule: Rule) -> Self {
+        let [first, _] = self.without;
         Self {
-            without: Some(rule),
+            without: [first, Some(rule)],
             ..self
         }
     }
@@ -91,6 +94,6 @@ impl Protocol {
 
     /// Whether a rule is kept.
     pub fn keeps(self, rule: Rule) -> bool {
-        self.without != Some(rule)
+        !self.without.contains(&Some(rule))
     }
 }

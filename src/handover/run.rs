@@ -31,20 +31,27 @@ pub struct Run<'w> {
     pub image_size: u64,
     /// The serials of every disk that the service may have had anywhere: of each of its bundles, and the data volume's.
     pub(super) every_serial: Vec<DiskSerial>,
-    /// When an undo was first seen to have started the source again.
+    /// What was seen a moment ago.
+    pub(super) recent: Recent,
+}
+
+/// What was seen a moment ago, by this daemon and in this life of it: lost with it, and never journalled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Recent {
+    /// When an undo was first seen to have started the source again, in milliseconds since 1970.
     pub restored_at: Option<u64>,
-    /// When the check passed last.
+    /// When the check passed last, in milliseconds since 1970.
     pub confirmed_at: Option<u64>,
     /// The undo at hand has only to make sure that no script comes late.
-    pub(super) supersedes: bool,
+    pub supersedes: bool,
     /// Guests that were sent a script whose answer did not come: it may still arrive.
-    unanswered: BTreeSet<GuestId>,
+    pub unanswered: BTreeSet<GuestId>,
     /// A look at a copy that the act just before brought back: used once, by the look that follows, if that is about the
     /// same bundle's copy.
-    fresh: Option<(GuestId, Digest, CopyState)>,
+    pub fresh: Option<(GuestId, Digest, CopyState)>,
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
     /// act is needed, and that looks itself.
-    pub(super) staged: Option<CopyState>,
+    pub staged: Option<CopyState>,
 }
 
 impl<'w> Run<'w> {
@@ -84,12 +91,10 @@ impl<'w> Run<'w> {
             manifest: bundle.manifest,
             image_size: bundle.size,
             every_serial,
-            restored_at: None,
-            confirmed_at: None,
-            supersedes: false,
-            unanswered,
-            fresh: None,
-            staged: None,
+            recent: Recent {
+                unanswered,
+                ..Recent::default()
+            },
         })
     }
 
@@ -162,7 +167,7 @@ impl<'w> Run<'w> {
     /// # Errors
     /// As the port.
     pub async fn copy(&mut self, place: &Place, placement: &Placement) -> Result<CopyState, StepError> {
-        match self.fresh.take() {
+        match self.recent.fresh.take() {
             Some((guest, digest, copy)) if guest == place.guest && digest == placement.digest => Ok(copy),
             _ => Ok(self.world.guest.look(place.guest, placement).await?),
         }
@@ -179,39 +184,44 @@ impl<'w> Run<'w> {
         placement: &Placement,
         step: GuestStep,
     ) -> Result<(), StepError> {
-        self.fresh = None;
+        self.recent.fresh = None;
         let attempt = self.world.table.next_attempt(&self.handover.service).await?;
         let deadline = self
             .world
             .limits
             .deadline(goal, super::machine::Direction::Forward, &self.manifest)
             .unwrap_or(self.world.limits.undo);
-        self.unanswered.insert(place.guest);
+        let earlier = !self.recent.unanswered.insert(place.guest);
         let done = self
             .world
             .guest
             .act(place.guest, placement, step, attempt, deadline)
             .await;
-        if !matches!(&done, Err(error) if error.fault == Fault::Unknown) {
-            self.unanswered.remove(&place.guest);
+        // One that was never sent says nothing of an earlier one.
+        let may_arrive = match &done {
+            Ok(_) => false,
+            Err(error) => error.fault == Fault::Unknown || earlier,
+        };
+        if !may_arrive {
+            self.recent.unanswered.remove(&place.guest);
         }
-        self.fresh = Some((place.guest, placement.digest.clone(), done?));
+        self.recent.fresh = Some((place.guest, placement.digest.clone(), done?));
         Ok(())
     }
 
     /// An undo that holds does not hold for long where a script of this handover may still arrive in the guest: it is
     /// superseded first.
     pub(super) fn unless_late(&mut self, guest: GuestId, seen: Seen) -> Seen {
-        if seen != Seen::Holds || !self.unanswered.contains(&guest) || !self.keeps(Rule::Supersede) {
+        if seen != Seen::Holds || !self.recent.unanswered.contains(&guest) || !self.keeps(Rule::Supersede) {
             return seen;
         }
-        self.supersedes = true;
+        self.recent.supersedes = true;
         Seen::missing("a script that was not answered may still arrive")
     }
 
     /// Forgets what was seen: time has passed.
     pub fn forget_fresh(&mut self) {
-        self.fresh = None;
+        self.recent.fresh = None;
     }
 
     /// Journals a decision or an observation before what depends on it is done.

@@ -52,7 +52,7 @@ impl fmt::Display for Grant {
 }
 
 /// A grant's file in the pool of a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GrantFile {
     /// What it grants.
     pub grant: Grant,

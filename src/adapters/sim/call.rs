@@ -220,6 +220,8 @@ pub struct Inner {
     pub violations: Vec<Violation>,
     /// The daemon is to be killed.
     pub killed: bool,
+    /// Time stands still: every wait is over at once. A model checker lets deadlines pass by itself.
+    pub timeless: bool,
     /// How many calls there were.
     pub calls: u64,
     /// How many handover identities were given.
@@ -308,6 +310,7 @@ impl Shared {
                 checked: true,
                 violations: Vec::new(),
                 killed: false,
+                timeless: false,
                 calls: 0,
                 identities: 0,
             }),

@@ -72,7 +72,13 @@ impl Drop for Sleep {
 impl Shared {
     /// Returns when this much virtual time has passed.
     pub async fn sleep(self: &Arc<Self>, duration: Duration) {
-        let now = self.lock().world.now;
+        let now = {
+            let inner = self.lock();
+            if inner.timeless {
+                return;
+            }
+            inner.world.now
+        };
         let millis = Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX);
         Sleep {
             shared: self.clone(),

@@ -267,7 +267,8 @@ impl SimWorld {
         self.tables.values().any(|table| {
             table.handovers.values().any(|row| {
                 let job = table.jobs.get(&row.handover.job);
-                row.handover.id == id && job.is_some_and(|job| job.result.is_some())
+                row.handover.id == id
+                    && job.is_some_and(|job| job.result.as_deref().is_some_and(|r| r != "stuck"))
             })
         })
     }

@@ -1,0 +1,153 @@
+//! The state machine that is shipped, explored exhaustively.
+//!
+//! `stateright` runs the daemon's own code (the driver with its looks, acts and transitions, duties, requests) over the
+//! simulator's world, one port call at a time, and lets everything else happen in between that can: a call is refused,
+//! loses its answer or arrives late; the daemon is killed; guests die, boot and reboot; somebody migrates or cancels;
+//! time passes. What each file has:
+//!
+//! - [`cases`]: the configurations; [`rules`]: what is to be found without a rule
+//! - [`life`]: daemons that go on by one call; [`script`], [`ports`], [`answers`]: how
+//! - [`state`]: states in their normal form; [`judge`]: what is broken in one
+//! - [`steps`], [`explore`]: every step from a state; [`ways`]: whether from everywhere a way leads to a proper end
+//!
+//! **Where a daemon stops.** Before every effect, and before the first reading after one; all readings in between are one
+//! step. So anything can happen between a look and the act that follows from it, and between an act and the look at what
+//! it did. What happens between two readings of one group is not explored by itself: each of them may fail, which is how
+//! it looks to the daemon, and the same happens before the group and behind it. A table's transactions that others see
+//! are effects; its other calls are made at once, for nothing else reads what they change.
+//!
+//! **What a restart forgets** is explored as what it is: the journal alone is left.
+
+mod answers;
+mod cases;
+mod explore;
+mod judge;
+mod life;
+mod ports;
+mod rules;
+mod script;
+mod state;
+mod steps;
+mod ways;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use stateright::{Checker, HasDiscoveries, Model};
+
+use cases::{CASES, Case, Rules, UNLOCKED};
+use explore::Space;
+use judge::Kind;
+
+/// A configuration without a rule has this many states at most until what is to be found is found.
+const ENOUGH: usize = 3_000_000;
+
+/// What an exploration came to.
+struct Explored {
+    /// Kinds of what is broken somewhere, with the story of how it came about.
+    broken: Vec<(&'static str, String)>,
+    /// The story of a state from which no way leads to a proper end.
+    lost: Option<String>,
+}
+
+/// Explores a configuration whole, or until all of `wanted` is found.
+fn explore(case: Case, rules: Rules, without: &str, wanted: &[Kind]) -> Explored {
+    let began = Instant::now();
+    let wanted: BTreeSet<&'static str> = wanted.iter().map(|kind| kind.name()).collect();
+    let whole = wanted.is_empty();
+    let mut builder = Space::new(case, rules)
+        .checker()
+        .threads(std::thread::available_parallelism().map_or(2, usize::from));
+    builder = match whole {
+        true => builder.finish_when(HasDiscoveries::Any),
+        false => builder
+            .finish_when(HasDiscoveries::AllOf(wanted))
+            .target_state_count(ENOUGH),
+    };
+    let checker = builder.spawn_bfs();
+    while std::env::var("SHOW").is_ok() && !checker.is_done() {
+        eprintln!(
+            "  {} states, {} steps",
+            checker.unique_state_count(),
+            checker.state_count()
+        );
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    let checker = checker.join();
+    let space = checker.model();
+    let broken: Vec<_> = checker
+        .discoveries()
+        .into_iter()
+        .map(|(name, path)| (name, space.story(&path.into_actions())))
+        .collect();
+    let lost = match whole && broken.is_empty() {
+        true => space.lost().map(|(key, count)| {
+            let way = space.way_to(key);
+            format!(
+                "no way to a proper end from {count} states, such as\n{}",
+                space.story(&way)
+            )
+        }),
+        false => None,
+    };
+    let mut found: Vec<&str> = broken.iter().map(|(name, _)| *name).collect();
+    found.sort_unstable();
+    println!(
+        "{without:<12} {:<42} {:>7} states {:>8} steps {:>6.1} s  {}",
+        case.name,
+        checker.unique_state_count(),
+        checker.state_count(),
+        began.elapsed().as_secs_f64(),
+        found.join(", ")
+    );
+    Explored { broken, lost }
+}
+
+fn holds(case: Case, rules: Rules, without: &str) {
+    let Explored { broken, lost } = explore(case, rules, without, &[]);
+    let mut stories: Vec<String> = broken
+        .into_iter()
+        .map(|(name, story)| format!("{name}:\n{story}"))
+        .collect();
+    stories.extend(lost);
+    assert!(stories.is_empty(), "{}: {}", case.name, stories.join("\n\n"));
+}
+
+/// Chosen by the environment while one works on it: `CASE`, `WITHOUT`; `SHOW` tells how far it is, `STORY` what was found.
+fn is_chosen(variable: &str, name: &str) -> bool {
+    std::env::var(variable).map_or(true, |chosen| chosen == name)
+}
+
+#[test]
+fn every_configuration_keeps_every_invariant_and_leads_to_a_proper_end() {
+    for case in CASES
+        .iter()
+        .chain([&UNLOCKED])
+        .filter(|case| is_chosen("CASE", case.name))
+    {
+        holds(*case, Rules::all(), "");
+    }
+}
+
+#[test]
+fn without_each_rule_the_counterexamples_of_the_model_are_found() {
+    for off in rules::all()
+        .into_iter()
+        .filter(|off| is_chosen("WITHOUT", off.name))
+    {
+        for (case, wanted) in &off.found {
+            let found = explore(*case, off.rules, off.name, wanted);
+            for kind in *wanted {
+                let story = found.broken.iter().find(|(name, _)| *name == kind.name());
+                let (_, story) = story
+                    .unwrap_or_else(|| panic!("without {}, {kind} is not broken in {}", off.name, case.name));
+                if std::env::var("STORY").is_ok() {
+                    println!("{story}");
+                }
+            }
+        }
+        for case in &off.clean {
+            holds(*case, off.rules, off.name);
+        }
+    }
+}
