@@ -7,7 +7,7 @@ CARGO ?= cargo
 # What the Rust code needs to be built (the lab's packages are named in tests/lab/install-deps).
 BUILD_PACKAGES := gcc libc6-dev pkg-config libvirt-dev
 
-.PHONY: help deps build demo test check bench soak install clean
+.PHONY: help deps build demo test check bench soak model install clean
 
 help:
 	@echo "make demo    move a service between two real guests under load, and report (root; KEEP=1 keeps the lab)"
@@ -15,6 +15,7 @@ help:
 	@echo "make check   the part of it that needs neither root nor a lab"
 	@echo "make bench   measure staging, moving and idling in the lab (root)"
 	@echo "make soak    random walks of simulated handovers (SEEDS=1000000, SEED=n)"
+	@echo "make model   explore the state machine exhaustively (CASE=name, WITHOUT=rule)"
 	@echo "make build   the two programs, in target/debug"
 	@echo "make deps    install the Debian packages that building, lab and tests need (root)"
 	@echo "make install install the release build and its files (after cargo build --release; DESTDIR=)"
@@ -46,6 +47,10 @@ SEEDS ?= 1000000
 SEED ?= $(shell date +%s)
 soak:
 	SEED=$(SEED) SEEDS=$(SEEDS) $(CARGO) test --locked --profile soak --test proof -- --nocapture walks
+
+# Every state of the small configurations in tests/model; CASE= and WITHOUT= choose one.
+model:
+	$(CARGO) test --locked --profile soak --test model -- --ignored --nocapture --test-threads=1
 
 # Nothing is built, enabled or started here, and a configuration that is there stays.
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release

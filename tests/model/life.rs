@@ -89,7 +89,7 @@ impl JobControl for Control {
     }
 
     async fn cancelled(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -18,6 +18,16 @@
 //!
 //! **What a restart forgets** is explored as what it is: the journal alone is left.
 
+#![cfg(test)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_enum_variant,
+    clippy::match_same_arms,
+    reason = "a failing test is to say where, and states are looked at more often than they are moved"
+)]
+
 mod answers;
 mod cases;
 mod explore;
@@ -119,6 +129,7 @@ fn is_chosen(variable: &str, name: &str) -> bool {
 }
 
 #[test]
+#[ignore = "explores for long: `make model`"]
 fn every_configuration_keeps_every_invariant_and_leads_to_a_proper_end() {
     for case in CASES
         .iter()
@@ -130,6 +141,7 @@ fn every_configuration_keeps_every_invariant_and_leads_to_a_proper_end() {
 }
 
 #[test]
+#[ignore = "explores for long: `make model`"]
 fn without_each_rule_the_counterexamples_of_the_model_are_found() {
     for off in rules::all()
         .into_iter()
