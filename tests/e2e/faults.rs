@@ -29,6 +29,8 @@ enum Heal {
     Nothing,
     /// While the moves go on.
     AtOnce(&'static [&'static str]),
+    /// Once the move says that the guest is asleep: it waits for it if the source was told to stop already.
+    OnceAsleep(&'static [&'static str]),
     /// When they have ended.
     AfterTheEnd(&'static [&'static str]),
 }
@@ -82,10 +84,10 @@ const TO_THE_SOURCE: [Fault; 12] = [
         ends: DONE,
     },
     Fault {
-        name: "the source is saved while the target is staged, and sleeps on",
+        name: "the source is saved while the target is staged, and woken when the move has noticed",
         at: ("ledger", "stage (looking) -> stage (acting)"),
         hit: hv1!("virsh", "managedsave", "SOURCE"),
-        heal: Heal::AfterTheEnd(BOOT_SOURCE),
+        heal: Heal::OnceAsleep(BOOT_SOURCE),
         ends: FAILED,
     },
     Fault {
@@ -325,7 +327,10 @@ impl Subjects {
         let jobs = [first, fault.at.0].map(|service| lab.begin(&["move", service, other(&home)]));
         log.reaches(fault.at.0, fault.at.1);
         self.run(&home, fault.hit);
-        if let Heal::AtOnce(line) = fault.heal {
+        if let Heal::OnceAsleep(_) = fault.heal {
+            log.reaches(fault.at.0, "it is asleep, not dead");
+        }
+        if let Heal::AtOnce(line) | Heal::OnceAsleep(line) = fault.heal {
             self.run(&home, line);
         }
         let jobs = jobs.map(|job| lab.wait_for_end(job));
