@@ -263,6 +263,7 @@ fn limits(settings: &Settings) -> Limits {
         silence: d.silence,
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,
+        unreachable: settings.drain_unreachable,
     }
 }
 

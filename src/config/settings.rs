@@ -38,6 +38,8 @@ pub struct Settings {
     pub batch_window: Duration,
     /// How long a source serves on after the old TTL has passed. `[drain] margin`, 0 s to 1 h.
     pub drain_margin: Duration,
+    /// How long a server of a zone that cannot be asked is waited for after a commit. `[drain] unreachable`, 0 s to 1 h.
+    pub drain_unreachable: Duration,
     /// How long one step may take.
     pub deadlines: Deadlines,
     /// How jobs run and stay.
@@ -287,6 +289,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
 
     let mut drain = top.section("drain");
     let drain_margin = drain.span("margin", Duration::ZERO..=HOUR, 2 * SECOND);
+    let drain_unreachable = drain.span("unreachable", Duration::ZERO..=HOUR, 60 * SECOND);
     drain.finish();
     let deadlines = deadlines(top.section("deadlines"));
 
@@ -307,6 +310,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         zones,
         batch_window,
         drain_margin,
+        drain_unreachable,
         deadlines,
         jobs: job_settings,
         log: level.map(|found| found.value).unwrap_or_default(),

@@ -9,9 +9,11 @@
 //! - [`world`], [`run`]: the ports and limits; one handover under way
 //! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does; with files of their own for [`naming`] (the
 //!   name), [`licence`] (taking and giving back what a copy runs by), [`mod@grant`] (its file) and [`volume`] (the data)
+//! - [`drain`], [`spread`]: how long an old copy serves, and whether every server of a zone gives what is new
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
+mod drain;
 pub mod driver;
 pub mod goals;
 pub mod grant;
@@ -23,6 +25,7 @@ mod observe;
 pub mod protocol;
 pub mod record;
 pub mod run;
+mod spread;
 pub mod verdict;
 mod volume;
 pub mod world;

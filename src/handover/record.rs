@@ -69,8 +69,15 @@ pub struct Facts {
     pub sent: bool,
     /// When the zone was first seen to point at the target.
     pub published_at: Option<Millis>,
-    /// How long the source keeps serving after the commit, in milliseconds; `None`: old TTL and margin.
+    /// How long the source keeps serving after the commit, in milliseconds; `None`: old TTL and margin, from when every
+    /// server of the zone gave the new addresses.
     pub drain: Option<Millis>,
+    /// When every server of the zone that can be asked was first seen to give the new addresses.
+    #[serde(default)]
+    pub spread_at: Option<Millis>,
+    /// Why that is not known of the others, server by server.
+    #[serde(default)]
+    pub unasked: Vec<String>,
     /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
     pub displaced: Option<Duty>,
     /// A removal could not take away everything: the rest is owed as a duty.
@@ -279,6 +286,8 @@ pub mod tests {
             sent: false,
             published_at: None,
             drain: None,
+            spread_at: None,
+            unasked: Vec::new(),
             displaced: None,
             retire_owed: false,
             source_dead: false,
@@ -289,6 +298,29 @@ pub mod tests {
             revoked: None,
             gap_began: None,
             gap: None,
+        }
+    }
+
+    /// A move of `web` to `g2`, at generation 2.
+    pub fn handover(id: &str) -> Handover {
+        Handover {
+            id: HandoverId(id.parse().unwrap()),
+            job: JobId(1),
+            kind: Kind::Move,
+            service: "web".parse().unwrap(),
+            source: None,
+            target: Place {
+                guest: "6f1d5a2e-0000-4000-8000-000000000002".parse().unwrap(),
+                guest_name: "g2".into(),
+                host: "hv1".parse().unwrap(),
+                digest: "0".repeat(64).parse().unwrap(),
+                files: vec![],
+            },
+            generation: Generation(2),
+            state: State::first(Kind::Move),
+            committed: false,
+            reason: None,
+            facts: facts(LifeState::Accessible, true),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Limits {
     pub stop_timeout: Duration,
     /// Added to the old TTL before a source is stopped.
     pub drain_margin: Duration,
+    /// How long a server of a zone that cannot be asked is waited for, from the commit on.
+    pub unreachable: Duration,
 }
 
 impl Limits {
@@ -191,11 +193,16 @@ impl From<TableError> for StepError {
     }
 }
 
-/// How long the source keeps serving after a commit, in milliseconds: as told, else the old TTL and the margin.
+/// How long the source keeps serving, in milliseconds: as told, else the old TTL and the margin.
 pub fn drain_millis(facts: &Facts, margin: Duration) -> u64 {
     facts.drain.unwrap_or_else(|| {
         u64::from(facts.old_ttl)
             .saturating_mul(1000)
-            .saturating_add(u64::try_from(margin.as_millis()).unwrap_or(u64::MAX))
+            .saturating_add(millis(margin))
     })
+}
+
+/// A span in milliseconds.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

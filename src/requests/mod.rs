@@ -472,6 +472,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         sent: false,
         published_at: None,
         drain: None,
+        spread_at: None,
+        unasked: Vec::new(),
         displaced: None,
         retire_owed: false,
         source_dead: false,

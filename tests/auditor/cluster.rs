@@ -127,6 +127,7 @@ impl Cluster {
             silence: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(10),
             drain_margin: Duration::ZERO,
+            unreachable: Duration::ZERO,
         };
         World::new(
             ports.clone(),

@@ -6,6 +6,7 @@
 
 mod faults;
 mod moves;
+mod names;
 mod plans;
 mod refusals;
 mod stage;

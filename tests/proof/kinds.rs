@@ -65,8 +65,13 @@ const ABSENT: Cast = Cast {
 };
 
 /// Every kind.
-pub const KINDS: [Kind; 34] = [
+pub const KINDS: [Kind; 35] = [
     kind("move accessible", ACCESSIBLE, Ask::Move),
+    kind(
+        "move accessible, lagging server",
+        ACCESSIBLE.with_lag(5_000),
+        Ask::Move,
+    ),
     kind("move running", RUNNING, Ask::Move),
     kind("move stopped", STOPPED, Ask::Move),
     kind("move failed", FAILED, Ask::Move),

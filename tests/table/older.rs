@@ -21,6 +21,7 @@ fn version_1_move() -> Handover {
     (facts.source_dead, facts.volume_made, facts.delete_data) = (false, false, false);
     (facts.volume, facts.silent, facts.revoked) = (None, None, None);
     (facts.gap_began, facts.gap) = (None, None);
+    (facts.spread_at, facts.unasked) = (None, Vec::new());
     begun
 }
 

@@ -283,6 +283,8 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             sent: false,
             published_at: Some(4_000),
             drain: Some(7_000),
+            spread_at: Some(4_500),
+            unasked: vec!["ns2: no route".to_owned()],
             displaced: None,
             source_dead: true,
             volume: Some(volume(name)),

@@ -60,6 +60,8 @@ pub enum Method {
     Check,
     /// `NameServer::read`.
     ReadName,
+    /// `NameServer::read_everywhere`.
+    ReadEverywhere,
     /// `NameServer::swap`.
     Swap,
     /// A `Table` method that reads.
@@ -76,6 +78,8 @@ pub enum Method {
     NextAttempt,
     /// `Table::fulfil`.
     Fulfil,
+    /// `Table::postpone`.
+    Postpone,
     /// `Table::observe`.
     Observe,
     /// `Table::put_bundle` and `audit`.
@@ -99,6 +103,7 @@ impl Method {
                 | Self::Look
                 | Self::Check
                 | Self::ReadName
+                | Self::ReadEverywhere
                 | Self::ReadTable
         )
     }
@@ -114,6 +119,7 @@ impl Method {
                 | Self::Finish
                 | Self::NextAttempt
                 | Self::Fulfil
+                | Self::Postpone
                 | Self::Observe
                 | Self::Note
         )

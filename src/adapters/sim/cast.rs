@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::ports::{grant_path, volume_path};
 use super::world::{SimDisk, SimUnits, SimVolume, SimWorld};
+use super::zone::SimSecondary;
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::grant::Grant;
 use crate::model::ids::{Digest, Generation, HostId, InvalidId, ServiceId};
@@ -14,7 +15,7 @@ use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest, UnitFile};
 use crate::model::name::{Owner, Ownership};
 use crate::model::needs::Needs;
 use crate::model::placement::Placement;
-use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::model::volume::{DataSpec, FileSystem, Volume};
 
 /// What the service of a world is.
@@ -30,6 +31,8 @@ pub struct Cast {
     pub overlap: bool,
     /// Whether it is there at all, or only its bundles.
     pub deployed: bool,
+    /// By how many milliseconds a second server of its zone lags; `None`: there is none.
+    pub lag: Option<Millis>,
 }
 
 impl Cast {
@@ -41,12 +44,21 @@ impl Cast {
             volume: false,
             overlap: true,
             deployed: true,
+            lag: None,
         }
     }
 
     /// With a data volume.
     pub const fn with_volume(self) -> Self {
         Self { volume: true, ..self }
+    }
+
+    /// In a zone whose second server has each change so many milliseconds later.
+    pub const fn with_lag(self, lag: Millis) -> Self {
+        Self {
+            lag: Some(lag),
+            ..self
+        }
     }
 
     /// A bundle of the service: the version is a digit.
@@ -106,6 +118,15 @@ impl Cast {
         let mut world = SimWorld::new(guests)?;
         let host: HostId = "hv1".parse()?;
         self.add(&mut world, &host, "web")?;
+        if let Some(lag) = self.lag {
+            let names = world.zone.names.clone();
+            world.zone.secondaries.push(SimSecondary {
+                name: "ns2.svc.lab".to_owned(),
+                lag,
+                answers: true,
+                names,
+            });
+        }
         Ok(world)
     }
 

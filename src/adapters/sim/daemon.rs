@@ -89,6 +89,7 @@ pub fn limits() -> Limits {
         silence: seconds(10),
         stop_timeout: seconds(90),
         drain_margin: seconds(2),
+        unreachable: seconds(60),
     }
 }
 
@@ -248,6 +249,7 @@ impl Simulation {
     fn mend(&mut self) {
         let mut inner = self.shared.lock();
         let mut back = vec![Happening::NamesUp];
+        back.extend((0..inner.world.zone.secondaries.len()).map(Happening::SecondaryUp));
         back.extend(inner.world.hosts.keys().cloned().map(Happening::HostUp));
         for (id, guest) in &inner.world.guests {
             if matches!(guest.power, Power::Off | Power::Asleep) {

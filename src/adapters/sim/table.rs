@@ -285,6 +285,21 @@ impl SimTable {
         }
     }
 
+    /// As [`crate::ports::Table::postpone`].
+    pub fn postpone(
+        &mut self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) {
+        if let Some(duty) = self.duties.get_mut(&(service.clone(), guest))
+            && duty.generation == generation
+        {
+            duty.serve_until = serve_until;
+        }
+    }
+
     /// The newest handover of a service.
     pub fn latest(&self, service: &ServiceId) -> Option<(&Handover, bool)> {
         let row = self

@@ -10,7 +10,7 @@ use super::table::SimTable;
 use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
-use crate::model::name::NameChange;
+use crate::model::name::{DnsName, NameChange};
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
 use crate::model::volume::FileSystem;
@@ -302,17 +302,34 @@ impl SimWorld {
 
     /// Applies one UPDATE. An address that it takes away counts as believed for its TTL only if something answered there.
     pub fn update(&mut self, change: &NameChange) -> Swapped {
-        let served = |address: &IpAddr| {
-            let found = self.guests.values().find(|guest| guest.address == *address);
-            found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running))
-        };
         let old = self.zone.read(&change.name).addresses;
-        let dead: Vec<IpAddr> = old.into_iter().filter(|address| !served(address)).collect();
         let swapped = self.zone.swap(change, self.now);
-        for address in dead {
-            self.zone.cached.remove(&(change.name.clone(), address));
+        self.forget_dead(old.into_iter().map(|address| (change.name.clone(), address)));
+        if swapped == Swapped::Yes {
+            for index in 0..self.zone.secondaries.len() {
+                let lag = self.zone.secondaries[index].lag;
+                self.schedule(lag, Happening::Transferred(index));
+            }
         }
         swapped
+    }
+
+    /// One of the zone's other servers has what its primary has.
+    pub(super) fn transferred(&mut self, index: usize) {
+        let gone = self.zone.transfer(index, self.now);
+        self.forget_dead(gone.into_iter());
+    }
+
+    /// Addresses at which nothing answered when they went do not count as believed.
+    fn forget_dead(&mut self, gone: impl Iterator<Item = (DnsName, IpAddr)>) {
+        for (name, address) in gone {
+            let found = self.guests.values().find(|guest| guest.address == address);
+            let served =
+                found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running));
+            if !served {
+                self.zone.cached.remove(&(name, address));
+            }
+        }
     }
 
     /// The guest at an address.

@@ -375,6 +375,18 @@ impl Table for SqliteTable {
             .await
     }
 
+    async fn postpone(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) -> Result<(), TableError> {
+        let service = service.clone();
+        self.write(move |tx| handovers::postpone(tx, &service, guest, generation, serve_until))
+            .await
+    }
+
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError> {
         let (who, what, decision) = (who.to_owned(), what.to_owned(), decision.to_owned());
         self.write(move |tx| {
