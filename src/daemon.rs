@@ -243,6 +243,8 @@ fn limits(settings: &Settings) -> Limits {
     let deadlines = HashMap::from([
         (Goal::Reserve, d.reserve),
         (Goal::Observe, d.observe),
+        // And as long as resolvers remember what they were given before.
+        (Goal::Lower, d.publish),
         (Goal::Fence, d.fence),
         (Goal::Stage, d.stage),
         // A source that does not answer is waited for, loses its licence, and has its time to stop.
@@ -263,6 +265,7 @@ fn limits(settings: &Settings) -> Limits {
         silence: d.silence,
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,
+        lower_above: u32::try_from(settings.lower_above.as_secs()).unwrap_or(u32::MAX),
         unreachable: settings.drain_unreachable,
     }
 }

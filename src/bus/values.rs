@@ -158,6 +158,7 @@ pub fn move_options(options: &Options) -> Result<MoveOptions, BusError> {
             per_guest: limit("per_guest")?,
             per_host: limit("per_host")?,
         },
+        held_by: None,
     })
 }
 

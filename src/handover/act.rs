@@ -27,6 +27,7 @@ impl Run<'_> {
         match goal {
             Goal::Reserve => self.claim().await,
             Goal::Observe => self.observe().await,
+            Goal::Lower => self.lower().await,
             Goal::Fence => self.fence().await,
             Goal::Stage => self.stage().await,
             Goal::Adopt => self.adopt().await,
@@ -86,13 +87,17 @@ impl Run<'_> {
             }
             Goal::Start => self.unstart().await,
             Goal::Publish | Goal::Unpublish => self.withdraw().await,
-            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
-                Ok(())
-            }
+            Goal::Observe
+            | Goal::Lower
+            | Goal::Confirm
+            | Goal::Record
+            | Goal::Drain
+            | Goal::Retire
+            | Goal::Forget => Ok(()),
         }
     }
 
-    async fn observe(&mut self) -> Act {
+    pub(super) async fn observe(&mut self) -> Act {
         let seen = self.observe_all().await?;
         let service = self.world.table.service(&self.handover.service).await?;
         let target_name = self.handover.target.guest_name.clone();

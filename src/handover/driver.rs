@@ -26,6 +26,8 @@ pub trait JobControl: Send + Sync {
     fn cancel_requested(&self) -> Option<String>;
     /// Returns when somebody asks for it to be undone.
     async fn cancelled(&self);
+    /// Returns when a handover that has seen what there is, and has waited for its TTL, may begin to change guests.
+    async fn admitted(&self, handover: &Handover);
 }
 
 /// First wait after something failed; doubled for each try.
@@ -179,6 +181,10 @@ impl<'w> Driver<'w> {
             _ => at.next_event(run, direction, goal, phase, tries, control).await,
         };
         let event = at.expire(run, direction, goal, tries, event);
+        if event == Event::Holds && direction == Direction::Forward && work_follows(goal, &run.handover) {
+            let admitted = control.admitted(&run.handover);
+            futures_util::future::select(admitted, control.cancelled()).await;
+        }
         if let Err(illegal) = advance(run, &event, at).await {
             warn!(%illegal, "a bug: the handover is left where it stands");
             run.handover.state = State::Stuck { direction, goal };
@@ -337,6 +343,12 @@ impl Position {
         let Some(deadline) = run.world.limits.deadline(goal, direction, &run.manifest) else {
             return event;
         };
+        let deadline = match (direction, goal) {
+            (Direction::Forward, Goal::Lower) => {
+                deadline.saturating_add(super::lower::longest(&run.handover.facts, &run.world.limits))
+            }
+            _ => deadline,
+        };
         let elapsed = Duration::from_millis(run.world.clock.now().saturating_sub(self.began));
         if elapsed < deadline {
             return event;
@@ -353,6 +365,15 @@ impl Position {
                 deadline.as_secs()
             ),
         ))
+    }
+}
+
+/// Whether guests are changed after this goal that were not before.
+fn work_follows(goal: Goal, handover: &Handover) -> bool {
+    match goal {
+        Goal::Observe => !applies(Goal::Lower, handover.kind, &handover.facts),
+        Goal::Lower => true,
+        _ => false,
     }
 }
 

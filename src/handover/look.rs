@@ -33,6 +33,7 @@ impl Run<'_> {
                 self.handover.facts.observed_at.is_some(),
                 "the service's true state is not known yet",
             )),
+            Goal::Lower => self.look_lowered().await,
             Goal::Fence => self.look_fenced().await,
             Goal::Stage => self.look_stage().await,
             Goal::Adopt => self.look_adopted().await,
@@ -157,9 +158,14 @@ impl Run<'_> {
                     seen => seen,
                 })
             }
-            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
-                Ok(Seen::Holds)
-            }
+            // What lower did is undone with the claim, in one message: see `Run::release`.
+            Goal::Lower
+            | Goal::Observe
+            | Goal::Confirm
+            | Goal::Record
+            | Goal::Drain
+            | Goal::Retire
+            | Goal::Forget => Ok(Seen::Holds),
         }
     }
 

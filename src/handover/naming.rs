@@ -32,6 +32,7 @@ impl Run<'_> {
         self.handover.facts.old_owner = owner;
         self.handover.facts.old_addresses = records.addresses.clone();
         self.handover.facts.old_ttl = records.ttl;
+        self.handover.facts.lowering = self.lowering();
         self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
         self.journal(
@@ -65,12 +66,14 @@ impl Run<'_> {
             None if !self.handover.facts.claim_seen => Some(self.handover.withdrawal()),
             release => release,
         };
+        // The TTL goes back in the message that takes the claim away: one that lowers it and comes late fails after it.
+        let restored = self.restored(&records);
         let change = NameChange {
             name,
             expect_ownership: standing,
-            expect_addresses: None,
+            expect_addresses: restored.as_ref().map(|(addresses, _)| addresses.clone()),
             ownership,
-            addresses: None,
+            addresses: restored,
             srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
@@ -189,7 +192,7 @@ impl Run<'_> {
         self.swap(change, "NameChanged").await
     }
 
-    async fn swap(&self, change: NameChange, error: &str) -> Act {
+    pub(super) async fn swap(&self, change: NameChange, error: &str) -> Act {
         let name = change.name.clone();
         match self.world.names.swap(&change).await? {
             Swapped::Yes => Ok(()),

@@ -53,6 +53,12 @@ pub struct Facts {
     pub old_addresses: Vec<IpAddr>,
     /// TTL of the old addresses, in seconds.
     pub old_ttl: u32,
+    /// The lowering of that TTL, where it pays.
+    #[serde(default)]
+    pub lowering: Option<Lowering>,
+    /// The batch that says when this handover goes on once that TTL is lowered.
+    #[serde(default)]
+    pub held_by: Option<JobId>,
     /// The owner that stood in the zone before.
     pub old_owner: Option<Owner>,
     /// The UPDATE that claims the name may have been sent.
@@ -119,10 +125,35 @@ impl Facts {
         self.overlap && self.volume.is_none()
     }
 
+    /// For how many seconds resolvers may remember the old addresses once the zone gives others: the lowered TTL counts
+    /// only if it was waited for.
+    pub fn remembered(&self) -> u32 {
+        match &self.lowering {
+            Some(lowering) if lowering.spread_at.is_some() && !lowering.given_up => lowering.to,
+            _ => self.old_ttl,
+        }
+    }
+
     /// Whether the name led clients to the source.
     pub fn was_accessible(&self) -> bool {
         self.observed == Some(LifeState::Accessible)
     }
+}
+
+/// A name's TTL is lowered before its service moves, so that resolvers forget the old addresses sooner. The TTL that the
+/// addresses are given at the commit is the manifest's again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lowering {
+    /// The TTL before, in seconds.
+    pub from: u32,
+    /// The TTL while the service moves, in seconds.
+    pub to: u32,
+    /// When the UPDATE that lowers it may first have been sent.
+    pub sent_at: Option<Millis>,
+    /// When every server of the zone was first seen to give the lower one.
+    pub spread_at: Option<Millis>,
+    /// It does not count: a server keeps the TTL or cannot be asked, or the source died.
+    pub given_up: bool,
 }
 
 /// Since when something holds of a guest.
@@ -278,6 +309,8 @@ pub mod tests {
             target_address: Some(IpAddr::from([10, 77, 0, 102])),
             old_addresses: vec![IpAddr::from([10, 77, 0, 101])],
             old_ttl: 5,
+            lowering: None,
+            held_by: None,
             old_owner: None,
             claim_sent: false,
             claim_again: false,

@@ -32,6 +32,8 @@ pub struct Limits {
     pub stop_timeout: Duration,
     /// Added to the old TTL before a source is stopped.
     pub drain_margin: Duration,
+    /// A TTL longer than this, in seconds, is lowered before a planned move.
+    pub lower_above: u32,
     /// How long a server of a zone that cannot be asked is waited for, from the commit on.
     pub unreachable: Duration,
 }
@@ -196,7 +198,7 @@ impl From<TableError> for StepError {
 /// How long the source keeps serving, in milliseconds: as told, else the old TTL and the margin.
 pub fn drain_millis(facts: &Facts, margin: Duration) -> u64 {
     facts.drain.unwrap_or_else(|| {
-        u64::from(facts.old_ttl)
+        u64::from(facts.remembered())
             .saturating_mul(1000)
             .saturating_add(millis(margin))
     })

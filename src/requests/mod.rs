@@ -8,6 +8,7 @@ pub mod bundles;
 mod cluster;
 mod data;
 pub mod duties;
+mod early;
 pub mod find;
 pub mod jobs;
 pub mod listing;
@@ -62,6 +63,8 @@ pub struct MoveOptions {
     pub files: GivenFiles,
     /// What is for all services of a guest.
     pub batch: BatchChoices,
+    /// The batch that says when the move goes on once the name's TTL is lowered.
+    pub held_by: Option<JobId>,
 }
 
 /// What a caller may choose where all services of a guest are moved.
@@ -464,6 +467,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         target_address: None,
         old_addresses: Vec::new(),
         old_ttl: 0,
+        lowering: None,
+        held_by: None,
         old_owner: None,
         claim_sent: false,
         claim_again: false,

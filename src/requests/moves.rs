@@ -117,6 +117,7 @@ impl Requests {
         let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
+        facts.held_by = options.held_by;
         facts.volume = volume;
         self.enter(&mut facts, seen, fit.address);
         let source = Some(place_of(service));

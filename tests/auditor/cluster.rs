@@ -127,6 +127,7 @@ impl Cluster {
             silence: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(10),
             drain_margin: Duration::ZERO,
+            lower_above: 60,
             unreachable: Duration::ZERO,
         };
         World::new(

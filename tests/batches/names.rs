@@ -4,11 +4,14 @@ use handoverd::adapters::sim::call::Entry;
 use handoverd::adapters::sim::happening::Happening;
 use handoverd::adapters::sim::world::SimWorld;
 use handoverd::adapters::sim::zone::SimSecondary;
+use handoverd::handover::goals::Goal;
+use handoverd::handover::machine::State;
 use handoverd::model::ids::JobId;
 use handoverd::model::service::Millis;
-use handoverd::requests::MoveOptions;
+use handoverd::ports::JobRecord;
+use handoverd::requests::{BatchChoices, MoveOptions};
 
-use crate::stage::{ACCESSIBLE, Stage, guest, id, world};
+use crate::stage::{ACCESSIBLE, Stage, choosing, guest, id, world};
 
 /// `web` on `g1`, in a zone with a second server.
 fn with_secondary(lag: Millis, answers: bool) -> SimWorld {
@@ -157,5 +160,205 @@ fn a_daemon_that_is_killed_while_a_server_lags_asks_it_again() {
     let (stopped, _) = ended(&mut stage, job);
     assert_eq!(stage.0.kills, 1);
     assert_stopped_after_transfer(&stage, at, stopped);
+    stage.settle();
+}
+
+/// So many services with names of this TTL.
+fn long_lived(services: usize, ttl: u32) -> SimWorld {
+    let names: Vec<String> = (0..services).map(|n| format!("s{n:02}")).collect();
+    let cast: Vec<_> = names
+        .iter()
+        .map(|name| (name.as_str(), ACCESSIBLE.with_ttl(ttl)))
+        .collect();
+    world(3, &cast)
+}
+
+fn ttls(stage: &Stage) -> Vec<u32> {
+    let inner = stage.0.shared.lock();
+    inner
+        .world
+        .zone
+        .names
+        .values()
+        .map(|records| records.ttl)
+        .collect()
+}
+
+/// Seconds that a batch took from its beginning to the end of its last member.
+fn seconds(job: &JobRecord) -> u64 {
+    (job.finished.unwrap() - job.started) / 1000
+}
+
+#[test]
+fn fifty_services_with_long_ttls_cost_one_ttl_and_not_fifty() {
+    let mut stage = Stage::of(long_lived(50, 300));
+    let (job, members) = stage.moved("g1", "spread", MoveOptions::default());
+    assert_eq!(job.result.as_deref(), Some("done"), "{}", job.error_details);
+    assert_eq!((members.len(), stage.on("g1")), (50, 0));
+    // One wait of 300 s, and the work itself.
+    let took = seconds(&job);
+    assert!((300..450).contains(&took), "it took {took} s");
+    assert!(
+        ttls(&stage).iter().all(|ttl| *ttl == 300),
+        "every name has its TTL back"
+    );
+    stage.settle();
+}
+
+#[test]
+fn no_more_services_are_worked_on_at_once_after_a_common_wait_than_the_limits_allow() {
+    let mut stage = Stage::of(long_lived(12, 60));
+    let choices = BatchChoices {
+        per_guest: Some(2),
+        ..BatchChoices::default()
+    };
+    stage.begin("g1", "g2", choosing(choices)).unwrap();
+    let mut most = 0;
+    stage.until("the end", |table| {
+        let open = table.unfinished();
+        let at_work = open.iter().filter(|handover| {
+            let waits = matches!(
+                handover.state,
+                State::At {
+                    goal: Goal::Reserve | Goal::Observe | Goal::Lower,
+                    ..
+                }
+            );
+            !handover.committed && !waits
+        });
+        most = most.max(at_work.count());
+        table.jobs.values().all(|job| job.result.is_some())
+    });
+    assert!((1..=2).contains(&most), "{most} at once");
+    assert_eq!(stage.on("g2"), 12);
+    stage.settle();
+}
+
+#[test]
+fn a_daemon_that_is_killed_while_a_batch_waits_for_resolvers_waits_on_for_all_of_them() {
+    let mut stage = Stage::of(long_lived(12, 100));
+    let job = stage.begin("g1", "spread", MoveOptions::default()).unwrap();
+    stage.0.run(50_000, |_| false);
+    assert!(
+        ttls(&stage).iter().all(|ttl| *ttl == 5),
+        "every TTL is lowered by then"
+    );
+    stage.0.shared.lock().killed = true;
+    stage.end();
+    let (job, _) = stage.told(job);
+    assert_eq!(job.result.as_deref(), Some("done"), "{}", job.error_details);
+    let took = seconds(&job);
+    assert!((100..180).contains(&took), "it took {took} s");
+    let facts = stage.table(|table| {
+        table
+            .handovers
+            .values()
+            .map(|row| row.handover.facts.clone())
+            .collect::<Vec<_>>()
+    });
+    assert!(
+        facts.iter().all(|facts| facts.old_ttl == 100),
+        "the lowered TTL was taken for the old one"
+    );
+    stage.settle();
+}
+
+#[test]
+fn a_batch_that_is_cancelled_while_it_waits_for_resolvers_leaves_everything_as_it_was() {
+    let mut stage = Stage::of(long_lived(12, 100));
+    let job = stage.begin("g1", "spread", MoveOptions::default()).unwrap();
+    stage.0.run(50_000, |_| false);
+    stage.ask(move |requests| async move { requests.jobs.cancel(job, "test").await.unwrap() });
+    stage.end();
+    let (_, members) = stage.told(job);
+    assert!(
+        members.iter().all(|m| m.result.as_deref() == Some("cancelled")),
+        "{members:?}"
+    );
+    assert_eq!(stage.on("g1"), 12);
+    assert!(ttls(&stage).iter().all(|ttl| *ttl == 100));
+    stage.settle();
+}
+
+#[test]
+fn a_move_tells_until_when_it_waits_for_resolvers_and_drains_for_the_lowered_ttl_only() {
+    let mut stage = Stage::of(long_lived(1, 100));
+    let job = stage.begin("s00", "g2", MoveOptions::default()).unwrap();
+    let text = waiting(&mut stage, job, 20_000);
+    assert!(
+        text.starts_with("resolvers to forget the old TTL of 100 s: until 2026-01-01 00:01:42 UTC"),
+        "{text}"
+    );
+    stage.until("the commit", |table| {
+        table.unfinished().iter().any(|h| h.committed)
+    });
+    let at = stage.now();
+    stage.end();
+    let finished = stage.table(|table| table.jobs[&job].finished).unwrap();
+    let after = finished - at;
+    assert!((7_000..12_000).contains(&after), "it drained for {after} ms");
+    stage.settle();
+}
+
+#[test]
+fn nothing_is_lowered_where_an_operator_says_how_long_the_drain_is_or_the_ttl_is_short() {
+    for (ttl, drain) in [(100, Some(0)), (100, Some(30_000)), (20, None)] {
+        let mut stage = Stage::of(long_lived(1, ttl));
+        stage.0.shared.lock().checked = false;
+        let begun = stage.now();
+        let job = stage.begin("s00", "g2", draining_for(drain)).unwrap();
+        stage.until("the commit", |table| {
+            table.unfinished().iter().any(|h| h.committed)
+        });
+        let took = stage.now() - begun;
+        assert!(
+            took < 10_000,
+            "ttl {ttl}, drain {drain:?}: the commit came after {took} ms"
+        );
+        stage.end();
+        let facts = stage.table(|table| table.handovers[&job].handover.facts.clone());
+        assert_eq!(facts.lowering.and_then(|lowering| lowering.sent_at), None);
+    }
+}
+
+#[test]
+fn a_service_whose_guest_dies_while_its_ttl_is_waited_out_moves_at_once() {
+    let mut stage = Stage::of(long_lived(1, 300));
+    let job = stage.begin("s00", "g2", MoveOptions::default()).unwrap();
+    stage.0.run(50_000, |_| false);
+    stage.0.shared.lock().happen(vec![(0, Happening::Die(guest(1)))]);
+    let begun = stage.now();
+    stage.until("the commit", |table| table.handovers[&job].handover.committed);
+    let took = stage.now() - begun;
+    assert!(took < 20_000, "the commit came after {took} ms");
+    stage.settle();
+}
+
+#[test]
+fn a_server_that_never_gives_the_lower_ttl_does_not_keep_a_service_from_moving() {
+    let mut world = long_lived(1, 100);
+    let names = world.zone.names.clone();
+    world.zone.secondaries.push(SimSecondary {
+        name: "ns2.svc.lab".to_owned(),
+        lag: 200_000,
+        answers: true,
+        names,
+    });
+    let mut stage = Stage::of(world);
+    let job = stage.begin("s00", "g2", MoveOptions::default()).unwrap();
+    stage.until("the commit", |table| table.handovers[&job].handover.committed);
+    let journal = stage.table(|table| table.journal[&job].clone());
+    let why = "goes on with the old TTL: ns2.svc.lab still gives the old TTL";
+    assert!(journal.iter().any(|entry| entry.text == why), "{journal:?}");
+    let at = stage.now();
+    stage.end();
+    let finished = stage.table(|table| table.jobs[&job].finished).unwrap();
+    let claimed = stage.table(|table| table.jobs[&job].started);
+    // The first transfer comes 200 s after the claim; then the old TTL and the margin.
+    let after = finished - claimed;
+    assert!(
+        (302_000..310_000).contains(&after) && finished > at,
+        "it drained until {after} ms after the claim"
+    );
     stage.settle();
 }

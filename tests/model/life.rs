@@ -91,6 +91,8 @@ impl JobControl for Control {
     async fn cancelled(&self) {
         std::future::pending::<()>().await;
     }
+
+    async fn admitted(&self, _handover: &Handover) {}
 }
 
 /// Jobs that requests begin are driven by the checker.

@@ -22,6 +22,7 @@ fn version_1_move() -> Handover {
     (facts.volume, facts.silent, facts.revoked) = (None, None, None);
     (facts.gap_began, facts.gap) = (None, None);
     (facts.spread_at, facts.unasked) = (None, Vec::new());
+    (facts.lowering, facts.held_by) = (None, None);
     begun
 }
 

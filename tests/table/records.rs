@@ -6,7 +6,7 @@ use std::time::Duration;
 use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::{Direction, Phase, State};
-use handoverd::handover::record::{Duty, Facts, Handover, Place, Reason, Since};
+use handoverd::handover::record::{Duty, Facts, Handover, Lowering, Place, Reason, Since};
 use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
@@ -270,6 +270,14 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             target_address: Some("2001:db8::7".parse().unwrap()),
             old_addresses: vec!["192.0.2.6".parse().unwrap()],
             old_ttl: 60,
+            lowering: Some(Lowering {
+                from: 60,
+                to: 5,
+                sent_at: Some(2_000),
+                spread_at: Some(2_100),
+                given_up: false,
+            }),
+            held_by: Some(JobId(9)),
             old_owner: Some(Owner {
                 generation: Generation(generation),
                 host: "hv1".parse().unwrap(),

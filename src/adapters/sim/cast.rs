@@ -31,6 +31,8 @@ pub struct Cast {
     pub overlap: bool,
     /// Whether it is there at all, or only its bundles.
     pub deployed: bool,
+    /// The TTL of its name, in seconds.
+    pub ttl: u32,
     /// By how many milliseconds a second server of its zone lags; `None`: there is none.
     pub lag: Option<Millis>,
 }
@@ -44,6 +46,7 @@ impl Cast {
             volume: false,
             overlap: true,
             deployed: true,
+            ttl: 5,
             lag: None,
         }
     }
@@ -51,6 +54,11 @@ impl Cast {
     /// With a data volume.
     pub const fn with_volume(self) -> Self {
         Self { volume: true, ..self }
+    }
+
+    /// With a name of this TTL, in seconds.
+    pub const fn with_ttl(self, ttl: u32) -> Self {
+        Self { ttl, ..self }
     }
 
     /// In a zone whose second server has each change so many milliseconds later.
@@ -70,7 +78,7 @@ impl Cast {
         let named = !matches!(self.life, LifeState::Running);
         let dns = DnsEntry {
             name: format!("{service}.svc.lab").parse()?,
-            ttl: 5,
+            ttl: self.ttl,
         };
         let check = Check {
             probe: CheckProbe::Tcp("127.0.0.1".to_owned(), 8080),

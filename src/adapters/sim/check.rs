@@ -295,6 +295,14 @@ fn named(records: &NameRecords, row: &ServiceRecord, found: &mut Found) {
         Some(Ownership::Free(owner)) => owner.guest == row.guest && owner.generation == row.generation,
         _ => false,
     };
+    if let Some(dns) = &row.dns {
+        found.unless(records.ttl == dns.ttl, 3, || {
+            format!(
+                "{} has a TTL of {} s, not of {} s",
+                dns.name, records.ttl, dns.ttl
+            )
+        });
+    }
     let addresses: Vec<_> = row.address.into_iter().collect();
     found.unless(owner && records.addresses == addresses, 3, || {
         format!(

@@ -70,6 +70,7 @@ pub fn limits() -> Limits {
     let deadlines = HashMap::from([
         (Goal::Reserve, seconds(30)),
         (Goal::Observe, seconds(30)),
+        (Goal::Lower, seconds(60)),
         (Goal::Fence, seconds(60)),
         (Goal::Stage, seconds(60)),
         (Goal::Quiesce, seconds(90 + 10 + 90)),
@@ -89,6 +90,7 @@ pub fn limits() -> Limits {
         silence: seconds(10),
         stop_timeout: seconds(90),
         drain_margin: seconds(2),
+        lower_above: 20,
         unreachable: seconds(60),
     }
 }
