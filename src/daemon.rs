@@ -85,7 +85,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         table,
         Arc::new(SystemClock),
         limits(&settings),
-        Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+        Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
         settings.host.clone(),
     ));
     let jobs = Jobs::new(
@@ -152,7 +152,7 @@ pub async fn recover_table(settings: &Settings, dry_run: bool) -> Result<String,
         guest: agent.clone(),
         files: agent,
         names: Arc::new(DnsPrimaries::new(zones(settings)?, DNS_EXCHANGE)),
-        address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+        address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
         own: settings.host.clone(),
     };
     let evidence = gather(&sources, SystemClock.now()).await;

@@ -30,7 +30,7 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         guest: service.guest,
         after: None,
     };
-    let wanted: Vec<IpAddr> = service.address.into_iter().collect();
+    let wanted = service.addresses.clone();
     let change = |expect, addresses: Option<(Vec<IpAddr>, u32)>| NameChange {
         name: name.clone(),
         expect_ownership: expect,

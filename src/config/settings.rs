@@ -30,7 +30,7 @@ pub struct Settings {
     pub hosts: Vec<HostSettings>,
     /// The libvirt storage pool that holds bundles, the same on every host. `[pool] name`.
     pub pool: String,
-    /// What a guest may publish (see [`super::publishable`]). `[addresses] networks`; not empty if there is a zone.
+    /// What a guest may publish (see [`super::publishable_set`]). `[addresses] networks`; not empty if there is a zone.
     pub networks: Vec<Network>,
     /// The zones whose names can be updated. Their names are unique.
     pub zones: Vec<ZoneSettings>,

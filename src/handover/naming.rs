@@ -9,7 +9,7 @@ use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Claimable};
 use super::world::StepError;
-use crate::model::name::{DnsName, NameChange, Ownership};
+use crate::model::name::{DnsName, NameChange, Ownership, replaced};
 use crate::ports::Swapped;
 
 type Act = Result<(), StepError>;
@@ -104,10 +104,10 @@ impl Run<'_> {
             expect_addresses: Some(expect_addresses),
             ownership: Some(Ownership::Free(self.handover.new_owner())),
             addresses: Some((
-                self.handover.facts.target_address.into_iter().collect(),
+                self.handover.facts.target_addresses.clone(),
                 self.handover.facts.ttl,
             )),
-            srv: Vec::new(),
+            srv: self.handover.facts.srv.clone(),
         };
         self.swap(change, "NameChanged").await?;
         if self.handover.facts.published_at.is_none() {
@@ -187,7 +187,7 @@ impl Run<'_> {
             expect_addresses: Some(self.handover.facts.old_addresses.clone()),
             ownership: None,
             addresses: Some((Vec::new(), self.handover.facts.ttl)),
-            srv: Vec::new(),
+            srv: replaced(&self.handover.facts.srv, &[]),
         };
         self.swap(change, "NameChanged").await
     }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::goals::Kind;
 use super::machine::State;
 use crate::model::ids::{Digest, Generation, GuestId, HandoverId, HostId, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
-use crate::model::name::{DnsName, Owner, Ownership};
+use crate::model::name::{DnsName, Owner, Ownership, SrvSet};
 use crate::model::placement::PlacedFile;
 use crate::model::service::Millis;
 use crate::model::volume::Volume;
@@ -35,6 +35,9 @@ pub struct Facts {
     pub name: Option<DnsName>,
     /// The TTL that its addresses are given, in seconds.
     pub ttl: u32,
+    /// The SRV records that stand with its addresses, label by label; an empty set takes its label's away.
+    #[serde(default)]
+    pub srv: Vec<SrvSet>,
     /// Whether two copies may run for a while.
     pub overlap: bool,
     /// The life state that the service is to have afterwards.
@@ -47,8 +50,9 @@ pub struct Facts {
     pub enablement: Enablement,
     /// The uid of its user on the source.
     pub uid: Option<u32>,
-    /// The address at which the target will serve.
-    pub target_address: Option<IpAddr>,
+    /// The addresses at which the target will serve, sorted. Older journals have one at most.
+    #[serde(default, alias = "target_address", deserialize_with = "one_or_more")]
+    pub target_addresses: Vec<IpAddr>,
     /// What stood in the zone before: addresses, TTL in seconds and ownership.
     pub old_addresses: Vec<IpAddr>,
     /// TTL of the old addresses, in seconds.
@@ -112,6 +116,20 @@ pub struct Facts {
     /// How long nobody served, in milliseconds: from the source's stop until the target's units were up.
     #[serde(default)]
     pub gap: Option<Millis>,
+}
+
+/// Addresses as they are journalled, and the one or none of older journals.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Journalled {
+        All(Vec<IpAddr>),
+        One(Option<IpAddr>),
+    }
+    Ok(match Journalled::deserialize(deserializer)? {
+        Journalled::All(addresses) => addresses,
+        Journalled::One(address) => address.into_iter().collect(),
+    })
 }
 
 impl Facts {
@@ -300,13 +318,14 @@ pub mod tests {
         Facts {
             name: named.then(|| "web.svc.lab".parse().unwrap()),
             ttl: 5,
+            srv: Vec::new(),
             overlap: true,
             life,
             observed_at: Some(1),
             observed: Some(life),
             enablement: Enablement::Enabled,
             uid: None,
-            target_address: Some(IpAddr::from([10, 77, 0, 102])),
+            target_addresses: vec![IpAddr::from([10, 77, 0, 102])],
             old_addresses: vec![IpAddr::from([10, 77, 0, 101])],
             old_ttl: 5,
             lowering: None,

@@ -19,7 +19,7 @@ fn service() -> ServiceRecord {
         guest: guest(ONE),
         guest_name: "g1".into(),
         host: "hv1".parse().unwrap(),
-        address: Some(IpAddr::from([10, 77, 0, 101])),
+        addresses: vec![IpAddr::from([10, 77, 0, 101])],
         wanted: LifeState::Accessible,
         observed: LifeState::Accessible,
         observed_at: 0,

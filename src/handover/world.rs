@@ -60,8 +60,8 @@ impl Limits {
     }
 }
 
-/// Chooses the address that a guest publishes out of those that it reports; `None`: none is in the configured networks.
-pub type AddressRule = Arc<dyn Fn(&[IpAddr]) -> Option<IpAddr> + Send + Sync>;
+/// Chooses the addresses that a guest publishes out of those that it reports, sorted; none: none is in the configured networks.
+pub type AddressRule = Arc<dyn Fn(&[IpAddr]) -> Vec<IpAddr> + Send + Sync>;
 
 /// The ports, the limits, and the locks that keep one thing done at a time.
 pub struct World {
@@ -77,7 +77,7 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Limits.
     pub limits: Limits,
-    /// Which address is published.
+    /// Which addresses are published.
     pub address_rule: AddressRule,
     /// This daemon's own host.
     pub host: HostId,

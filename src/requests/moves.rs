@@ -119,7 +119,7 @@ impl Requests {
         facts.drain = options.drain;
         facts.held_by = options.held_by;
         facts.volume = volume;
-        self.enter(&mut facts, seen, fit.address);
+        self.enter(&mut facts, seen, fit.addresses);
         let source = Some(place_of(service));
         let next = service.generation.next();
         self.begin(

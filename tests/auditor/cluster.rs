@@ -137,7 +137,7 @@ impl Cluster {
             Arc::new(table),
             ports,
             limits,
-            Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+            Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
             host(),
         )
     }

@@ -4,6 +4,7 @@
 // Every function here is part of a test; clippy knows only those marked #[test].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_names;
 mod faults;
 mod moves;
 mod names;

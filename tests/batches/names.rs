@@ -362,3 +362,95 @@ fn a_server_that_never_gives_the_lower_ttl_does_not_keep_a_service_from_moving()
     );
     stage.settle();
 }
+
+#[test]
+fn srv_records_come_with_an_upgrade_and_go_with_the_service() {
+    let mut stage = Stage::of(world(2, &[("web", ACCESSIBLE)]));
+    let name = "web.svc.lab".parse().unwrap();
+    let labels = |stage: &Stage| {
+        let records = stage.0.shared.lock().world.zone.read(&name);
+        let told = records
+            .srv
+            .iter()
+            .map(|set| format!("{} {}", set.label, set.records[0].port));
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(labels(&stage), ["_admin._tcp 8080", "_http._tcp 8080"]);
+    stage.begin("web", "g2", MoveOptions::default()).unwrap();
+    stage.end();
+    assert_eq!(labels(&stage), ["_admin._tcp 8080", "_http._tcp 8080"]);
+    let next = ACCESSIBLE.bundle("web", '2').unwrap().digest.to_string();
+    stage.ask(move |requests| async move {
+        let options = MoveOptions::default();
+        requests
+            .upgrade("web", &next, Some("g1"), options, "test")
+            .await
+            .unwrap();
+    });
+    stage.end();
+    assert_eq!(labels(&stage), ["_http._tcp 8081", "_metrics._tcp 8081"]);
+    stage.ask(|requests| async move {
+        requests.remove("web", false, "test").await.unwrap();
+    });
+    stage.end();
+    assert_eq!(labels(&stage), Vec::<String>::new());
+    stage.settle();
+}
+
+#[test]
+fn every_address_of_a_guest_is_published_and_none_of_the_old_ones_stays() {
+    let mut stage = Stage::of(world(2, &[("web", ACCESSIBLE)]));
+    let name = "web.svc.lab".parse().unwrap();
+    stage.begin("web", "g2", MoveOptions::default()).unwrap();
+    stage.end();
+    let (published, of_guest) = {
+        let inner = stage.0.shared.lock();
+        let world = &inner.world;
+        (
+            world.zone.read(&name).addresses,
+            world.guests[&guest(2)].addresses.clone(),
+        )
+    };
+    assert_eq!((published.len(), &published), (2, &of_guest));
+    let row = stage.service("web");
+    assert_eq!(
+        (row.address(), &row.addresses),
+        (of_guest.first().copied(), &of_guest)
+    );
+    stage.settle();
+}
+
+#[test]
+fn an_address_that_a_guest_gets_later_is_published_with_the_next_move() {
+    let mut world = world(2, &[("web", ACCESSIBLE)]);
+    let second = world.guests.get_mut(&guest(2)).unwrap().addresses.pop().unwrap();
+    let mut stage = Stage::of(world);
+    stage.begin("web", "g2", MoveOptions::default()).unwrap();
+    stage.end();
+    {
+        let mut inner = stage.0.shared.lock();
+        inner
+            .world
+            .guests
+            .get_mut(&guest(2))
+            .unwrap()
+            .addresses
+            .push(second);
+    }
+    // A stop and a start leave the name as it is: what the table says of it stays true.
+    stage.ask(|requests| async move {
+        requests.stop("web", "test").await.unwrap();
+    });
+    stage.end();
+    stage.ask(|requests| async move {
+        requests.start("web", "test").await.unwrap();
+    });
+    stage.end();
+    assert_eq!(stage.service("web").addresses.len(), 1);
+    for target in ["g1", "g2"] {
+        stage.begin("web", target, MoveOptions::default()).unwrap();
+        stage.end();
+        assert_eq!(stage.service("web").addresses.len(), 2, "on {target}");
+    }
+    stage.settle();
+}

@@ -145,7 +145,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
         ports.clone(),
         ports,
         limits(),
-        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         "hv1".parse().unwrap(),
     );
     Stage {
@@ -231,7 +231,7 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
         ports.clone(),
         ports,
         limits(),
-        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         "hv1".parse().unwrap(),
     );
     let world = Arc::new(world.with_protocol(house.protocol));

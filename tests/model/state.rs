@@ -170,7 +170,7 @@ fn normalize_table(table: &mut SimTable, now: u64) {
             (facts.published_at, facts.observed_at, facts.spread_at) = (None, None, None);
             (facts.sent, facts.claim_sent, facts.claim_seen) = (false, false, false);
             (facts.old_owner, facts.old_ttl) = (None, 0);
-            (facts.target_address, facts.displaced) = (None, None);
+            (facts.target_addresses, facts.displaced) = (Vec::new(), None);
             facts.old_addresses.clear();
         }
     }

@@ -10,7 +10,7 @@ use handoverd::handover::record::{Duty, Facts, Handover, Lowering, Place, Reason
 use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
-use handoverd::model::name::Owner;
+use handoverd::model::name::{Owner, Srv, SrvSet};
 use handoverd::model::needs::Needs;
 use handoverd::model::placement::PlacedFile;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
@@ -202,7 +202,7 @@ pub fn service(name: &str, generation: u64, home: u128) -> ServiceRecord {
         guest: guest(home),
         guest_name: format!("vm{home}"),
         host: "hv1".parse().unwrap(),
-        address: Some("192.0.2.7".parse().unwrap()),
+        addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
         wanted: LifeState::Accessible,
         observed: LifeState::Running,
         observed_at: 5_000,
@@ -261,13 +261,21 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
         facts: Facts {
             name: Some(dns(name).name),
             ttl: 30,
+            srv: vec![SrvSet {
+                label: "_http._tcp".parse().unwrap(),
+                records: vec![Srv {
+                    priority: 1,
+                    weight: 2,
+                    port: 8080,
+                }],
+            }],
             overlap: true,
             life: LifeState::Accessible,
             observed_at: Some(1_500),
             observed: Some(LifeState::Accessible),
             enablement: Enablement::Enabled,
             uid: Some(998),
-            target_address: Some("2001:db8::7".parse().unwrap()),
+            target_addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
             old_addresses: vec!["192.0.2.6".parse().unwrap()],
             old_ttl: 60,
             lowering: Some(Lowering {

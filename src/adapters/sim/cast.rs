@@ -12,7 +12,7 @@ use crate::model::grant::Grant;
 use crate::model::ids::{Digest, Generation, HostId, InvalidId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest, UnitFile};
-use crate::model::name::{Owner, Ownership};
+use crate::model::name::{Owner, Ownership, Srv, SrvSet};
 use crate::model::needs::Needs;
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
@@ -106,7 +106,7 @@ impl Cast {
                 ports: vec![8080],
                 data: self.volume.then_some(data),
                 needs: Needs::default(),
-                srv: Vec::new(),
+                srv: if named { srv_of(version)? } else { Vec::new() },
                 overlap: self.overlap,
                 movable: true,
             },
@@ -174,7 +174,7 @@ impl Cast {
         let Some(guest) = world.guests.get_mut(&home) else {
             return Ok(());
         };
-        let (name, address) = (guest.name.clone(), guest.address);
+        let (name, addresses) = (guest.name.clone(), guest.addresses.clone());
         let first = u32::try_from(guest.live.disks.len()).unwrap_or(0);
         let mut disks = vec![(DiskRole::Bundle, placement.serial.clone(), granted.clone())];
         world.grants.insert(granted, bundle.digest.clone());
@@ -223,8 +223,9 @@ impl Cast {
         let generation = Generation(1);
         if let Some(dns) = &bundle.manifest.dns {
             let records = world.zone.names.entry(dns.name.clone()).or_default();
-            records.addresses = vec![address];
+            records.addresses.clone_from(&addresses);
             records.ttl = dns.ttl;
+            records.srv.clone_from(&bundle.manifest.srv);
             let owner = Owner {
                 generation,
                 host: host.clone(),
@@ -239,7 +240,7 @@ impl Cast {
             guest: home,
             guest_name: name,
             host: host.clone(),
-            address: Some(address),
+            addresses,
             wanted,
             observed: self.life,
             observed_at: world.now,
@@ -261,4 +262,28 @@ impl Cast {
         }
         Ok(())
     }
+}
+
+/// Each version tells of its port at one label that both have, and at one of its own.
+fn srv_of(version: char) -> Result<Vec<SrvSet>, InvalidId> {
+    let port = if version == '1' { 8080 } else { 8081 };
+    let own = if version == '1' {
+        "_admin._tcp"
+    } else {
+        "_metrics._tcp"
+    };
+    let set = |label: &str| {
+        Ok(SrvSet {
+            label: label.parse()?,
+            records: vec![Srv {
+                priority: 0,
+                weight: 0,
+                port,
+            }],
+        })
+    };
+    // Sorted by label, as the zone gives them.
+    let mut sets = vec![set("_http._tcp")?, set(own)?];
+    sets.sort_by(|a: &SrvSet, b| a.label.cmp(&b.label));
+    Ok(sets)
 }

@@ -358,7 +358,7 @@ fn build(
         ports.clone(),
         ports,
         limits.clone(),
-        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         own.clone(),
     );
     let world = Arc::new(world.with_protocol(protocol));

@@ -387,7 +387,8 @@ impl Guest for SimPorts {
         let plan = Plan::of(Method::Addresses, 5).on(guest);
         self.shared
             .call(plan, |world| {
-                Ok(world.guests.get(&guest).map(|g| g.address).into_iter().collect())
+                let found = world.guests.get(&guest);
+                Ok(found.map(|g| g.addresses.clone()).unwrap_or_default())
             })
             .await
     }
@@ -475,8 +476,8 @@ impl Guest for SimPorts {
 
 #[async_trait]
 impl NameServer for SimPorts {
-    fn zone_of(&self, _name: &DnsName) -> Option<DnsName> {
-        "svc.lab".parse().ok()
+    fn zone_of(&self, name: &DnsName) -> Option<DnsName> {
+        "svc.lab".parse().ok().filter(|zone| name.is_in(zone))
     }
 
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError> {

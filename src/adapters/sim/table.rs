@@ -58,7 +58,7 @@ impl SimTable {
         {
             row.guest_name.clone_from(&seen.guest_name);
             row.host.clone_from(&seen.host);
-            row.address = seen.address;
+            row.addresses.clone_from(&seen.addresses);
             row.wanted = seen.wanted;
             row.observed = seen.observed;
             row.observed_at = seen.observed_at;

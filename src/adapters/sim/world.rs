@@ -3,7 +3,7 @@
 //! No clock, no randomness, ordered maps only, so that a world can be cloned, compared and hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::happening::Happening;
 use super::table::SimTable;
@@ -109,8 +109,8 @@ pub enum Power {
 pub struct SimGuest {
     /// libvirt's name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses, sorted.
+    pub addresses: Vec<IpAddr>,
     /// Whether it runs.
     pub power: Power,
     /// How often it was booted: a message of an earlier boot is lost.
@@ -274,7 +274,10 @@ impl SimWorld {
                 Self::guest_id(number),
                 SimGuest {
                     name: format!("g{number}"),
-                    address: IpAddr::V4(Ipv4Addr::new(10, 77, 0, number)),
+                    addresses: vec![
+                        IpAddr::V4(Ipv4Addr::new(10, 77, 0, number)),
+                        IpAddr::V6(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into())),
+                    ],
                     power: Power::Up,
                     boots: 1,
                     agent_speaks: true,
@@ -323,7 +326,7 @@ impl SimWorld {
     /// Addresses at which nothing answered when they went do not count as believed.
     fn forget_dead(&mut self, gone: impl Iterator<Item = (DnsName, IpAddr)>) {
         for (name, address) in gone {
-            let found = self.guests.values().find(|guest| guest.address == address);
+            let found = self.guest_at(address).map(|(_, guest)| guest);
             let served =
                 found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running));
             if !served {
@@ -334,7 +337,8 @@ impl SimWorld {
 
     /// The guest at an address.
     pub fn guest_at(&self, address: IpAddr) -> Option<(&GuestId, &SimGuest)> {
-        self.guests.iter().find(|(_, guest)| guest.address == address)
+        let mut guests = self.guests.iter();
+        guests.find(|(_, guest)| guest.addresses.contains(&address))
     }
 
     /// Enters something that will happen `after` milliseconds from now.

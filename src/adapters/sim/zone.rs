@@ -76,6 +76,13 @@ impl SimZone {
             records.ttl = if new.is_empty() { 0 } else { *ttl };
             self.remember(&change.name, &stands, &records, now);
         }
+        for set in &change.srv {
+            records.srv.retain(|other| other.label != set.label);
+            if !set.records.is_empty() {
+                records.srv.push(set.clone());
+            }
+        }
+        records.srv.sort_by(|a, b| a.label.cmp(&b.label));
         if records == NameRecords::default() {
             self.names.remove(&change.name);
         } else {
