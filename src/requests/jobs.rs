@@ -452,9 +452,10 @@ impl JobControl for Control {
         self.job.cancelled().await;
     }
 
-    async fn admitted(&self, handover: &Handover) {
+    async fn admitted(&self, handover: &Handover) -> bool {
         let mut released = self.job.released.subscribe();
-        if !*released.borrow() {
+        let held = !*released.borrow();
+        if held {
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
             let waiting = "its turn among the services of its batch";
             self.jobs
@@ -470,5 +471,6 @@ impl JobControl for Control {
         if free && let Ok(place) = self.jobs.places.clone().acquire_owned().await {
             *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
         }
+        held
     }
 }

@@ -7,11 +7,12 @@ use handoverd::adapters::sim::zone::SimSecondary;
 use handoverd::handover::goals::Goal;
 use handoverd::handover::machine::State;
 use handoverd::model::ids::JobId;
+use handoverd::model::life::LifeState;
 use handoverd::model::service::Millis;
 use handoverd::ports::JobRecord;
 use handoverd::requests::{BatchChoices, MoveOptions};
 
-use crate::stage::{ACCESSIBLE, Stage, choosing, guest, id, world};
+use crate::stage::{ACCESSIBLE, Stage, choosing, guest, host, id, world};
 
 /// `web` on `g1`, in a zone with a second server.
 fn with_secondary(lag: Millis, answers: bool) -> SimWorld {
@@ -452,5 +453,45 @@ fn an_address_that_a_guest_gets_later_is_published_with_the_next_move() {
         stage.end();
         assert_eq!(stage.service("web").addresses.len(), 2, "on {target}");
     }
+    stage.settle();
+}
+
+#[test]
+fn what_becomes_of_a_service_while_its_batch_holds_it_is_seen_before_it_moves() {
+    let mut stage = Stage::of(long_lived(6, 60));
+    let choices = BatchChoices {
+        per_guest: Some(1),
+        ..BatchChoices::default()
+    };
+    stage.begin("g1", "g2", choosing(choices)).unwrap();
+    // The wait is over, and the first of them move.
+    stage.0.run(66_000, |_| false);
+    let last = {
+        let mut inner = stage.0.shared.lock();
+        let table = &inner.world.tables[&host()];
+        let held = table.unfinished().into_iter().rfind(|handover| {
+            matches!(
+                handover.state,
+                State::At {
+                    goal: Goal::Lower,
+                    ..
+                }
+            )
+        });
+        let service = held.expect("one is held").service;
+        let home = inner.world.guests.get_mut(&guest(1)).unwrap();
+        let copy = home.copies.get_mut(&service).unwrap();
+        (copy.running, copy.failed) = (false, true);
+        service
+    };
+    stage.end();
+    assert_eq!(stage.service(last.as_str()).observed, LifeState::Failed);
+    let inner = stage.0.shared.lock();
+    let copies = &inner.world.guests[&guest(2)].copies;
+    assert!(
+        !copies[&last].running,
+        "what has failed is not started on the way"
+    );
+    drop(inner);
     stage.settle();
 }

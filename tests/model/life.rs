@@ -92,7 +92,9 @@ impl JobControl for Control {
         std::future::pending::<()>().await;
     }
 
-    async fn admitted(&self, _handover: &Handover) {}
+    async fn admitted(&self, _handover: &Handover) -> bool {
+        false
+    }
 }
 
 /// Jobs that requests begin are driven by the checker.
