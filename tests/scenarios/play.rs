@@ -371,9 +371,10 @@ fn table_ends(world: &SimWorld, table: &SimTable) -> Vec<String> {
             .map(|why| format!("; frozen: {why}"))
             .unwrap_or_default();
         lines.push(format!(
-            "{id}: wanted {} on {}, bundle {}, generation {}{frozen}",
+            "{id}: wanted {} on {} ({}), bundle {}, generation {}{frozen}",
             row.wanted,
             row.guest_name,
+            row.host,
             version_of(table, &row.bundle),
             row.generation
         ));
