@@ -1,6 +1,5 @@
 //! The daemon: ports put together, requests taken, until it is told to stop.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,12 +11,15 @@ use crate::adapters::clock::SystemClock;
 use crate::adapters::dns::{DnsPrimaries, InvalidKey, TsigKey, Zone};
 use crate::adapters::guest_agent::{AgentChannel, GuestAgent};
 use crate::adapters::libvirt::{HostConfig, LibvirtHosts, Timeouts};
+use crate::adapters::sim::call::Shared;
+use crate::adapters::sim::pace::Pace;
+use crate::adapters::sim::ports::SimPorts;
+use crate::adapters::sim::scenario::Scenario;
 use crate::adapters::sqlite::anew::{AnewError, Contents, Vacant};
 use crate::adapters::sqlite::{OpenError, SqliteTable};
+use crate::assembly::{self, Ports, Terms};
 use crate::bus::server::{self, Bus};
 use crate::config::{self, BusAddress, Settings};
-use crate::handover::goals::Goal;
-use crate::handover::world::{Limits, World};
 use crate::model::ids::{GuestId, InvalidId, ServiceId};
 use crate::model::name::DnsName;
 use crate::model::service::ServiceRecord;
@@ -25,10 +27,8 @@ use crate::ports::{Clock as _, PortError};
 use crate::recovery::describe::describe;
 use crate::recovery::gather::{Sources, gather};
 use crate::recovery::rebuild::{obstacle, rebuild};
-use crate::requests::jobs::{Jobs, Tokio};
-use crate::requests::loads::NotMeasured;
+use crate::requests::jobs::Tokio;
 use crate::requests::refusal::Refusal;
-use crate::requests::{BatchLimits, Requests};
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
@@ -77,59 +77,55 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     std::fs::create_dir_all(&state_dir).map_err(|e| DaemonError::StateDir(state_dir, e))?;
     let table = Arc::new(SqliteTable::open(&settings.table())?);
     let libvirt = Arc::new(libvirt(&settings).map_err(DaemonError::Libvirt)?);
-    let networks = settings.networks.clone();
-    let world = Arc::new(World::new(
-        libvirt.clone(),
-        Arc::new(GuestAgent::new(Channel(libvirt))),
-        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window)),
+    let ports = Ports {
+        hypervisor: libvirt.clone(),
+        guest: Arc::new(GuestAgent::new(Channel(libvirt))),
+        names: Arc::new(
+            DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window),
+        ),
         table,
-        Arc::new(SystemClock),
-        limits(&settings),
-        Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
-        settings.host.clone(),
-    ));
-    let jobs = Jobs::new(
-        world.clone(),
-        Arc::new(Tokio),
-        usize::from(settings.jobs.parallel),
-        settings.jobs.keep,
-    );
-    let limits = BatchLimits {
-        parallel: settings.jobs.parallel.into(),
-        per_guest: settings.jobs.per_guest.into(),
-        per_host: settings.jobs.per_host.into(),
+        clock: Arc::new(SystemClock),
     };
-    let requests = Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits));
+    serve(ports, Terms::of(&settings), &settings).await
+}
+
+/// Runs as [`run`] does, in a cluster that is simulated: nothing outside this process is touched but the bus.
+///
+/// # Errors
+/// As [`run`].
+pub async fn simulate(scenario: Scenario, settings: Settings) -> Result<(), DaemonError> {
+    let terms = scenario.terms(&settings);
+    tracing::info!(
+        speed = scenario.speed,
+        "the cluster is simulated; nothing of it lasts"
+    );
+    let world = scenario.world.beginning_at(SystemClock.now());
+    let pace = Pace::new(world.now, scenario.speed);
+    let shared = Shared::paced(world, pace);
+    let ports = SimPorts::new(shared, terms.own.clone());
+    serve(Ports::all(Arc::new(ports)), terms, &settings).await
+}
+
+/// Offers what is put together on the bus, and does what a daemon does, until it is told to stop.
+async fn serve(ports: Ports, terms: Terms, settings: &Settings) -> Result<(), DaemonError> {
+    let requests = assembly::requests(ports, &terms, Arc::new(Tokio));
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
         BusAddress::Session => Bus::Session,
         BusAddress::Address(address) => Bus::At(address.clone()),
     };
     let connection = server::serve(&bus, requests.clone()).await?;
-    let taken_up = requests
-        .take_up_unfinished()
-        .await
-        .map_err(DaemonError::Unfinished)?;
-    // After the handovers: a batch finds its members' jobs running.
-    let batches = requests
-        .take_up_batches()
-        .await
-        .map_err(DaemonError::Unfinished)?;
-    let duties = tokio::spawn({
-        let requests = requests.clone();
-        async move { requests.carry_duties().await }
-    });
-    let audits = tokio::spawn({
-        let requests = requests.clone();
-        async move { requests.audit_every_minute().await }
-    });
+    let taken_up = assembly::take_up(&requests).await;
+    let (taken_up, batches) = taken_up.map_err(DaemonError::Unfinished)?;
+    let loops = assembly::loops(&requests).map(tokio::spawn);
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
-    duties.abort();
-    audits.abort();
+    for task in loops {
+        task.abort();
+    }
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "the bus connection was closed already");
     }
@@ -236,38 +232,6 @@ fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
         })
     };
     settings.zones.iter().map(zone).collect()
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let d = &settings.deadlines;
-    let deadlines = HashMap::from([
-        (Goal::Reserve, d.reserve),
-        (Goal::Observe, d.observe),
-        // And as long as resolvers remember what they were given before.
-        (Goal::Lower, d.publish),
-        (Goal::Fence, d.fence),
-        (Goal::Stage, d.stage),
-        // A source that does not answer is waited for, loses its licence, and has its time to stop.
-        (Goal::Quiesce, d.stop + d.silence + d.revoke),
-        (Goal::Adopt, d.adopt),
-        (Goal::Switch, d.stage),
-        (Goal::Start, d.start),
-        (Goal::Publish, d.publish),
-        (Goal::Unpublish, d.publish),
-        (Goal::Record, d.publish),
-        (Goal::Retire, d.retire),
-        (Goal::Forget, d.publish),
-    ]);
-    Limits {
-        deadlines,
-        confirm: d.confirm,
-        undo: d.undo,
-        silence: d.silence,
-        stop_timeout: d.revoke,
-        drain_margin: settings.drain_margin,
-        lower_above: u32::try_from(settings.lower_above.as_secs()).unwrap_or(u32::MAX),
-        unreachable: settings.drain_unreachable,
-    }
 }
 
 /// The guest agent's channel is libvirt's.

@@ -24,7 +24,7 @@ pub mod error;
 pub mod inputs;
 pub mod network;
 pub mod reading;
-mod section;
+pub(crate) mod section;
 mod settings;
 mod zone;
 

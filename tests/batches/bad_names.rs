@@ -17,6 +17,7 @@ const ABSENT: Cast = Cast {
 /// `web` on `g1`, and a bundle of `api` whose service has this name.
 fn with_api(name: &str) -> SimWorld {
     let mut world = world(2, &[("web", ACCESSIBLE), ("api", ABSENT)]);
+    world.zone.origin = Some("svc.lab".parse().unwrap());
     manifest(&mut world, "api", |m| {
         m.dns = Some(DnsEntry {
             name: name.parse().unwrap(),

@@ -395,8 +395,9 @@ impl Guest for SimPorts {
 
     async fn probe(&self, guest: GuestId, placement: &Placement) -> Result<ProbeReport, PortError> {
         self.reach_agent(guest, false).await?;
+        let systemd = self.shared.lock().world.guests.get(&guest).map(|g| g.systemd);
         let report = || ProbeReport {
-            systemd: 252,
+            systemd: systemd.unwrap_or_default(),
             machine: "x86_64".to_owned(),
             etc_writable: true,
             squashfs: true,
@@ -477,7 +478,7 @@ impl Guest for SimPorts {
 #[async_trait]
 impl NameServer for SimPorts {
     fn zone_of(&self, name: &DnsName) -> Option<DnsName> {
-        "svc.lab".parse().ok().filter(|zone| name.is_in(zone))
+        self.shared.lock().world.zone.covers(name)
     }
 
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError> {
@@ -496,7 +497,7 @@ impl NameServer for SimPorts {
             .call(plan, |world| {
                 names_answer(world)?;
                 let mut all = vec![Authority {
-                    server: "ns1.svc.lab (primary)".to_owned(),
+                    server: "the primary".to_owned(),
                     records: Ok(world.zone.read(name)),
                 }];
                 all.extend(world.zone.secondaries.iter().map(|server| Authority {
@@ -528,7 +529,7 @@ fn names_answer(world: &SimWorld) -> Result<(), PortError> {
     if world.zone.answers {
         Ok(())
     } else {
-        Err(PortError::unavailable("the primary of svc.lab does not answer"))
+        Err(PortError::unavailable("the zone's primary does not answer"))
     }
 }
 

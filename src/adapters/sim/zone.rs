@@ -26,6 +26,8 @@ pub struct SimZone {
     /// Whether its primary answers.
     pub answers: bool,
     /// Its origin; `None`: every name is in it.
+    pub origin: Option<DnsName>,
+    /// What stands at its names.
     pub names: BTreeMap<DnsName, NameRecords>,
     /// Its other servers.
     pub secondaries: Vec<SimSecondary>,
@@ -37,6 +39,7 @@ impl Default for SimZone {
     fn default() -> Self {
         Self {
             answers: true,
+            origin: None,
             names: BTreeMap::new(),
             secondaries: Vec::new(),
             cached: BTreeMap::new(),
@@ -45,6 +48,14 @@ impl Default for SimZone {
 }
 
 impl SimZone {
+    /// Its origin, if this name is in it.
+    pub fn covers(&self, name: &DnsName) -> Option<DnsName> {
+        match &self.origin {
+            None => Some(name.clone()),
+            Some(origin) => name.is_in(origin).then(|| origin.clone()),
+        }
+    }
+
     /// What stands at a name.
     pub fn read(&self, name: &DnsName) -> NameRecords {
         self.names.get(name).cloned().unwrap_or_default()
