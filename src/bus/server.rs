@@ -235,6 +235,7 @@ impl ShownJobs {
                             "GuestName",
                             "Host",
                             "Address",
+                            "Addresses",
                             "LifeState",
                             "Wanted",
                             "Name",

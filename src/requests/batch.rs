@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tracing::Instrument as _;
 
+use super::early::Early;
 use super::jobs::{JobView, Shown};
 use super::refusal::Refusal;
 use super::{MoveOptions, Requests};
@@ -52,6 +53,8 @@ struct Run {
     /// Members whose news are waited for.
     followed: Vec<bool>,
     news: FuturesUnordered<BoxFuture<'static, News>>,
+    /// Members that begin before their turn, and wait.
+    early: Early,
     /// Who cancelled it.
     cancelled: Option<String>,
 }
@@ -90,6 +93,7 @@ impl Requests {
             working: vec![false; count],
             followed: vec![false; count],
             news: FuturesUnordered::new(),
+            early: Early::default(),
             cancelled: None,
         };
         let span = tracing::info_span!("batch", id = id.0, guest = run.record.object);
@@ -111,8 +115,18 @@ impl Requests {
     }
 }
 
+/// How a member ended, for the schedule.
+fn outcome_of(result: &str) -> Outcome {
+    match result {
+        "done" => Outcome::Done,
+        "cancelled" => Outcome::Cancelled,
+        _ => Outcome::Failed,
+    }
+}
+
 impl Run {
     async fn carry_out(mut self) {
+        self.early = self.requests.early_members(&self.batch).await;
         loop {
             self.begin_what_may();
             self.tell();
@@ -135,31 +149,55 @@ impl Run {
 
     /// Begins the members that the schedule lets begin; a member with a job is waited for.
     fn begin_what_may(&mut self) {
-        for service in self.schedule.begin() {
-            let Some(index) = self
-                .batch
-                .members
-                .iter()
-                .position(|member| member.service == service)
-            else {
-                continue;
-            };
-            self.working[index] = true;
-            let member = &self.batch.members[index];
-            match (member.job, member.target) {
-                (Some(job), _) => self.follow(index, job),
-                (None, Some(target)) => self.begin(index, target),
-                (None, None) => self.leave_place(index, Outcome::Failed),
+        loop {
+            let begun = self.schedule.begin();
+            if begun.is_empty() {
+                break;
+            }
+            for service in begun {
+                let mut members = self.batch.members.iter();
+                if let Some(index) = members.position(|member| member.service == service) {
+                    self.begin_in_turn(index);
+                }
+            }
+        }
+        while let Some(index) = self.early.next() {
+            if let Some(target) = self.batch.members[index].target {
+                self.begin(index, target, Some(self.batch.job));
             }
         }
     }
 
-    fn begin(&mut self, index: usize, target: GuestId) {
+    /// A member's turn has come: it is begun, or goes on, unless it has ended before.
+    fn begin_in_turn(&mut self, index: usize) {
+        self.working[index] = true;
+        self.early.take_out(index);
+        let member = &self.batch.members[index];
+        match (&member.result, member.job, member.target) {
+            (Some(result), ..) => {
+                let outcome = outcome_of(result);
+                self.leave_place(index, outcome);
+            }
+            // Its beginning is under way.
+            (None, None, _) if self.followed[index] => {}
+            (None, Some(job), _) => self.go_on(index, job),
+            (None, None, Some(target)) => self.begin(index, target, None),
+            (None, None, None) => self.leave_place(index, Outcome::Failed),
+        }
+    }
+
+    fn go_on(&mut self, index: usize, job: JobId) {
+        self.requests.jobs.release(job);
+        self.follow(index, job);
+    }
+
+    fn begin(&mut self, index: usize, target: GuestId, held_by: Option<JobId>) {
         self.followed[index] = true;
         let (requests, who) = (self.requests.clone(), self.record.started_by.clone());
         let service = self.batch.members[index].service.clone();
         let options = MoveOptions {
             drain: self.batch.options.drain,
+            held_by,
             ..MoveOptions::default()
         };
         self.news.push(Box::pin(async move {
@@ -180,18 +218,26 @@ impl Run {
     async fn take(&mut self, news: News) {
         match news {
             News::Begun(index, Ok(job)) => {
+                self.early.begun(index);
                 self.batch.members[index].job = Some(job);
                 self.save(index, &format!("job {job} begins")).await;
                 if let Some(who) = self.cancelled.clone() {
                     self.cancel_job(index, job, &who).await;
+                    self.follow(index, job);
+                } else if self.working[index] {
+                    self.go_on(index, job);
+                } else {
+                    self.early.hold(index);
+                    self.followed[index] = false;
                 }
-                self.follow(index, job);
             }
             News::Begun(index, Err(Refusal::AlreadyThere(_))) => {
+                self.early.begun(index);
                 self.leave_place(index, Outcome::Done);
                 self.end_member(index, "done", "").await;
             }
             News::Begun(index, Err(refusal)) => {
+                self.early.begun(index);
                 tracing::warn!(service = %self.batch.members[index].service, %refusal, "a member cannot begin");
                 self.leave_place(index, Outcome::Failed);
                 let details = format!("{refusal} ({})", refusal.name());
@@ -205,14 +251,7 @@ impl Run {
             }
             News::Ended(index, record) => {
                 let result = record.result.clone().unwrap_or_else(|| "failed".to_owned());
-                self.leave_place(
-                    index,
-                    match result.as_str() {
-                        "done" => Outcome::Done,
-                        "cancelled" => Outcome::Cancelled,
-                        _ => Outcome::Failed,
-                    },
-                );
+                self.leave_place(index, outcome_of(&result));
                 let details = match record.error_name.as_str() {
                     "" => record.error_details,
                     name => format!("{} ({name})", record.error_details),
@@ -253,6 +292,7 @@ impl Run {
         tracing::info!(who, "the batch is cancelled");
         self.cancelled = Some(who.clone());
         self.schedule.cancel();
+        self.early.cancel();
         for index in 0..self.batch.members.len() {
             let member = &self.batch.members[index];
             if member.result.is_some() {
@@ -290,12 +330,9 @@ impl Run {
         let jobs = &self.requests.jobs;
         let progress = |job| jobs.view(job).map(|view| view.progress);
         let cancelable = self.cancelled.is_none()
-            && self
-                .batch
-                .members
-                .iter()
-                .enumerate()
-                .any(|(index, member)| member.is_waiting() || self.working[index]);
+            && self.batch.members.iter().enumerate().any(|(index, member)| {
+                member.is_waiting() || self.working[index] || self.early.is_held(index)
+            });
         let view = view_of(&self.batch, &self.record, &progress, cancelable);
         jobs.tell(&self.shown, view);
     }
