@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use tokio::sync::watch;
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::dns::{DnsPrimaries, InvalidKey, TsigKey, Zone};
 use crate::adapters::guest_agent::{AgentChannel, GuestAgent};
 use crate::adapters::libvirt::{HostConfig, LibvirtHosts, Timeouts};
+use crate::adapters::logind;
+use crate::adapters::spool::SpoolFolder;
 use crate::adapters::sqlite::anew::{AnewError, Contents, Vacant};
 use crate::adapters::sqlite::{OpenError, SqliteTable};
 use crate::bus::server::{self, Bus};
@@ -28,6 +31,7 @@ use crate::recovery::rebuild::{obstacle, rebuild};
 use crate::requests::jobs::{Jobs, Tokio};
 use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
+use crate::requests::watching::{Senses, Terms};
 use crate::requests::{BatchLimits, Requests};
 
 /// How long one DNS exchange may take.
@@ -77,6 +81,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     std::fs::create_dir_all(&state_dir).map_err(|e| DaemonError::StateDir(state_dir, e))?;
     let table = Arc::new(SqliteTable::open(&settings.table())?);
     let libvirt = Arc::new(libvirt(&settings).map_err(DaemonError::Libvirt)?);
+    let watched = libvirt.clone();
+    let spool = SpoolFolder::at(settings.spool()).map_err(|e| DaemonError::StateDir(settings.spool(), e))?;
+    let (goes_down, told_shutdown) = watch::channel(false);
     let networks = settings.networks.clone();
     let world = Arc::new(World::new(
         libvirt.clone(),
@@ -115,6 +122,23 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         .take_up_batches()
         .await
         .map_err(DaemonError::Unfinished)?;
+    let watcher = tokio::spawn(requests.clone().watch_guests(
+        Senses {
+            hosts: watched,
+            spool: Arc::new(spool),
+            goes_down: told_shutdown,
+        },
+        Terms {
+            enabled: settings.evacuation.enabled,
+            policy: settings.evacuation.policy(),
+            limits: settings.evacuation.limits(),
+        },
+    ));
+    let shutdown = tokio::spawn(async move {
+        if let Err(error) = logind::tell_shutdown(goes_down).await {
+            tracing::warn!(%error, "a shutdown of this host would not be noticed");
+        }
+    });
     let duties = tokio::spawn({
         let requests = requests.clone();
         async move { requests.carry_duties().await }
@@ -128,8 +152,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
-    duties.abort();
-    audits.abort();
+    for task in [watcher, shutdown, duties, audits] {
+        task.abort();
+    }
     if let Err(error) = connection.close().await {
         tracing::debug!(%error, "the bus connection was closed already");
     }

@@ -3,6 +3,8 @@
 //! Implemented by `adapters/`; the core sees only these. Every call has a deadline inside its adapter or as an
 //! argument; no call returns only because something was *sent*: what counts is the look that follows.
 
+mod watching;
+
 use std::fs::File;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,6 +21,9 @@ use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, Ser
 use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
+use crate::watch::blast::Alarm;
+
+pub use watching::{Heard, Listening, Spool, Watching};
 
 /// What is known about the effect of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -487,4 +492,9 @@ pub trait Table: Send + Sync {
     async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError>;
     /// The last decision about a service.
     async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError>;
+
+    /// Keeps why no service is moved automatically any more; `None`: that is over.
+    async fn keep_alarm(&self, alarm: Option<&Alarm>) -> Result<(), TableError>;
+    /// The alarm that is kept.
+    async fn alarm(&self) -> Result<Option<Alarm>, TableError>;
 }

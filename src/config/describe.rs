@@ -31,6 +31,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         drain_margin,
         deadlines,
         jobs,
+        evacuation,
         log,
     } = settings;
     writeln!(out, "host = {}", quoted(host.as_str()))?;
@@ -77,6 +78,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         "per_guest = {}\nper_host = {}",
         jobs.per_guest, jobs.per_host
     )?;
+    super::evacuation::write(out, evacuation)?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 
 use super::call::{Clean, Director, Entry, Inner, Shared};
 use super::check::{self, Violation};
@@ -21,6 +21,7 @@ use crate::model::service::Millis;
 use crate::requests::jobs::{Jobs, Runtime};
 use crate::requests::loads::NotMeasured;
 use crate::requests::refusal::Refusal;
+use crate::requests::watching::{Senses, Terms};
 use crate::requests::{BatchLimits, Requests};
 
 /// How long systemd waits before it starts a daemon that was killed.
@@ -58,6 +59,8 @@ pub struct Simulation {
     protocol: Protocol,
     executor: Executor,
     requests: Arc<Requests>,
+    /// By what it watches guests; `None`: it does not.
+    watch: Option<Terms>,
     /// How often the daemon was killed.
     pub kills: u32,
     /// How many stuck jobs an operator had to resume.
@@ -116,6 +119,7 @@ impl Simulation {
             protocol,
             executor,
             requests,
+            watch: None,
             kills: 0,
             resumed: 0,
         };
@@ -123,17 +127,39 @@ impl Simulation {
         simulation
     }
 
+    /// From now on its daemon watches guests, this one and those that follow it.
+    pub fn watch_guests(&mut self, terms: Terms) {
+        self.watch = Some(terms);
+        let watches = self.requests.clone().watch_guests(self.senses(), terms);
+        self.executor.spawner().spawn(Box::pin(watches));
+    }
+
+    fn senses(&self) -> Senses {
+        let ports = Arc::new(SimPorts::new(self.shared.clone(), self.own.clone()));
+        Senses {
+            hosts: ports.clone(),
+            spool: ports,
+            goes_down: self.shared.lock().goes_down.subscribe(),
+        }
+    }
+
     /// What a daemon does when it starts, as `daemon.rs` has it.
     fn begin(&mut self) {
         self.shared.lock().note(Entry::Started);
         let (requests, shared) = (self.requests.clone(), self.shared.clone());
+        let watch = self.watch.map(|terms| (self.senses(), terms));
         self.executor.spawner().spawn(Box::pin(async move {
             if requests.take_up_unfinished().await.is_err() || requests.take_up_batches().await.is_err() {
                 // It does not run: systemd starts it again.
                 shared.lock().killed = true;
                 return;
             }
-            requests.carry_duties().await;
+            let watches = async {
+                if let Some((senses, terms)) = watch {
+                    requests.clone().watch_guests(senses, terms).await;
+                }
+            };
+            join(requests.carry_duties(), watches).await;
         }));
     }
 

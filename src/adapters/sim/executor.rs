@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::call::{Entry, Shared};
+use super::call::Shared;
 use crate::model::service::Millis;
 
 /// Who sleeps until when, in the order in which they are woken.
@@ -174,8 +174,7 @@ impl Executor {
                 && entry.key().0 <= now
             {
                 let happening = entry.remove();
-                inner.world.happen(&happening);
-                inner.note(Entry::Happened(happening));
+                inner.occur(happening);
             }
             inner.timers.wake_due(now);
         }

@@ -10,6 +10,7 @@ use super::table::SimTable;
 use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
+use crate::model::lifecycle::ShutoffReason;
 use crate::model::name::NameChange;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
@@ -113,6 +114,8 @@ pub struct SimGuest {
     pub address: IpAddr,
     /// Whether it runs.
     pub power: Power,
+    /// Why it is off, where it is.
+    pub off: ShutoffReason,
     /// How often it was booted: a message of an earlier boot is lost.
     pub boots: u64,
     /// Whether its agent answers.
@@ -276,6 +279,7 @@ impl SimWorld {
                     name: format!("g{number}"),
                     address: IpAddr::V4(Ipv4Addr::new(10, 77, 0, number)),
                     power: Power::Up,
+                    off: ShutoffReason::Unknown,
                     boots: 1,
                     agent_speaks: true,
                     host: one.clone(),
