@@ -1,6 +1,5 @@
 //! The daemon: ports put together, requests taken, until it is told to stop.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,13 +13,16 @@ use crate::adapters::dns::{DnsPrimaries, InvalidKey, TsigKey, Zone};
 use crate::adapters::guest_agent::{AgentChannel, GuestAgent};
 use crate::adapters::libvirt::{HostConfig, LibvirtHosts, Timeouts};
 use crate::adapters::logind;
+use crate::adapters::sim::call::Shared;
+use crate::adapters::sim::pace::Pace;
+use crate::adapters::sim::ports::SimPorts;
+use crate::adapters::sim::scenario::Scenario;
 use crate::adapters::spool::SpoolFolder;
 use crate::adapters::sqlite::anew::{AnewError, Contents, Vacant};
 use crate::adapters::sqlite::{OpenError, SqliteTable};
+use crate::assembly::{self, Ports, Terms};
 use crate::bus::server::{self, Bus};
 use crate::config::{self, BusAddress, Settings};
-use crate::handover::goals::Goal;
-use crate::handover::world::{Limits, World};
 use crate::model::ids::{GuestId, InvalidId, ServiceId};
 use crate::model::name::DnsName;
 use crate::model::service::ServiceRecord;
@@ -28,11 +30,9 @@ use crate::ports::{Clock as _, PortError};
 use crate::recovery::describe::describe;
 use crate::recovery::gather::{Sources, gather};
 use crate::recovery::rebuild::{obstacle, rebuild};
-use crate::requests::jobs::{Jobs, Tokio};
-use crate::requests::loads::NotMeasured;
+use crate::requests::jobs::Tokio;
 use crate::requests::refusal::Refusal;
-use crate::requests::watching::{Senses, Terms};
-use crate::requests::{BatchLimits, Requests};
+use crate::requests::watching::{Senses, Terms as WatchTerms};
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
@@ -81,78 +81,78 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     std::fs::create_dir_all(&state_dir).map_err(|e| DaemonError::StateDir(state_dir, e))?;
     let table = Arc::new(SqliteTable::open(&settings.table())?);
     let libvirt = Arc::new(libvirt(&settings).map_err(DaemonError::Libvirt)?);
-    let watched = libvirt.clone();
     let spool = SpoolFolder::at(settings.spool()).map_err(|e| DaemonError::StateDir(settings.spool(), e))?;
-    let (goes_down, told_shutdown) = watch::channel(false);
-    let networks = settings.networks.clone();
-    let world = Arc::new(World::new(
-        libvirt.clone(),
-        Arc::new(GuestAgent::new(Channel(libvirt))),
-        Arc::new(DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window)),
-        table,
-        Arc::new(SystemClock),
-        limits(&settings),
-        Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
-        settings.host.clone(),
-    ));
-    let jobs = Jobs::new(
-        world.clone(),
-        Arc::new(Tokio),
-        usize::from(settings.jobs.parallel),
-        settings.jobs.keep,
-    );
-    let limits = BatchLimits {
-        parallel: settings.jobs.parallel.into(),
-        per_guest: settings.jobs.per_guest.into(),
-        per_host: settings.jobs.per_host.into(),
+    let (goes_down, told) = watch::channel(false);
+    let shutdown = tokio::spawn(async move {
+        if let Err(error) = logind::tell_shutdown(goes_down).await {
+            tracing::warn!(%error, "a shutdown of this host would not be noticed");
+        }
+    });
+    let senses = Senses {
+        hosts: libvirt.clone(),
+        spool: Arc::new(spool),
+        goes_down: told,
     };
-    let requests = Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits));
+    let ports = Ports {
+        hypervisor: libvirt.clone(),
+        guest: Arc::new(GuestAgent::new(Channel(libvirt))),
+        names: Arc::new(
+            DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window),
+        ),
+        table,
+        clock: Arc::new(SystemClock),
+    };
+    let served = serve(ports, senses, Terms::of(&settings), &settings).await;
+    shutdown.abort();
+    served
+}
+
+/// Runs as [`run`] does, in a cluster that is simulated: nothing outside this process is touched but the bus.
+///
+/// # Errors
+/// As [`run`].
+pub async fn simulate(scenario: Scenario, settings: Settings) -> Result<(), DaemonError> {
+    let terms = scenario.terms(&settings);
+    tracing::info!(
+        speed = scenario.speed,
+        "the cluster is simulated; nothing of it lasts"
+    );
+    let world = scenario.world.beginning_at(SystemClock.now());
+    let pace = Pace::new(world.now, scenario.speed);
+    let shared = Shared::paced(world, pace);
+    let ports = Arc::new(SimPorts::new(shared.clone(), terms.own.clone()));
+    let senses = Senses {
+        hosts: ports.clone(),
+        spool: ports.clone(),
+        goes_down: shared.lock().goes_down.subscribe(),
+    };
+    serve(Ports::all(ports), senses, terms, &settings).await
+}
+
+/// Offers what is put together on the bus, and does what a daemon does, until it is told to stop.
+async fn serve(ports: Ports, senses: Senses, terms: Terms, settings: &Settings) -> Result<(), DaemonError> {
+    let requests = assembly::requests(ports, &terms, Arc::new(Tokio));
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
         BusAddress::Session => Bus::Session,
         BusAddress::Address(address) => Bus::At(address.clone()),
     };
     let connection = server::serve(&bus, requests.clone()).await?;
-    let taken_up = requests
-        .take_up_unfinished()
-        .await
-        .map_err(DaemonError::Unfinished)?;
-    // After the handovers: a batch finds its members' jobs running.
-    let batches = requests
-        .take_up_batches()
-        .await
-        .map_err(DaemonError::Unfinished)?;
-    let watcher = tokio::spawn(requests.clone().watch_guests(
-        Senses {
-            hosts: watched,
-            spool: Arc::new(spool),
-            goes_down: told_shutdown,
-        },
-        Terms {
-            enabled: settings.evacuation.enabled,
-            policy: settings.evacuation.policy(),
-            limits: settings.evacuation.limits(),
-        },
-    ));
-    let shutdown = tokio::spawn(async move {
-        if let Err(error) = logind::tell_shutdown(goes_down).await {
-            tracing::warn!(%error, "a shutdown of this host would not be noticed");
-        }
-    });
-    let duties = tokio::spawn({
-        let requests = requests.clone();
-        async move { requests.carry_duties().await }
-    });
-    let audits = tokio::spawn({
-        let requests = requests.clone();
-        async move { requests.audit_every_minute().await }
-    });
+    let taken_up = assembly::take_up(&requests).await;
+    let (taken_up, batches) = taken_up.map_err(DaemonError::Unfinished)?;
+    let by = WatchTerms {
+        enabled: settings.evacuation.enabled,
+        policy: settings.evacuation.policy(),
+        limits: settings.evacuation.limits(),
+    };
+    let watcher = tokio::spawn(requests.clone().watch_guests(senses, by));
+    let [duties, audits] = assembly::loops(&requests).map(tokio::spawn);
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
-    for task in [watcher, shutdown, duties, audits] {
+    for task in [watcher, duties, audits] {
         task.abort();
     }
     if let Err(error) = connection.close().await {
@@ -261,34 +261,6 @@ fn zones(settings: &Settings) -> Result<Vec<Zone>, DaemonError> {
         })
     };
     settings.zones.iter().map(zone).collect()
-}
-
-fn limits(settings: &Settings) -> Limits {
-    let d = &settings.deadlines;
-    let deadlines = HashMap::from([
-        (Goal::Reserve, d.reserve),
-        (Goal::Observe, d.observe),
-        (Goal::Fence, d.fence),
-        (Goal::Stage, d.stage),
-        // A source that does not answer is waited for, loses its licence, and has its time to stop.
-        (Goal::Quiesce, d.stop + d.silence + d.revoke),
-        (Goal::Adopt, d.adopt),
-        (Goal::Switch, d.stage),
-        (Goal::Start, d.start),
-        (Goal::Publish, d.publish),
-        (Goal::Unpublish, d.publish),
-        (Goal::Record, d.publish),
-        (Goal::Retire, d.retire),
-        (Goal::Forget, d.publish),
-    ]);
-    Limits {
-        deadlines,
-        confirm: d.confirm,
-        undo: d.undo,
-        silence: d.silence,
-        stop_timeout: d.revoke,
-        drain_margin: settings.drain_margin,
-    }
 }
 
 /// The guest agent's channel is libvirt's.

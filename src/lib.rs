@@ -4,6 +4,7 @@
 //! that touches the world is behind [`ports`] and implemented in [`adapters`].
 
 pub mod adapters;
+pub mod assembly;
 pub mod audit;
 pub mod bundle;
 pub mod bus;

@@ -355,6 +355,16 @@ pub enum TableError {
     Storage(String),
 }
 
+impl TableError {
+    /// That a service is reserved by a job of this operation, as in [`JobRecord`].
+    pub fn busy(service: &ServiceId, job: JobId, operation: &str) -> Self {
+        let known = ["deploy", "move", "upgrade", "start", "stop", "remove"];
+        let kind = known.into_iter().find(|known| *known == operation);
+        let (service, kind) = (service.clone(), kind.unwrap_or("another operation"));
+        Self::Busy { service, job, kind }
+    }
+}
+
 /// A job as it is kept for good.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct JobRecord {

@@ -19,6 +19,8 @@ mod objects;
 mod plans;
 #[path = "cli/process.rs"]
 mod process;
+#[path = "cli/simulated.rs"]
+mod simulated;
 #[path = "cli/volumes.rs"]
 mod volumes;
 

@@ -1,6 +1,6 @@
 //! The daemon's program: arguments, logging, and the exit code.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use handoverd::config::{self, LogLevel};
+use handoverd::adapters::sim::scenario::Scenario;
+use handoverd::config::{self, ConfigError, LogLevel, Settings};
 use handoverd::daemon::{self, DaemonError};
 
 /// Exit code for a configuration that cannot be used (EX_CONFIG of sysexits.h): systemd does not restart after it.
@@ -20,9 +21,10 @@ const EX_DATAERR: u8 = 65;
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Arguments {
-    /// The configuration file; `*.toml` in the folder `<its name without .toml>.d` beside it are read after it.
-    #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
-    config: PathBuf,
+    /// The configuration file; `*.toml` in the folder `<its name without .toml>.d` beside it are read after it. Default:
+    /// /etc/handoverd/handoverd.toml; with --sim the handoverd.toml in SCENARIO, if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Reads the configuration, says what is in force, and exits: 0 if it can be used, 78 if not.
     #[arg(long)]
     check_config: bool,
@@ -33,14 +35,33 @@ struct Arguments {
     /// With --recover-table: only says what was found.
     #[arg(long, requires = "recover_table")]
     dry_run: bool,
+    /// Runs in a simulated cluster, for trying things out: no hypervisor, guest or name server is touched, and nothing lasts.
+    /// SCENARIO is a folder with a cluster.toml, or such a file. Offered on the bus at $HANDOVERD_BUS, else
+    /// $DBUS_SYSTEM_BUS_ADDRESS, else on the session bus.
+    #[arg(long, value_name = "SCENARIO", conflicts_with = "recover_table")]
+    sim: Option<PathBuf>,
+}
+
+impl Arguments {
+    /// What is to run, and by which settings.
+    fn read(&self) -> Result<(Option<Scenario>, Settings), ConfigError> {
+        let Some(path) = &self.sim else {
+            let path = self.config.as_deref();
+            let settings = config::load(path.unwrap_or_else(|| Path::new(config::DEFAULT_PATH)))?;
+            return Ok((None, settings));
+        };
+        let scenario = Scenario::load(path)?;
+        let settings = scenario.settings(self.config.as_deref())?;
+        Ok((Some(scenario), settings))
+    }
 }
 
 fn main() -> ExitCode {
     #[cfg(target_env = "gnu")]
     handoverd::adapters::libvirt::share_one_heap();
     let arguments = Arguments::parse();
-    let settings = match config::load(&arguments.config) {
-        Ok(settings) => settings,
+    let (scenario, settings) = match arguments.read() {
+        Ok(read) => read,
         Err(error) => {
             eprintln!("handoverd: {error}");
             return ExitCode::from(EX_CONFIG);
@@ -65,6 +86,8 @@ fn main() -> ExitCode {
     let ended = if arguments.recover_table {
         let told = runtime.block_on(daemon::recover_table(&settings, arguments.dry_run));
         told.map(|text| print!("{text}"))
+    } else if let Some(scenario) = scenario {
+        runtime.block_on(daemon::simulate(scenario, settings))
     } else {
         runtime.block_on(daemon::run(settings))
     };

@@ -62,6 +62,17 @@ impl ConfigError {
         Err(Self { problems })
     }
 
+    /// One thing that is wrong with a key of a file.
+    pub(crate) fn of(file: PathBuf, key: &str, what: String) -> Self {
+        let place = Place {
+            order: 0,
+            file,
+            line: None,
+        };
+        let key = key.to_owned();
+        Self::from(Problem { place, key, what })
+    }
+
     /// For settings that were not made although nothing was told.
     pub(crate) fn untold() -> Self {
         Self {
@@ -80,6 +91,14 @@ impl ConfigError {
     /// The problems, in the order of files and lines.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+}
+
+impl From<Problem> for ConfigError {
+    fn from(problem: Problem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
     }
 }
 

@@ -19,14 +19,14 @@ pub struct Fragment {
 
 /// A value with the place where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Input {
+pub(crate) struct Input {
     pub place: Place,
     pub value: Value,
 }
 
 /// A value as TOML knows it, as far as a key of ours may have it.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Number(i64),
     List(Vec<Input>),
@@ -36,7 +36,7 @@ pub(super) enum Value {
 }
 
 /// A table's keys.
-pub(super) type Table = BTreeMap<String, Input>;
+pub(crate) type Table = BTreeMap<String, Input>;
 
 impl Value {
     /// The kind's name in messages.
@@ -52,7 +52,7 @@ impl Value {
 }
 
 /// All fragments as one table: later ones win key by key; what is not TOML is told and left out.
-pub(super) fn merge(fragments: &[Fragment]) -> (Table, Vec<Problem>) {
+pub(crate) fn merge(fragments: &[Fragment]) -> (Table, Vec<Problem>) {
     let mut whole = Table::new();
     let mut problems = Vec::new();
     for (order, fragment) in fragments.iter().enumerate() {
@@ -152,7 +152,7 @@ fn row_name(row: &Input) -> Option<String> {
 }
 
 /// `parent.key`, or `key` at the top.
-pub(super) fn dotted(parent: &str, key: &str) -> String {
+pub(crate) fn dotted(parent: &str, key: &str) -> String {
     if parent.is_empty() {
         key.to_owned()
     } else {

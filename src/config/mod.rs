@@ -25,7 +25,7 @@ mod evacuation;
 pub mod inputs;
 pub mod network;
 pub mod reading;
-mod section;
+pub(crate) mod section;
 mod settings;
 mod zone;
 

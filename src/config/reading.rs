@@ -140,6 +140,20 @@ pub fn fragments(main: &Path) -> Result<Vec<Fragment>, ConfigError> {
     Ok(fragments)
 }
 
+/// One file by itself.
+///
+/// # Errors
+/// It is not there, not readable or not text.
+pub fn one(path: &Path) -> Result<Fragment, ConfigError> {
+    let read = open(path).map_err(|error| error.to_string());
+    let text = read.and_then(|file| text_of(file, LONGEST_FRAGMENT));
+    let text = text.map_err(|why| ConfigError::from(unreadable(0, path.to_owned(), &why)))?;
+    Ok(Fragment {
+        path: path.to_owned(),
+        text,
+    })
+}
+
 fn drop_ins(folder: &Path) -> Result<Vec<PathBuf>, Problem> {
     let failed = |error: io::Error| unreadable(1, folder.to_owned(), &error.to_string());
     let entries = match fs::read_dir(folder) {

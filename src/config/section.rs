@@ -13,14 +13,14 @@ use crate::model::span;
 
 /// A value that was asked for, with the place where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Found<T> {
+pub(crate) struct Found<T> {
     pub place: Place,
     pub value: T,
 }
 
 /// Where all sections put what is wrong.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(crate) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
     pub fn tell(&self, place: &Place, key: &str, what: impl Into<String>) {
@@ -38,7 +38,7 @@ impl Problems {
 
 /// A table that is being read.
 #[derive(Debug)]
-pub(super) struct Section<'p> {
+pub(crate) struct Section<'p> {
     path: String,
     /// Where its header stands.
     pub place: Place,

@@ -121,17 +121,26 @@ impl Requests {
         self.enter(&mut facts, seen, fit.address);
         let source = Some(place_of(service));
         let next = service.generation.next();
-        self.begin(
-            Kind::Move,
-            "move",
-            &service.id,
-            source,
-            fit.place,
-            next,
-            facts,
-            who,
-        )
-        .await
+        let begun = self
+            .begin(
+                Kind::Move,
+                "move",
+                &service.id,
+                source,
+                fit.place,
+                next,
+                facts,
+                who,
+            )
+            .await;
+        let Err(Refusal::Busy(why)) = begun else {
+            return begun;
+        };
+        // An equal one may have begun while this one was looking.
+        match self.same_move(&service.id, target.id).await? {
+            Some(handover) => Ok(handover.job),
+            None => Err(Refusal::Busy(why)),
+        }
     }
 
     /// The handover that moves this service to this guest already, if there is one.

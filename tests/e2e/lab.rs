@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::ways::Ways;
+
 /// The one lab of the tests, held by one test.
 pub struct Lab {
     // Dropped last: the next test may begin.
     _lock: nix::fcntl::Flock<File>,
     scratch: tempfile::TempDir,
+    pub ways: Ways,
 }
 
 /// What a command left behind.
@@ -61,7 +64,7 @@ fn lab_name() -> String {
     std::env::var("LAB_NAME").unwrap_or_else(|_| "test".to_owned())
 }
 
-fn lab_command() -> Command {
+pub fn lab_command() -> Command {
     // Hundreds of calls: the system's interpreter begins in half the time of a version manager's.
     let system = Path::new("/usr/bin/python3");
     let mut command = Command::new(if system.exists() {
@@ -91,6 +94,7 @@ impl Lab {
         let lab = Self {
             _lock: lock,
             scratch: tempfile::tempdir().unwrap(),
+            ways: Ways::default(),
         };
         lab.lab(&["up"]).ok();
         lab.lab(&["daemon", "hv1", "start"]).ok();
@@ -107,16 +111,6 @@ impl Lab {
                 .output()
                 .unwrap(),
         )
-    }
-
-    /// Runs a command inside a host.
-    pub fn exec(&self, host: &str, command: &[&str]) -> Ran {
-        self.lab(&[&["exec", host, "--"], command].concat())
-    }
-
-    /// Runs a shell line inside a guest, through its agent.
-    pub fn guest(&self, guest: &str, line: &str) -> Ran {
-        self.lab(&["guest", guest, "--", "sh", "-c", line])
     }
 
     /// Runs `handoverctl` on hv1.
@@ -142,7 +136,7 @@ impl Lab {
         self.in_background("hv1", &[&["handoverctl"], arguments].concat())
     }
 
-    /// Starts a command inside a host and goes on.
+    /// Starts a command inside a host and goes on. The lab hands our signals on to it.
     pub fn in_background(&self, host: &str, command: &[&str]) -> Child {
         lab_command()
             .args(["exec", host, "--"])

@@ -33,4 +33,5 @@ mod systemds;
 mod undoing;
 mod upgrading;
 mod volumes;
+mod ways;
 mod witness;

@@ -174,7 +174,7 @@ async fn wait<C: AgentChannel>(
     let began = Instant::now();
     let mut failures: u32 = 0;
     loop {
-        let pause = (began.elapsed() / 8).clamp(WAITS.0, WAITS.1);
+        let pause = (began.elapsed() / 4).clamp(WAITS.0, WAITS.1);
         if Instant::now() + pause >= until {
             return Err(script.lost(format!(
                 "a script for {} in guest {guest} has not ended within its time; it may still run there, look again",

@@ -46,11 +46,20 @@ impl LibvirtHosts {
                 timeout.as_secs_f32()
             )));
         };
-        let host = timeout_at(ends, self.locate(guest))
-            .await
-            .map_err(|_| PortError::unavailable(format!("guest {guest} was not found in time")))?
-            .active()?
-            .ok_or_else(|| PortError::unavailable(format!("guest {guest} is not running; start it")))?;
+        let host = match self.agents.last_seen(guest) {
+            Some(host) => self.host(&host)?,
+            None => {
+                let host = timeout_at(ends, self.locate(guest))
+                    .await
+                    .map_err(|_| PortError::unavailable(format!("guest {guest} was not found in time")))?
+                    .active()?
+                    .ok_or_else(|| {
+                        PortError::unavailable(format!("guest {guest} is not running; start it"))
+                    })?;
+                self.agents.saw(guest, Some(&host.id));
+                host
+            }
+        };
         let left = ends.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Err(PortError::unavailable(format!(
@@ -59,7 +68,8 @@ impl LibvirtHosts {
         }
         let call = Call::changes(format!("ask the agent of guest {guest}"), left);
         let (json, seconds) = (json.to_owned(), whole_seconds(left));
-        host.agent
+        let answer = host
+            .agent
             .call(call, move |connection, _| {
                 let domain = lookup(connection, guest)?.ok_or_else(|| {
                     PortError::unavailable(format!("guest {guest} has left its host; look again"))
@@ -69,7 +79,11 @@ impl LibvirtHosts {
                 drop(turn);
                 answer.map_err(|error| judge(guest, error))
             })
-            .await
+            .await;
+        if answer.is_err() {
+            self.agents.saw(guest, None);
+        }
+        answer
     }
 }
 

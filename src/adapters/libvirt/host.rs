@@ -1,8 +1,8 @@
 //! One host: its identity and its connections, one for each purpose.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::link::{Keepalive, Link};
 use crate::model::ids::{GuestId, HostId};
@@ -92,15 +92,36 @@ impl Host {
 #[derive(Default)]
 pub(super) struct AgentQueue {
     turns: Mutex<HashMap<GuestId, Arc<tokio::sync::Mutex<()>>>>,
+    sightings: Mutex<HashMap<GuestId, (HostId, Instant)>>,
 }
 
+/// How long a guest is taken to run where it was seen: a script is one command and many looks whether it has ended.
+const SIGHTING: Duration = Duration::from_secs(1);
+
 impl AgentQueue {
+    /// Where the guest was seen running a moment ago. A command sent there after it has left does nothing, and says so.
+    pub(super) fn last_seen(&self, guest: GuestId) -> Option<HostId> {
+        let mut sightings = self.sightings();
+        sightings.retain(|_, (_, at)| at.elapsed() < SIGHTING);
+        sightings.get(&guest).map(|(host, _)| host.clone())
+    }
+
+    /// The guest runs on this host, or was not found where it was last seen.
+    pub(super) fn saw(&self, guest: GuestId, host: Option<&HostId>) {
+        let mut sightings = self.sightings();
+        match host {
+            Some(host) => sightings.insert(guest, (host.clone(), Instant::now())),
+            None => sightings.remove(&guest),
+        };
+    }
+
+    fn sightings(&self) -> MutexGuard<'_, HashMap<GuestId, (HostId, Instant)>> {
+        self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The lock of this guest's agent.
     pub(super) fn of(&self, guest: GuestId) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self
-            .turns
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody else can take a clone while the map is locked, so one reference means that nobody waits or holds.
         turns.retain(|_, turn| Arc::strong_count(turn) > 1);
         Arc::clone(turns.entry(guest).or_default())

@@ -1,5 +1,6 @@
 //! The one point through which every call of a daemon into the simulated world goes, and what may happen to it there.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,120 +10,15 @@ use super::check::{self, Violation};
 use super::events;
 use super::executor::Timers;
 use super::happening::{Happening, Message};
+use super::pace::Pace;
+use super::story;
 use super::world::SimWorld;
 use crate::model::ids::GuestId;
 use crate::model::service::Millis;
 use crate::ports::{GuestStep, Half, Heard, PortError, TableError};
 use crate::watch::spool::SpoolFile;
 
-/// Which call it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Method {
-    /// `Hypervisor::guests` and `Watching::roll_call`.
-    Guests,
-    /// `Hypervisor::inspect`.
-    Inspect,
-    /// `Hypervisor::everywhere`.
-    Everywhere,
-    /// `Hypervisor::claim_guest`.
-    ClaimGuest,
-    /// `Hypervisor::give`.
-    Give,
-    /// `Hypervisor::take`.
-    Take,
-    /// `Hypervisor::add_scsi_controller`.
-    AddController,
-    /// `Hypervisor::image`.
-    Image,
-    /// `Hypervisor::store_image` and `copy_image`.
-    StoreImage,
-    /// `Hypervisor::delete_image`.
-    DeleteImage,
-    /// `Hypervisor::make_grant`.
-    MakeGrant,
-    /// `Hypervisor::spent_grants` and `grants`.
-    Grants,
-    /// `Hypervisor::delete_spent_grants`.
-    DeleteGrants,
-    /// `Hypervisor::volume`.
-    Volume,
-    /// `Hypervisor::make_volume`.
-    MakeVolume,
-    /// `Hypervisor::delete_volume`.
-    DeleteVolume,
-    /// `Guest::agent`.
-    Agent,
-    /// `Guest::addresses`.
-    Addresses,
-    /// `Guest::probe`.
-    Probe,
-    /// `Guest::look`.
-    Look,
-    /// `Guest::act`.
-    Act,
-    /// `Guest::check`.
-    Check,
-    /// `NameServer::read`.
-    ReadName,
-    /// `NameServer::swap`.
-    Swap,
-    /// A `Table` method that reads.
-    ReadTable,
-    /// `Table::begin`.
-    Begin,
-    /// `Table::save`.
-    Save,
-    /// `Table::commit` and `forget`.
-    Commit,
-    /// `Table::finish`.
-    Finish,
-    /// `Table::next_attempt`.
-    NextAttempt,
-    /// `Table::fulfil`.
-    Fulfil,
-    /// `Table::observe`.
-    Observe,
-    /// `Table::put_bundle` and `audit`.
-    Note,
-}
-
-impl Method {
-    /// Whether it changes something.
-    pub fn is_effect(self) -> bool {
-        !matches!(
-            self,
-            Self::Guests
-                | Self::Inspect
-                | Self::Everywhere
-                | Self::Image
-                | Self::Grants
-                | Self::Volume
-                | Self::Agent
-                | Self::Addresses
-                | Self::Probe
-                | Self::Look
-                | Self::Check
-                | Self::ReadName
-                | Self::ReadTable
-        )
-    }
-
-    /// Whether it is the service table's.
-    pub fn is_table(self) -> bool {
-        matches!(
-            self,
-            Self::ReadTable
-                | Self::Begin
-                | Self::Save
-                | Self::Commit
-                | Self::Finish
-                | Self::NextAttempt
-                | Self::Fulfil
-                | Self::Observe
-                | Self::Note
-        )
-    }
-}
+pub use super::method::Method;
 
 /// One call as the interception point knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -208,6 +104,9 @@ pub enum Entry {
 /// What all ports of a simulation share.
 pub struct Shared {
     inner: Mutex<Inner>,
+    /// How real time drives the world; `None`: virtual time.
+    pub(super) pace: Option<Pace>,
+    clock: Arc<AtomicU64>,
 }
 
 /// The state of a simulation.
@@ -226,6 +125,8 @@ pub struct Inner {
     pub violations: Vec<Violation>,
     /// The daemon is to be killed.
     pub killed: bool,
+    /// It runs for as long as somebody likes: no trail is kept, and calls are not counted against it.
+    pub lasting: bool,
     /// Time stands still: every wait is over at once. A model checker lets deadlines pass by itself.
     pub timeless: bool,
     /// How many calls there were.
@@ -238,6 +139,7 @@ pub struct Inner {
     pub spool: Vec<SpoolFile>,
     /// Whether the daemon's own host is shutting down.
     pub goes_down: watch::Sender<bool>,
+    clock: Arc<AtomicU64>,
 }
 
 impl Inner {
@@ -258,15 +160,42 @@ impl Inner {
 
     /// Whether the daemon made so many calls that it can only go round and round.
     pub fn ran_away(&self) -> bool {
-        self.checked && self.calls > RUNAWAY
+        self.checked && !self.lasting && self.calls > RUNAWAY
     }
 
     /// Notes what happened, and checks what must always hold.
     pub fn note(&mut self, entry: Entry) {
-        self.trail.push((self.world.now, entry));
-        if self.checked && self.violations.is_empty() {
-            self.violations.extend(check::always(&self.world));
+        story::log(&self.world, &entry);
+        if !self.lasting {
+            self.trail.push((self.world.now, entry));
         }
+        if !self.checked || !(self.lasting || self.violations.is_empty()) {
+            return;
+        }
+        for violation in check::always(&self.world) {
+            if !self.violations.contains(&violation) {
+                tracing::error!(target: story::LOG, "broken: {violation}");
+                self.violations.push(violation);
+            }
+        }
+    }
+
+    /// Lets time pass up to `now`; what was to happen until then happens.
+    pub fn pass(&mut self, now: Millis) {
+        while let Some(entry) = self.world.agenda.first_entry()
+            && entry.key().0 <= now
+        {
+            let at = entry.key().0;
+            let happening = entry.remove();
+            self.set_now(at);
+            self.occur(happening);
+        }
+        self.set_now(now);
+    }
+
+    fn set_now(&mut self, now: Millis) {
+        self.world.now = self.world.now.max(now);
+        self.clock.store(self.world.now, Ordering::Relaxed);
     }
 
     /// Lets things happen: now, or later.
@@ -327,8 +256,20 @@ enum Ruling {
 impl Shared {
     /// A simulation of this world.
     pub fn new(world: SimWorld, director: Box<dyn Director>) -> Arc<Self> {
+        Self::build(world, director, None)
+    }
+
+    /// A world in which real time passes, and nothing goes wrong but what is on its agenda.
+    pub fn paced(world: SimWorld, pace: Pace) -> Arc<Self> {
+        Self::build(world, Box::new(Clean), Some(pace))
+    }
+
+    fn build(world: SimWorld, director: Box<dyn Director>, pace: Option<Pace>) -> Arc<Self> {
+        let clock = Arc::new(AtomicU64::new(world.now));
         Arc::new(Self {
+            clock: clock.clone(),
             inner: Mutex::new(Inner {
+                lasting: pace.is_some(),
                 world,
                 director,
                 timers: Timers::default(),
@@ -342,13 +283,24 @@ impl Shared {
                 told: broadcast::Sender::new(BACKLOG),
                 spool: Vec::new(),
                 goes_down: watch::Sender::new(false),
+                clock,
             }),
+            pace,
         })
     }
 
-    /// The state, locked.
+    /// The state, locked; where real time passes, as it is now.
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pace) = &self.pace {
+            inner.pass(pace.now());
+        }
+        inner
+    }
+
+    /// The world's time, in milliseconds since 1970, to be read also while the state is locked.
+    pub fn clock(&self) -> Arc<AtomicU64> {
+        self.clock.clone()
     }
 
     /// Makes a call: takes its time, asks the director, does the effect as often as it says.

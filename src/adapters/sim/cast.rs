@@ -8,7 +8,7 @@ use super::ports::{grant_path, volume_path};
 use super::world::{SimDisk, SimUnits, SimVolume, SimWorld};
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::grant::Grant;
-use crate::model::ids::{Digest, Generation, HostId, InvalidId, ServiceId};
+use crate::model::ids::{Digest, Generation, GuestId, HostId, InvalidId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest, UnitFile};
 use crate::model::name::{Owner, Ownership};
@@ -109,32 +109,37 @@ impl Cast {
         Ok(world)
     }
 
-    /// Adds a service by this name on `g1`, its row in the table of `host`'s daemon.
+    /// Adds a service by this name on `g1`, its row in the table of `own`'s daemon.
     ///
     /// # Errors
     /// A name that is none.
-    pub fn add(self, world: &mut SimWorld, host: &HostId, service: &str) -> Result<(), InvalidId> {
-        let (old, new) = (self.bundle(service, '1')?, self.bundle(service, '2')?);
-        for bundle in [&old, &new] {
+    pub fn add(self, world: &mut SimWorld, own: &HostId, service: &str) -> Result<(), InvalidId> {
+        let bundles = [self.bundle(service, '1')?, self.bundle(service, '2')?];
+        let home = self.deployed.then(|| SimWorld::guest_id(1));
+        self.add_on(world, own, home, &bundles);
+        Ok(())
+    }
+
+    /// Adds a service by its bundles: the first of them on guest `home`, or nowhere.
+    pub fn add_on(self, world: &mut SimWorld, own: &HostId, home: Option<GuestId>, bundles: &[BundleRecord]) {
+        for bundle in bundles {
             for pool in world.hosts.values_mut() {
                 pool.images.insert(bundle.digest.clone(), bundle.size);
             }
-            if let Some(table) = world.tables.get_mut(host) {
+            if let Some(table) = world.tables.get_mut(own) {
                 table.bundles.insert(bundle.digest.clone(), bundle.clone());
             }
         }
-        if self.deployed {
-            self.place(world, host, &old)?;
+        if let (Some(home), Some(bundle)) = (home, bundles.first()) {
+            self.place(world, own, home, bundle);
         }
         for guest in world.guests.values_mut() {
             guest.old_xml = guest.configs.get(&guest.host).cloned().unwrap_or_default();
         }
-        Ok(())
     }
 
-    fn place(self, world: &mut SimWorld, host: &HostId, bundle: &BundleRecord) -> Result<(), InvalidId> {
+    fn place(self, world: &mut SimWorld, own: &HostId, home: GuestId, bundle: &BundleRecord) {
         let id: ServiceId = bundle.manifest.service.clone();
-        let home = SimWorld::guest_id(1);
         let placement = Placement::of(bundle, &[]);
         let path = volume_path(&id);
         let granted = grant_path(&Grant {
@@ -143,8 +148,10 @@ impl Cast {
             generation: Generation(1),
         });
         let Some(guest) = world.guests.get_mut(&home) else {
-            return Ok(());
+            return;
         };
+        let size = bundle.manifest.data.as_ref().map_or(0, |data| data.size);
+        let host = guest.host.clone();
         let (name, address) = (guest.name.clone(), guest.address);
         let first = u32::try_from(guest.live.disks.len()).unwrap_or(0);
         let mut disks = vec![(DiskRole::Bundle, placement.serial.clone(), granted.clone())];
@@ -155,7 +162,7 @@ impl Cast {
                 path.clone(),
                 SimVolume {
                     service: id.clone(),
-                    size: 1 << 20,
+                    size,
                     filesystem: Some(FileSystem::Ext4),
                     synced: 1,
                 },
@@ -176,13 +183,14 @@ impl Cast {
             }
         }
         let (up, wants) = (self.life.wants_running(), self.life != LifeState::Stopped);
-        guest.controller = Some(host.as_str().to_owned());
+        guest.controller = Some(own.as_str().to_owned());
         let copy = guest.copies.entry(id.clone()).or_default();
         copy.units = Some(SimUnits::of(&placement));
         copy.linked =
             (wants && self.enablement == Enablement::Enabled).then(|| placement.serial.as_str().to_owned());
         copy.masked = self.enablement == Enablement::Masked;
         copy.running = up;
+        copy.was_up = up;
         copy.failed = self.life == LifeState::Failed;
         copy.healthy = true;
         copy.mounted = up.then(|| placement.serial.as_str().to_owned());
@@ -222,14 +230,13 @@ impl Cast {
             volume: self.volume.then(|| Volume {
                 host: host.clone(),
                 path,
-                size: 1 << 20,
+                size,
                 filesystem: FileSystem::Ext4,
             }),
             files: Vec::new(),
         };
-        if let Some(table) = world.tables.get_mut(host) {
+        if let Some(table) = world.tables.get_mut(own) {
             table.services.insert(id, row);
         }
-        Ok(())
     }
 }

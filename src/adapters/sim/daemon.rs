@@ -5,29 +5,29 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, join3};
 
 use super::call::{Clean, Director, Entry, Inner, Shared};
 use super::check::{self, Violation};
 use super::executor::{Executor, Rest, Spawner};
 use super::happening::Happening;
 use super::ports::SimPorts;
+use super::story;
+use super::words;
 use super::world::{Power, SimWorld};
+use crate::assembly::{self, Ports, Terms};
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
-use crate::handover::world::{Limits, World};
+use crate::handover::world::{AddressRule, Limits};
 use crate::model::ids::{HandoverId, HostId, JobId};
 use crate::model::service::Millis;
-use crate::requests::jobs::{Jobs, Runtime};
-use crate::requests::loads::NotMeasured;
+use crate::requests::jobs::Runtime;
 use crate::requests::refusal::Refusal;
-use crate::requests::watching::{Senses, Terms};
+use crate::requests::watching::{self, Senses};
 use crate::requests::{BatchLimits, Requests};
 
 /// How long systemd waits before it starts a daemon that was killed.
 const RESTART: Duration = Duration::from_millis(100);
-/// How many handovers run at once.
-const PARALLEL: usize = 8;
 
 /// A request's answer, once it has one; none if the daemon was killed before.
 pub type Answer = Arc<Mutex<Option<Result<JobId, Refusal>>>>;
@@ -54,20 +54,19 @@ impl Runtime for SimRuntime {
 pub struct Simulation {
     /// What the ports share: world, trail, violations.
     pub shared: Arc<Shared>,
-    own: HostId,
-    limits: Limits,
-    protocol: Protocol,
+    terms: Terms,
+    audits: bool,
     executor: Executor,
     requests: Arc<Requests>,
     /// By what it watches guests; `None`: it does not.
-    watch: Option<Terms>,
+    watch: Option<watching::Terms>,
     /// How often the daemon was killed.
     pub kills: u32,
     /// How many stuck jobs an operator had to resume.
     pub resumed: u32,
 }
 
-/// The limits that a simulated daemon keeps: the shipped ones, with less patience where only time would pass.
+/// The limits that a simulated daemon keeps: the shipped ones.
 pub fn limits() -> Limits {
     let seconds = Duration::from_secs;
     let deadlines = HashMap::from([
@@ -95,6 +94,28 @@ pub fn limits() -> Limits {
     }
 }
 
+/// What a simulated daemon keeps to; an ended job is not shown any longer, for that would only take time.
+pub fn terms(own: HostId) -> Terms {
+    Terms {
+        own,
+        limits: limits(),
+        batch: BatchLimits {
+            parallel: 8,
+            per_guest: 4,
+            per_host: 8,
+        },
+        parallel: 8,
+        keep: Duration::ZERO,
+        address_rule: first_address(),
+        protocol: Protocol::default(),
+    }
+}
+
+/// A simulated guest publishes its address, whatever it is.
+pub fn first_address() -> AddressRule {
+    Arc::new(|addresses: &[IpAddr]| addresses.first().copied())
+}
+
 impl Simulation {
     /// A daemon of host `own`, just started, over `world`.
     pub fn new(world: SimWorld, own: HostId, director: Box<dyn Director>) -> Self {
@@ -108,15 +129,22 @@ impl Simulation {
         director: Box<dyn Director>,
         protocol: Protocol,
     ) -> Self {
+        let terms = Terms {
+            protocol,
+            ..terms(own)
+        };
+        Self::with_terms(world, terms, false, director)
+    }
+
+    /// A daemon that keeps to these terms; the auditor runs where it `audits`.
+    pub fn with_terms(world: SimWorld, terms: Terms, audits: bool, director: Box<dyn Director>) -> Self {
         let shared = Shared::new(world, director);
         let executor = Executor::new(shared.clone());
-        let (limits, spawner) = (limits(), executor.spawner());
-        let requests = build(&shared, &own, &limits, protocol, spawner);
+        let requests = build(&shared, &terms, executor.spawner());
         let mut simulation = Self {
             shared,
-            own,
-            limits,
-            protocol,
+            terms,
+            audits,
             executor,
             requests,
             watch: None,
@@ -128,14 +156,14 @@ impl Simulation {
     }
 
     /// From now on its daemon watches guests, this one and those that follow it.
-    pub fn watch_guests(&mut self, terms: Terms) {
+    pub fn watch_guests(&mut self, terms: watching::Terms) {
         self.watch = Some(terms);
         let watches = self.requests.clone().watch_guests(self.senses(), terms);
         self.executor.spawner().spawn(Box::pin(watches));
     }
 
     fn senses(&self) -> Senses {
-        let ports = Arc::new(SimPorts::new(self.shared.clone(), self.own.clone()));
+        let ports = Arc::new(SimPorts::new(self.shared.clone(), self.terms.own.clone()));
         Senses {
             hosts: ports.clone(),
             spool: ports,
@@ -143,27 +171,34 @@ impl Simulation {
         }
     }
 
-    /// What a daemon does when it starts, as `daemon.rs` has it.
+    /// What a daemon does when it starts.
     fn begin(&mut self) {
         self.shared.lock().note(Entry::Started);
-        let (requests, shared) = (self.requests.clone(), self.shared.clone());
+        let (requests, shared, audits) = (self.requests.clone(), self.shared.clone(), self.audits);
         let watch = self.watch.map(|terms| (self.senses(), terms));
         self.executor.spawner().spawn(Box::pin(async move {
-            if requests.take_up_unfinished().await.is_err() || requests.take_up_batches().await.is_err() {
+            if assembly::take_up(&requests).await.is_err() {
                 // It does not run: systemd starts it again.
                 shared.lock().killed = true;
                 return;
             }
-            let watches = async {
+            let watcher = async {
                 if let Some((senses, terms)) = watch {
                     requests.clone().watch_guests(senses, terms).await;
                 }
             };
-            join(requests.carry_duties(), watches).await;
+            let [duties, auditor] = assembly::loops(&requests);
+            let auditor = async {
+                if audits {
+                    auditor.await;
+                }
+            };
+            join3(duties, auditor, watcher).await;
         }));
     }
 
-    fn restart(&mut self) {
+    /// Kills the daemon, and starts another after `away`.
+    pub fn restart(&mut self, away: Duration) {
         self.kills = self.kills.saturating_add(1);
         {
             let mut inner = self.shared.lock();
@@ -176,10 +211,9 @@ impl Simulation {
             inner.killed = false;
             inner.world.now
         };
-        let dead = Millis::try_from(RESTART.as_millis()).unwrap_or(0);
-        self.executor.run(now.saturating_add(dead), |_| false);
-        let spawner = self.executor.spawner();
-        self.requests = build(&self.shared, &self.own, &self.limits, self.protocol, spawner);
+        let away = Millis::try_from(away.as_millis()).unwrap_or(0);
+        self.executor.run(now.saturating_add(away), |_| false);
+        self.requests = build(&self.shared, &self.terms, self.executor.spawner());
         self.begin();
     }
 
@@ -203,6 +237,12 @@ impl Simulation {
         self.requests.clone()
     }
 
+    /// Lets time pass up to `until`, until `reached` holds, or until the daemon is to be killed: a [`Simulation::restart`] is
+    /// then the caller's.
+    pub fn run_to(&mut self, until: Millis, reached: impl FnMut(&Inner) -> bool) -> Rest {
+        self.executor.run(until, reached)
+    }
+
     /// Lets time pass until `reached` holds (true) or `span` milliseconds are over (false). A daemon that is killed is
     /// started again.
     pub fn run(&mut self, span: Millis, mut reached: impl FnMut(&Inner) -> bool) -> bool {
@@ -210,7 +250,7 @@ impl Simulation {
         loop {
             match self.executor.run(until, &mut reached) {
                 Rest::Killed if self.shared.lock().ran_away() => return false,
-                Rest::Killed => self.restart(),
+                Rest::Killed => self.restart(RESTART),
                 Rest::Reached => return true,
                 Rest::TimeUp => return false,
             }
@@ -276,6 +316,15 @@ impl Simulation {
         let mut back = vec![Happening::NamesUp];
         back.extend(inner.world.hosts.keys().cloned().map(Happening::HostUp));
         for (id, guest) in &inner.world.guests {
+            let boots = inner.world.agenda.values();
+            let boots = boots
+                .filter(|next| **next == Happening::Booted(*id, guest.boots))
+                .count();
+            if guest.power == Power::Booting && boots == 0 {
+                // It hangs.
+                back.push(Happening::Die(*id));
+                back.push(Happening::Boot(*id));
+            }
             if matches!(guest.power, Power::Off | Power::Asleep) {
                 back.push(Happening::Boot(*id));
             }
@@ -293,7 +342,7 @@ impl Simulation {
         let mut lines: Vec<String> = inner
             .trail
             .iter()
-            .map(|(at, entry)| format!("{:>9} ms  {}", since(*at), line(&inner.world, entry)))
+            .map(|(at, entry)| format!("{:>9} ms  {}", since(*at), story::line(&inner.world, entry)))
             .collect();
         for table in inner.world.tables.values() {
             for (job, entries) in &table.journal {
@@ -304,38 +353,6 @@ impl Simulation {
             }
         }
         lines.join("\n")
-    }
-}
-
-fn line(world: &SimWorld, entry: &Entry) -> String {
-    let name = |id: &crate::model::ids::GuestId| world.guests.get(id).map_or("?", |g| g.name.as_str());
-    match entry {
-        Entry::Call(call, fault) => {
-            let mut text = format!("#{} {:?}", call.number, call.method);
-            if let Some(guest) = &call.guest {
-                text.push_str(&format!(" {}", name(guest)));
-            }
-            if let Some(half) = call.half {
-                text.push_str(&format!(" {half:?}"));
-            }
-            if let Some(step) = call.step {
-                text.push_str(&format!(" {step:?}"));
-            }
-            if let Some(fault) = fault {
-                text.push_str(&format!("  <-- {fault:?}"));
-            }
-            text
-        }
-        Entry::Happened(Happening::Arrives(_)) => "a late message arrives".to_owned(),
-        Entry::Happened(happening) => {
-            let mut text = format!("{happening:?}");
-            for (id, guest) in &world.guests {
-                text = text.replace(&format!("GuestId({})", id.0), &guest.name);
-            }
-            text
-        }
-        Entry::Killed => "the daemon is killed".to_owned(),
-        Entry::Started => "a daemon starts".to_owned(),
     }
 }
 
@@ -361,38 +378,20 @@ fn under_way(world: &SimWorld) -> String {
             parts.push(format!("a duty on {}", duty.guest));
         }
     }
-    parts.extend(world.agenda.values().map(|happening| format!("{happening:?}")));
+    parts.extend(
+        world
+            .agenda
+            .values()
+            .map(|happening| words::tell(happening, world)),
+    );
     parts.join("; ")
 }
 
-fn build(
-    shared: &Arc<Shared>,
-    own: &HostId,
-    limits: &Limits,
-    protocol: Protocol,
-    spawner: Spawner,
-) -> Arc<Requests> {
-    let ports = Arc::new(SimPorts::new(shared.clone(), own.clone()));
-    let world = World::new(
-        ports.clone(),
-        ports.clone(),
-        ports.clone(),
-        ports.clone(),
-        ports,
-        limits.clone(),
-        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
-        own.clone(),
-    );
-    let world = Arc::new(world.with_protocol(protocol));
+fn build(shared: &Arc<Shared>, terms: &Terms, spawner: Spawner) -> Arc<Requests> {
+    let ports = Ports::all(Arc::new(SimPorts::new(shared.clone(), terms.own.clone())));
     let runtime = Arc::new(SimRuntime {
         shared: shared.clone(),
         spawner,
     });
-    let jobs = Jobs::new(world.clone(), runtime, PARALLEL, Duration::ZERO);
-    let limits = BatchLimits {
-        parallel: 8,
-        per_guest: 4,
-        per_host: 8,
-    };
-    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), limits))
+    assembly::requests(ports, terms, runtime)
 }

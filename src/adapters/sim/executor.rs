@@ -70,8 +70,11 @@ impl Drop for Sleep {
 }
 
 impl Shared {
-    /// Returns when this much virtual time has passed.
+    /// Returns when this much of the world's time has passed.
     pub async fn sleep(self: &Arc<Self>, duration: Duration) {
+        if let Some(pace) = &self.pace {
+            return tokio::time::sleep(pace.real(duration)).await;
+        }
         let now = {
             let inner = self.lock();
             if inner.timeless {
@@ -165,17 +168,11 @@ impl Executor {
             let agenda = inner.world.agenda.first_key_value().map(|((at, _), _)| *at);
             let next = [inner.timers.first(), agenda].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= until) else {
-                inner.world.now = inner.world.now.max(until);
+                inner.pass(until);
                 return Rest::TimeUp;
             };
-            inner.world.now = inner.world.now.max(next);
+            inner.pass(next);
             let now = inner.world.now;
-            while let Some(entry) = inner.world.agenda.first_entry()
-                && entry.key().0 <= now
-            {
-                let happening = entry.remove();
-                inner.occur(happening);
-            }
             inner.timers.wake_due(now);
         }
     }

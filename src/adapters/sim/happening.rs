@@ -27,6 +27,8 @@ pub enum Happening {
     Booted(GuestId, u64),
     /// A guest reboots with its disks as they are.
     WarmReboot(GuestId),
+    /// A guest's kernel hangs: nothing in it answers or lets go of a disk, and its QEMU runs.
+    Hang(GuestId),
     /// A guest's agent falls silent.
     AgentSilent(GuestId),
     /// A guest's agent answers again.
@@ -95,6 +97,7 @@ impl SimWorld {
                     self.begin_boot(*guest);
                 }
             }
+            Happening::Hang(guest) => self.hang(*guest),
             Happening::AgentSilent(guest) => self.set_agent(*guest, false),
             Happening::AgentSpeaks(guest) => self.set_agent(*guest, true),
             Happening::ChecksFail(guest) => self.set_health(*guest, false),
@@ -143,6 +146,18 @@ impl SimWorld {
             guest.power = Power::Off;
             guest.off = reason;
             guest.live = SimDefinition::default();
+        }
+    }
+
+    /// A kernel that hangs is as one whose boot never comes to its end.
+    fn hang(&mut self, id: GuestId) {
+        if self.guests.get(&id).is_some_and(|guest| guest.power != Power::Up) {
+            return;
+        }
+        self.kernel_ended(id);
+        if let Some(guest) = self.guests.get_mut(&id) {
+            guest.power = Power::Booting;
+            guest.boots = guest.boots.saturating_add(1);
         }
     }
 

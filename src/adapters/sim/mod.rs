@@ -9,7 +9,9 @@
 //! - [`ports`], [`table_port`]: the traits of [`crate::ports`] over a world
 //! - [`executor`], [`daemon`]: virtual time, and a whole daemon that is killed and started again
 //! - [`check`]: the invariants of design section 5
-//! - [`cast`]: worlds to begin with
+//! - [`cast`]: worlds to begin with; [`scenario`]: those that files describe
+//! - [`words`]: what happens, as people say it; [`story`]: what happened, told to them
+//! - [`pace`]: a world that goes on in real time, for `handoverd --sim`
 //!
 //! The same world and the same [`call::Director`] give the same run, to the last call.
 
@@ -24,8 +26,13 @@ mod grants;
 pub mod happening;
 mod inside;
 mod look;
+mod method;
+pub mod pace;
 pub mod ports;
+pub mod scenario;
+pub mod story;
 pub mod table;
 mod table_port;
+pub mod words;
 pub mod world;
 pub mod zone;

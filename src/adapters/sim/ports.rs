@@ -394,8 +394,9 @@ impl Guest for SimPorts {
 
     async fn probe(&self, guest: GuestId, placement: &Placement) -> Result<ProbeReport, PortError> {
         self.reach_agent(guest, false).await?;
+        let systemd = self.shared.lock().world.guests.get(&guest).map(|g| g.systemd);
         let report = || ProbeReport {
-            systemd: 252,
+            systemd: systemd.unwrap_or_default(),
             machine: "x86_64".to_owned(),
             etc_writable: true,
             squashfs: true,
@@ -475,8 +476,8 @@ impl Guest for SimPorts {
 
 #[async_trait]
 impl NameServer for SimPorts {
-    fn zone_of(&self, _name: &DnsName) -> Option<DnsName> {
-        "svc.lab".parse().ok()
+    fn zone_of(&self, name: &DnsName) -> Option<DnsName> {
+        self.shared.lock().world.zone.covers(name)
     }
 
     async fn read(&self, name: &DnsName) -> Result<NameRecords, PortError> {
@@ -493,7 +494,7 @@ impl NameServer for SimPorts {
     async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError> {
         let records = self.read(name).await;
         Ok(vec![Authority {
-            server: "ns.svc.lab".to_owned(),
+            server: "the primary".to_owned(),
             records,
         }])
     }
@@ -515,7 +516,7 @@ fn names_answer(world: &SimWorld) -> Result<(), PortError> {
     if world.zone.answers {
         Ok(())
     } else {
-        Err(PortError::unavailable("the primary of svc.lab does not answer"))
+        Err(PortError::unavailable("the zone's primary does not answer"))
     }
 }
 

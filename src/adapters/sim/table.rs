@@ -80,11 +80,9 @@ impl SimTable {
             .values()
             .find(|row| row.reserved && row.handover.service == handover.service)
         {
-            return Err(TableError::Busy {
-                service: handover.service.clone(),
-                job: holder.handover.job,
-                kind: "another operation",
-            });
+            let job = holder.handover.job;
+            let operation = self.jobs.get(&job).map_or("", |job| job.operation.as_str());
+            return Err(TableError::busy(&handover.service, job, operation));
         }
         self.check_generation(handover)?;
         let last = self.jobs.last_key_value().map_or(0, |(id, _)| id.0);

@@ -120,6 +120,8 @@ pub struct SimGuest {
     pub boots: u64,
     /// Whether its agent answers.
     pub agent_speaks: bool,
+    /// Its systemd's version.
+    pub systemd: u32,
     /// Where it is active, or was last.
     pub host: HostId,
     /// Where it was when the world began: what a daemon that does not ask by UUID believes.
@@ -233,6 +235,28 @@ pub struct SimCopy {
 }
 
 impl SimGuest {
+    /// A guest without services that is up on a host.
+    pub fn new(name: &str, address: IpAddr, host: &HostId) -> Self {
+        Self {
+            name: name.to_owned(),
+            address,
+            power: Power::Up,
+            off: ShutoffReason::Unknown,
+            boots: 1,
+            agent_speaks: true,
+            systemd: 252,
+            host: host.clone(),
+            first_host: host.clone(),
+            live: SimDefinition::default(),
+            configs: [(host.clone(), SimDefinition::default())].into(),
+            old_xml: SimDefinition::default(),
+            touched: BTreeSet::new(),
+            booted_with: BTreeSet::new(),
+            controller: None,
+            copies: BTreeMap::new(),
+        }
+    }
+
     /// Whether a QEMU process runs it.
     pub fn is_active(&self) -> bool {
         matches!(self.power, Power::Booting | Power::Up)
@@ -248,53 +272,65 @@ impl SimWorld {
     /// When every simulated world begins: 2026-01-01 UTC.
     pub const BEGINNING: Millis = 1_767_225_600_000;
 
-    /// A world with hosts `hv1` and `hv2`, a daemon on `hv1`, and this many guests `g1`… on `hv1`, all up.
-    ///
-    /// # Errors
-    /// A number of guests beyond 200, which would leave the network.
-    pub fn new(guests: u8) -> Result<Self, crate::model::ids::InvalidId> {
-        let (one, two): (HostId, HostId) = ("hv1".parse()?, "hv2".parse()?);
+    /// A world with these hosts and no guest, and a daemon on `own`.
+    pub fn empty(hosts: &[HostId], own: &HostId) -> Self {
         let host = SimHost {
             answers: true,
             images: BTreeMap::new(),
         };
-        let mut world = Self {
+        Self {
             now: Self::BEGINNING,
-            hosts: [(one.clone(), host.clone()), (two, host)].into(),
+            hosts: hosts.iter().map(|id| (id.clone(), host.clone())).collect(),
             guests: BTreeMap::new(),
             grants: BTreeMap::new(),
             volumes: BTreeMap::new(),
             zone: SimZone::default(),
-            tables: [(one.clone(), SimTable::default())].into(),
+            tables: [(own.clone(), SimTable::default())].into(),
             acknowledged: BTreeMap::new(),
             agenda: BTreeMap::new(),
             next_entry: 0,
             late_effects: Vec::new(),
             rules: WorldRules::default(),
-        };
+        }
+    }
+
+    /// A world with hosts `hv1` and `hv2`, a daemon on `hv1`, and this many guests `g1`… on `hv1`, all up.
+    ///
+    /// # Errors
+    /// A number of guests beyond 200, which would leave the network.
+    pub fn new(guests: u8) -> Result<Self, crate::model::ids::InvalidId> {
+        let hosts: [HostId; 2] = ["hv1".parse()?, "hv2".parse()?];
+        let mut world = Self::empty(&hosts, &hosts[0]);
         for number in 1..=guests.min(200) {
-            world.guests.insert(
-                Self::guest_id(number),
-                SimGuest {
-                    name: format!("g{number}"),
-                    address: IpAddr::V4(Ipv4Addr::new(10, 77, 0, number)),
-                    power: Power::Up,
-                    off: ShutoffReason::Unknown,
-                    boots: 1,
-                    agent_speaks: true,
-                    host: one.clone(),
-                    first_host: one.clone(),
-                    live: SimDefinition::default(),
-                    configs: [(one.clone(), SimDefinition::default())].into(),
-                    old_xml: SimDefinition::default(),
-                    touched: BTreeSet::new(),
-                    booted_with: BTreeSet::new(),
-                    controller: None,
-                    copies: BTreeMap::new(),
-                },
-            );
+            let address = IpAddr::V4(Ipv4Addr::new(10, 77, 0, number));
+            let guest = SimGuest::new(&format!("g{number}"), address, &hosts[0]);
+            world.guests.insert(Self::guest_id(number), guest);
         }
         Ok(world)
+    }
+
+    /// The same world, beginning at this time instead of its own: what is to happen is as far away as it was.
+    #[must_use]
+    pub fn beginning_at(mut self, now: Millis) -> Self {
+        let (from, agenda) = (self.now, std::mem::take(&mut self.agenda));
+        let move_on = |at: Millis| now.saturating_add(at.saturating_sub(from));
+        self.agenda = agenda
+            .into_iter()
+            .map(|((at, number), what)| ((move_on(at), number), what))
+            .collect();
+        for until in self.zone.cached.values_mut() {
+            *until = move_on(*until);
+        }
+        for table in self.tables.values_mut() {
+            for bundle in table.bundles.values_mut() {
+                bundle.registered = now;
+            }
+            for service in table.services.values_mut() {
+                service.observed_at = now;
+            }
+        }
+        self.now = now;
+        self
     }
 
     /// The identity of guest `g<number>`.

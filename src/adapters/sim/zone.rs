@@ -13,6 +13,8 @@ pub struct SimZone {
     /// Whether its primary answers.
     pub answers: bool,
     /// Its origin; `None`: every name is in it.
+    pub origin: Option<DnsName>,
+    /// What stands at its names.
     pub names: BTreeMap<DnsName, NameRecords>,
     /// Addresses that the worst resolver, which asked just before each change, still gives, and until when.
     pub cached: BTreeMap<(DnsName, IpAddr), Millis>,
@@ -22,6 +24,7 @@ impl Default for SimZone {
     fn default() -> Self {
         Self {
             answers: true,
+            origin: None,
             names: BTreeMap::new(),
             cached: BTreeMap::new(),
         }
@@ -29,6 +32,14 @@ impl Default for SimZone {
 }
 
 impl SimZone {
+    /// Its origin, if this name is in it.
+    pub fn covers(&self, name: &DnsName) -> Option<DnsName> {
+        match &self.origin {
+            None => Some(name.clone()),
+            Some(origin) => name.is_in(origin).then(|| origin.clone()),
+        }
+    }
+
     /// What stands at a name.
     pub fn read(&self, name: &DnsName) -> NameRecords {
         self.names.get(name).cloned().unwrap_or_default()

@@ -192,14 +192,8 @@ fn check_free(tx: &Transaction<'_>, service: &ServiceId) -> Outcome<()> {
     let Some((job, operation)) = holder else {
         return Ok(());
     };
-    Err(TableError::Busy {
-        service: service.clone(),
-        job: JobId(u64::try_from(job).unwrap_or_default()),
-        kind: ["deploy", "move", "upgrade", "start", "stop", "remove"]
-            .into_iter()
-            .find(|known| *known == operation)
-            .unwrap_or("another operation"),
-    })
+    let job = JobId(u64::try_from(job).unwrap_or_default());
+    Err(TableError::busy(service, job, &operation))
 }
 
 /// Refuses unless the handover's generation follows on the service's: absent for a deploy, one less where the handover

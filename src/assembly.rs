@@ -1,0 +1,154 @@
+//! A daemon put together out of its ports: a real one and a simulated one in the same way, so that what is tried on a
+//! simulated one is true of a real one.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::config::{self, Settings};
+use crate::handover::goals::Goal;
+use crate::handover::protocol::Protocol;
+use crate::handover::world::{AddressRule, Limits, World};
+use crate::model::ids::HostId;
+use crate::ports::{Clock, Guest, Hypervisor, NameServer, Table};
+use crate::requests::jobs::{Jobs, Runtime};
+use crate::requests::loads::NotMeasured;
+use crate::requests::refusal::Refusal;
+use crate::requests::{BatchLimits, Requests};
+
+/// Everything outside.
+pub struct Ports {
+    /// libvirt.
+    pub hypervisor: Arc<dyn Hypervisor>,
+    /// The inside of guests.
+    pub guest: Arc<dyn Guest>,
+    /// The zones.
+    pub names: Arc<dyn NameServer>,
+    /// The service table.
+    pub table: Arc<dyn Table>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Ports {
+    /// One thing that is all of them.
+    pub fn all<P>(ports: Arc<P>) -> Self
+    where
+        P: Hypervisor + Guest + NameServer + Table + Clock + 'static,
+    {
+        Self {
+            hypervisor: ports.clone(),
+            guest: ports.clone(),
+            names: ports.clone(),
+            table: ports.clone(),
+            clock: ports,
+        }
+    }
+}
+
+/// What a daemon keeps to, out of its settings.
+#[derive(Clone)]
+pub struct Terms {
+    /// The host that it runs on.
+    pub own: HostId,
+    /// How long things may take.
+    pub limits: Limits,
+    /// How many services of a batch are worked on at once.
+    pub batch: BatchLimits,
+    /// How many handovers are worked on at once.
+    pub parallel: usize,
+    /// How long an ended job is shown.
+    pub keep: Duration,
+    /// Which address of a guest is published.
+    pub address_rule: AddressRule,
+    /// The rules of handovers.
+    pub protocol: Protocol,
+}
+
+impl Terms {
+    /// As it is configured.
+    pub fn of(settings: &Settings) -> Self {
+        let networks = settings.networks.clone();
+        Self {
+            own: settings.host.clone(),
+            limits: limits(settings),
+            batch: BatchLimits {
+                parallel: settings.jobs.parallel.into(),
+                per_guest: settings.jobs.per_guest.into(),
+                per_host: settings.jobs.per_host.into(),
+            },
+            parallel: settings.jobs.parallel.into(),
+            keep: settings.jobs.keep,
+            address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+            protocol: Protocol::default(),
+        }
+    }
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let d = &settings.deadlines;
+    let deadlines = HashMap::from([
+        (Goal::Reserve, d.reserve),
+        (Goal::Observe, d.observe),
+        (Goal::Fence, d.fence),
+        (Goal::Stage, d.stage),
+        // A source that does not answer is waited for, loses its licence, and has its time to stop.
+        (Goal::Quiesce, d.stop + d.silence + d.revoke),
+        (Goal::Adopt, d.adopt),
+        (Goal::Switch, d.stage),
+        (Goal::Start, d.start),
+        (Goal::Publish, d.publish),
+        (Goal::Unpublish, d.publish),
+        (Goal::Record, d.publish),
+        (Goal::Retire, d.retire),
+        (Goal::Forget, d.publish),
+    ]);
+    Limits {
+        deadlines,
+        confirm: d.confirm,
+        undo: d.undo,
+        silence: d.silence,
+        stop_timeout: d.revoke,
+        drain_margin: settings.drain_margin,
+    }
+}
+
+/// What answers a daemon's callers; it does nothing by itself yet.
+pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<Requests> {
+    let world = World::new(
+        ports.hypervisor,
+        ports.guest,
+        ports.names,
+        ports.table,
+        ports.clock,
+        terms.limits.clone(),
+        terms.address_rule.clone(),
+        terms.own.clone(),
+    );
+    let world = Arc::new(world.with_protocol(terms.protocol));
+    let jobs = Jobs::new(world.clone(), runtime, terms.parallel, terms.keep);
+    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), terms.batch))
+}
+
+/// Takes up what an earlier daemon left: how many handovers, how many batches.
+///
+/// # Errors
+/// The table cannot be read.
+pub async fn take_up(requests: &Arc<Requests>) -> Result<(usize, usize), Refusal> {
+    let handovers = requests.take_up_unfinished().await?;
+    // After the handovers: a batch finds its members' jobs running.
+    let batches = requests.take_up_batches().await?;
+    Ok((handovers, batches))
+}
+
+/// What a daemon does by itself for as long as it runs: carry duties, audit.
+pub fn loops(requests: &Arc<Requests>) -> [BoxFuture<'static, ()>; 2] {
+    let (duties, audits) = (requests.clone(), requests.clone());
+    [
+        Box::pin(async move { duties.carry_duties().await }),
+        Box::pin(async move { audits.audit_every_minute().await }),
+    ]
+}

@@ -1,0 +1,174 @@
+//! The real handoverd in a simulated cluster, and the real handoverctl: no hypervisor, no root.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use super::bus::Bus;
+use super::process::{code, err, in_time, json, out, run};
+
+/// The example of the documentation, so fast that nobody waits for a drain.
+fn cluster(more: &str) -> String {
+    let example = include_str!("../../examples/cluster.toml");
+    example.replace("#speed = 1", "speed = 100") + more
+}
+
+/// A handoverd that answers; it ends with the value.
+struct Daemon {
+    bus: Bus,
+    _child: Child,
+    _folder: tempfile::TempDir,
+}
+
+fn program(folder: &tempfile::TempDir, text: &str) -> Command {
+    std::fs::write(folder.path().join("cluster.toml"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_handoverd"));
+    command
+        .arg("--sim")
+        .arg(folder.path())
+        .env_remove("HANDOVERD_BUS")
+        .env_remove("HANDOVERD_LOG")
+        .env_remove("JOURNAL_STREAM")
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
+    command
+}
+
+impl Daemon {
+    async fn start(text: &str) -> Self {
+        let (bus, folder) = (Bus::start(), tempfile::tempdir().unwrap());
+        let mut command = program(&folder, text);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", &bus.address);
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        in_time(async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.contains("ready host=hv1") {
+                    return;
+                }
+            }
+            panic!("it ended without being ready");
+        })
+        .await;
+        // Somebody has to read on, or it waits for that.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self {
+            bus,
+            _child: child,
+            _folder: folder,
+        }
+    }
+
+    async fn run(&self, line: &str) -> std::process::Output {
+        run(&self.bus.address, line).await
+    }
+}
+
+/// The columns of a table's row that begins with `first`.
+fn row<'t>(table: &'t str, first: &str) -> Vec<&'t str> {
+    let found = table
+        .lines()
+        .find(|line| line.split_whitespace().next() == Some(first));
+    let line = found.unwrap_or_else(|| panic!("no {first} in\n{table}"));
+    line.split_whitespace().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_moved_in_a_simulated_cluster() {
+    let daemon = Daemon::start(&cluster("")).await;
+    let services = daemon.run("services").await;
+    let web = [
+        "web",
+        "1",
+        "g1",
+        "hv1",
+        "10.77.0.101",
+        "accessible",
+        "web.svc.lab",
+        "1",
+    ];
+    assert_eq!(row(out(&services), "web"), web);
+    let guests = daemon.run("guests").await;
+    let g1 = ["g1", "hv1", "running", "connected", "10.77.0.101", "blog,", "web"];
+    assert_eq!(row(out(&guests), "g1")[..7], g1);
+
+    let moved = daemon.run("move web g2").await;
+    assert_eq!(code(&moved), 0, "{moved:?}");
+    let told = out(&moved);
+    assert!(
+        told.starts_with("job 1: done in ") && told.ends_with(": web is on g2 (10.77.0.102), generation 2\n"),
+        "{told}"
+    );
+    for step in [
+        "reserve", "stage", "start", "confirm", "publish", "drain", "retire",
+    ] {
+        assert!(
+            err(&moved).contains(&format!("job 1: {step} (")),
+            "{step} is not in {}",
+            err(&moved)
+        );
+    }
+    let jobs = daemon.run("jobs").await;
+    assert_eq!(
+        row(out(&jobs), "1")[..6],
+        ["1", "move", "web", "g1", "g2", "done"]
+    );
+    let services = daemon.run("services --json").await;
+    let services = json(&services);
+    let rows = services.as_array().unwrap_or_else(|| panic!("{services}"));
+    let web = rows.iter().find(|row| row["id"] == "web").unwrap();
+    assert_eq!(
+        (&web["guest_name"], &web["generation"]),
+        (&"g2".into(), &2.into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_is_emptied_by_a_plan_in_a_simulated_cluster() {
+    let daemon = Daemon::start(&cluster("")).await;
+    let planned = daemon.run("plan g1 g3").await;
+    assert_eq!(code(&planned), 0, "{planned:?}");
+    let told = out(&planned);
+    let id = told
+        .strip_prefix("plan ")
+        .and_then(|rest| rest.split_once(':'))
+        .unwrap()
+        .0;
+    let applied = daemon.run(&format!("apply {id}")).await;
+    assert_eq!(code(&applied), 0, "{applied:?}");
+    let services = daemon.run("services").await;
+    for service in ["web", "blog"] {
+        assert_eq!(row(out(&services), service)[2], "g3", "{services:?}");
+    }
+    assert_eq!(row(out(&services), "batch")[2], "g2");
+    let audit = daemon.run("audit").await;
+    assert_eq!(code(&audit), 0, "{audit:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_to_happen_to_a_simulated_cluster_happens() {
+    let text = cluster("\n[[happens]]\nwhat = \"g2 dies\"\n");
+    let daemon = Daemon::start(&text).await;
+    assert_eq!(row(out(&daemon.run("guests").await), "g2")[2], "shutoff");
+    let refused = daemon.run("move web g2").await;
+    assert_eq!((code(&refused), out(&refused)), (3, ""));
+    assert!(err(&refused).contains("g2"), "{}", err(&refused));
+}
+
+#[tokio::test]
+async fn an_unknown_word_in_a_simulated_cluster_is_told_and_ends_with_78() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = in_time(program(&folder, "[[host]]\nname = \"hv1\"\ncolour = \"red\"\n").output())
+        .await
+        .unwrap();
+    assert_eq!(code(&output), 78);
+    let line = format!(
+        "handoverd: {}/cluster.toml:3: host.colour: there is no such key; the nearest is \"name\" (allowed here: libvirtd, name)\n",
+        folder.path().display()
+    );
+    assert_eq!(err(&output), line);
+}
