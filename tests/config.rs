@@ -12,7 +12,7 @@ use handoverd::config::{
     publishable, settings,
 };
 use handoverd::watch::blast::Limits;
-use handoverd::watch::cause::{Policy, Treatment};
+use handoverd::watch::cause::Policy;
 
 const SHIPPED: &str = include_str!("../config/handoverd.toml");
 const SECRET: &str = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IDEyMzQ=";
@@ -90,27 +90,6 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(evacuation.policy(), Policy::default());
     assert_eq!(evacuation.limits(), Limits::default());
     assert_eq!(defaults.spool(), Path::new("/var/lib/handoverd/spool"));
-}
-
-#[test]
-fn what_is_done_about_guests_that_die_can_be_chosen() {
-    let text = "[evacuation]\nenabled = 'no'\npower_off = 'leave'\ndestroyed = '0s'\nfreeze_share = 20";
-    let evacuation = read(text).unwrap().evacuation;
-    assert!(!evacuation.enabled);
-    assert_eq!(evacuation.policy().power_off, Treatment::Leave);
-    assert_eq!(evacuation.policy().destroyed, Treatment::Evacuate(Duration::ZERO));
-    let again = describe(&read(text).unwrap());
-    assert_eq!(read(&again).unwrap().evacuation, evacuation);
-    for (text, said) in [
-        ("enabled = 'maybe'", "it must be \"yes\" or \"no\""),
-        ("power_off = '2h'", "it must be 0s to 1h, or \"leave\""),
-        ("destroyed = 'never'", "or \"leave\""),
-        ("freeze_share = 101", "it must be 1 to 100"),
-        ("grace = '5s'", "there is no such key"),
-    ] {
-        let error = read(&format!("[evacuation]\n{text}")).unwrap_err().to_string();
-        assert!(error.contains(said), "{text}: {error}");
-    }
 }
 
 #[test]

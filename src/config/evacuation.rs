@@ -140,3 +140,62 @@ pub(super) fn write(out: &mut String, settings: &EvacuationSettings) -> fmt::Res
     writeln!(out, "freeze_most = {freeze_most}")?;
     writeln!(out, "freeze_window = \"{}\"", span::show(*freeze_window))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::reading::Surroundings;
+    use crate::config::{ConfigError, Fragment, Settings, describe, settings};
+
+    struct Nothing;
+
+    impl Surroundings for Nothing {
+        fn host_name(&self) -> Result<String, String> {
+            Ok("paper".to_owned())
+        }
+
+        fn key_file(&self, path: &Path) -> Result<String, String> {
+            Err(path.display().to_string())
+        }
+
+        fn credential(&self, name: &str) -> Result<String, String> {
+            Err(name.to_owned())
+        }
+    }
+
+    fn read(text: &str) -> Result<Settings, ConfigError> {
+        let fragment = Fragment {
+            path: "handoverd.toml".into(),
+            text: text.to_owned(),
+        };
+        settings(&[fragment], &Nothing)
+    }
+
+    #[test]
+    fn what_is_done_about_guests_that_die_can_be_chosen() {
+        let text = "[evacuation]\nenabled = 'no'\npower_off = 'leave'\ndestroyed = '0s'\nfreeze_share = 20";
+        let evacuation = read(text).unwrap().evacuation;
+        assert!(!evacuation.enabled);
+        assert_eq!(evacuation.policy().power_off, Treatment::Leave);
+        assert_eq!(evacuation.policy().destroyed, Treatment::Evacuate(Duration::ZERO));
+        assert_eq!(evacuation.limits().share, Share::percent(20));
+        let again = describe(&read(text).unwrap());
+        assert_eq!(read(&again).unwrap().evacuation, evacuation);
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_what_can() {
+        for (text, said) in [
+            ("enabled = 'maybe'", "it must be \"yes\" or \"no\""),
+            ("power_off = '2h'", "it must be 0s to 1h, or \"leave\""),
+            ("destroyed = 'never'", "or \"leave\""),
+            ("freeze_share = 101", "it must be 1 to 100"),
+            ("grace = '5s'", "there is no such key"),
+        ] {
+            let error = read(&format!("[evacuation]\n{text}")).unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

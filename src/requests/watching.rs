@@ -4,6 +4,8 @@
 //! Nothing of it has to be kept: a daemon that starts lists all guests, reads what libvirt's hook has noted, and
 //! so finds those that died while it was away; an evacuation under way is a batch, and taken up as one.
 
+mod looking;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,20 +13,21 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use tokio::sync::watch;
 
 use super::Requests;
 use super::evacuation::DAEMON;
 use super::refusal::Refusal;
 use crate::model::ids::{GuestId, HostId, JobId};
 use crate::model::service::Millis;
-use crate::ports::{Heard, PortError, Spool, TableError, Watching};
+use crate::ports::{Heard, PortError, TableError};
 use crate::watch::blast::{Alarm, Limits};
 use crate::watch::cause::{Cause, Policy};
 use crate::watch::census::{Census, Order};
 use crate::watch::guest_watch::{GuestWatch, State};
 use crate::watch::roll::{self, Listed, Roll};
-use crate::watch::spool::SpoolFile;
+use looking::Looked;
+
+pub use looking::Senses;
 
 /// How often guests are listed when nothing is heard.
 const EVERY: Duration = Duration::from_secs(30);
@@ -40,17 +43,6 @@ const HOMELESS: Duration = Duration::from_secs(60);
 /// The longest wait before either.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// What the watcher hears and lists.
-#[derive(Clone)]
-pub struct Senses {
-    /// The hosts.
-    pub hosts: Arc<dyn Watching>,
-    /// What libvirt's hook has noted on the daemon's own host.
-    pub spool: Arc<dyn Spool>,
-    /// Whether that host is shutting down.
-    pub goes_down: watch::Receiver<bool>,
-}
-
 /// By what it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terms {
@@ -60,14 +52,6 @@ pub struct Terms {
     pub policy: Policy,
     /// When too many die at once.
     pub limits: Limits,
-}
-
-/// What a look at all guests has come to.
-struct Looked {
-    /// Guests with services, and where the table says that they are; those that owe something.
-    homes: BTreeMap<GuestId, HostId>,
-    hosts: Vec<(HostId, Result<Vec<Listed>, PortError>)>,
-    spool: Vec<SpoolFile>,
 }
 
 /// What has come to its end.
@@ -151,22 +135,6 @@ impl Requests {
             }
             watcher.judge();
         }
-    }
-
-    async fn look_at_guests(self: Arc<Self>, senses: Senses) -> Result<Looked, TableError> {
-        let mut homes = BTreeMap::new();
-        for duty in self.world.table.duties().await? {
-            homes.insert(duty.guest, self.world.host.clone());
-        }
-        for service in self.world.table.services().await? {
-            homes.insert(service.guest, service.host);
-        }
-        let hosts = senses.hosts.roll_call().await;
-        let spool = senses.spool.read().await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "what libvirt's hook has noted is not known");
-            Vec::new()
-        });
-        Ok(Looked { homes, hosts, spool })
     }
 
     /// Evacuates a guest, and returns when that has ended.

@@ -146,14 +146,15 @@ fn a_killed_guests_services_are_as_before_on_the_other_and_nothing_that_was_ackn
             "{unit}"
         );
     }
+    lab.wait_for("the leftovers of off go", 60, || {
+        let placed = "test -e /etc/systemd/system.attached/handoverd-off.placed";
+        (lab.guest("g1", placed).code == 1).then_some(())
+    });
+    lab.ctl(&["remove", "off"]).ok();
     lab.comes_to_agree("g1 is back");
     witness.nothing_is_lost(&lab, "g2", "with g1 back");
     drop(witness);
-    lab.at_once(&[
-        &["remove", "web"],
-        &["remove", "off"],
-        &["remove", "ledger", "--delete-data"],
-    ]);
+    lab.at_once(&[&["remove", "web"], &["remove", "ledger", "--delete-data"]]);
 }
 
 #[test]
