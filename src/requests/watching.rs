@@ -332,7 +332,11 @@ impl Watcher {
         if self.evacuating.contains_key(&guest) {
             return;
         }
-        tracing::warn!(%guest, %cause, "a guest is dead; its services go elsewhere");
+        if self.retries.contains_key(&guest) {
+            tracing::info!(%guest, "looks again at what the last evacuation has left");
+        } else {
+            tracing::warn!(%guest, %cause, "a guest is dead; its services go elsewhere");
+        }
         let called_off = Arc::new(AtomicBool::new(false));
         self.evacuating.insert(guest, called_off.clone());
         let requests = self.requests.clone();

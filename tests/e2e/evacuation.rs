@@ -45,27 +45,23 @@ impl Drop for Evacuating<'_> {
 }
 
 impl Lab {
-    /// The evacuations that there ever were, newest first.
+    /// The newest evacuation; null if there was none of late.
     #[track_caller]
-    fn evacuations(&self) -> Vec<Value> {
+    fn evacuation(&self) -> Value {
         let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
-        jobs.into_iter()
-            .filter(|job| job["operation"] == "evacuate")
-            .collect()
+        let found = jobs.into_iter().find(|job| job["operation"] == "evacuate");
+        found.unwrap_or_default()
     }
 
-    /// Waits until there is one more evacuation than `before`, and it has ended well.
+    /// Waits until there is a newer evacuation than `before`, and it has ended well; that one.
     #[track_caller]
-    fn is_evacuated(&self, before: usize) {
+    fn is_evacuated(&self, before: &Value) -> Value {
         let job = self.wait_for("an evacuation's end", 120, || {
-            let all = self.evacuations();
-            (all.len() > before && all[0]["result"] != "").then(|| all[0].clone())
+            let newest = self.evacuation();
+            (newest["id"] != before["id"] && newest["result"] != "").then_some(newest)
         });
-        assert_eq!(
-            (all_of(&job), self.evacuations().len()),
-            ("done", before + 1),
-            "{job:#}"
-        );
+        assert_eq!(job["result"], "done", "{job:#}");
+        job
     }
 
     /// SIGKILL of a guest's QEMU process, whether libvirtd runs or not.
@@ -92,10 +88,6 @@ impl Lab {
     }
 }
 
-fn all_of(job: &Value) -> &str {
-    job["result"].as_str().unwrap()
-}
-
 #[test]
 fn a_killed_guests_services_are_as_before_on_the_other_and_nothing_that_was_acknowledged_is_lost() {
     let lab = Lab::take();
@@ -112,7 +104,7 @@ fn a_killed_guests_services_are_as_before_on_the_other_and_nothing_that_was_ackn
     ]);
     let witness = Witness::listen(&lab);
     lab.writes_on("g1");
-    let before = lab.evacuations().len();
+    let before = lab.evacuation();
 
     let killed = Instant::now();
     lab.kill_qemu("g1");
@@ -121,7 +113,7 @@ fn a_killed_guests_services_are_as_before_on_the_other_and_nothing_that_was_ackn
         asked.out.contains("guest=g2").then_some(())
     });
     eprintln!("web answers on g2 {:?} after the kill of g1", killed.elapsed());
-    lab.is_evacuated(before);
+    lab.is_evacuated(&before);
     eprintln!("all of g1 is evacuated {:?} after its kill", killed.elapsed());
     witness.nothing_is_lost(&lab, "g2", "after the evacuation");
     for (service, life) in [("web", "accessible"), ("ledger", "running"), ("off", "stopped")] {
@@ -162,11 +154,11 @@ fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time
     let lab = Lab::take();
     let _on = Evacuating::on(&lab);
     lab.ctl(&["deploy", &lab.sleeper("sleeper"), "--to", "g1"]).ok();
-    let before = lab.evacuations().len();
+    let before = lab.evacuation();
     let nothing = |lab: &Lab, what: &str| {
         assert_eq!(
-            (lab.evacuations().len(), lab.home("sleeper").as_str()),
-            (before, "g1"),
+            (&lab.evacuation()["id"], lab.home("sleeper").as_str()),
+            (&before["id"], "g1"),
             "{what}"
         );
     };
@@ -188,7 +180,7 @@ fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time
     nothing(&lab, "rebooted");
 
     lab.virsh("shutdown", "g1");
-    lab.is_evacuated(before);
+    let first = lab.is_evacuated(&before);
     assert_eq!(lab.home("sleeper"), "g2");
     lab.virsh("destroy", "g2");
     // g1 is down as well: no guest takes it, until one is there.
@@ -200,7 +192,7 @@ fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time
         "active",
         "it is where its licence is"
     );
-    assert_eq!(lab.evacuations().len(), before + 1);
+    assert_eq!(lab.evacuation()["id"], first["id"]);
     lab.starts("g1");
     lab.comes_to_agree("both are back");
     lab.ctl(&["remove", "sleeper"]).ok();
@@ -211,19 +203,19 @@ fn guests_that_die_while_nobody_looks_are_found_and_a_freeze_holds_them_until_it
     let lab = Lab::take();
     let _on = Evacuating::on(&lab);
     lab.ctl(&["deploy", &lab.sleeper("sleeper"), "--to", "g1"]).ok();
-    let before = lab.evacuations().len();
+    let before = lab.evacuation();
 
     lab.lab(&["daemon", "hv1", "stop"]).ok();
     lab.kill_qemu("g1");
     lab.lab(&["daemon", "hv1", "start"]).ok();
-    lab.is_evacuated(before);
+    let first = lab.is_evacuated(&before);
     assert_eq!(lab.home("sleeper"), "g2");
     lab.starts("g1");
 
     lab.lab(&["libvirtd", "hv1", "kill"]).ok();
     lab.kill_qemu("g2");
     lab.lab(&["libvirtd", "hv1", "start"]).ok();
-    lab.is_evacuated(before + 1);
+    let second = lab.is_evacuated(&first);
     assert_eq!(lab.home("sleeper"), "g1");
     lab.starts("g2");
 
@@ -233,12 +225,12 @@ fn guests_that_die_while_nobody_looks_are_found_and_a_freeze_holds_them_until_it
     lab.lab(&["daemon", "hv1", "restart"]).ok();
     std::thread::sleep(GRACE);
     assert_eq!(
-        (lab.evacuations().len(), lab.home("sleeper").as_str()),
-        (before + 2, "g1")
+        (&lab.evacuation()["id"], lab.home("sleeper").as_str()),
+        (&second["id"], "g1")
     );
     let said = lab.ctl(&["thaw"]).ok();
     assert!(said.starts_with("not frozen"), "{said}");
-    lab.is_evacuated(before + 2);
+    lab.is_evacuated(&second);
     assert_eq!(lab.home("sleeper"), "g2");
     lab.starts("g1");
     lab.comes_to_agree("g1 is back");
