@@ -10,11 +10,11 @@ use crate::ledger::Witness;
 /// Switches evacuation on, which is off in the lab: other tests kill guests and look what becomes of it.
 const ON: &str = "/etc/handoverd/handoverd.d/evacuation.toml";
 const SETTINGS: &str =
-    "[evacuation]\\nenabled = \"yes\"\\npower_off = \"6s\"\\ndestroyed = \"4s\"\\nfound_off = \"4s\"\\n";
+    "[evacuation]\\nenabled = \"yes\"\\npower_off = \"4s\"\\ndestroyed = \"3s\"\\nfound_off = \"3s\"\\n";
 /// Asks for a page once.
 const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode())";
 /// Longer than any of these grace periods.
-const GRACE: Duration = Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// A lab whose daemon evacuates, until this goes out of scope.
 struct Evacuating<'a>(&'a Lab);
@@ -180,21 +180,10 @@ fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time
     nothing(&lab, "rebooted");
 
     lab.virsh("shutdown", "g1");
-    let first = lab.is_evacuated(&before);
+    lab.is_evacuated(&before);
     assert_eq!(lab.home("sleeper"), "g2");
-    lab.virsh("destroy", "g2");
-    // g1 is down as well: no guest takes it, until one is there.
-    std::thread::sleep(GRACE);
-    assert_eq!(lab.home("sleeper"), "g2");
-    lab.starts("g2");
-    assert_eq!(
-        lab.unit("g2", "ActiveState", "sleeper.service"),
-        "active",
-        "it is where its licence is"
-    );
-    assert_eq!(lab.evacuation()["id"], first["id"]);
     lab.starts("g1");
-    lab.comes_to_agree("both are back");
+    lab.comes_to_agree("g1 is back");
     lab.ctl(&["remove", "sleeper"]).ok();
 }
 
