@@ -62,7 +62,7 @@ pub struct Terms {
     pub parallel: usize,
     /// How long an ended job is shown.
     pub keep: Duration,
-    /// Which address of a guest is published.
+    /// Which addresses of a guest are published.
     pub address_rule: AddressRule,
     /// The rules of handovers.
     pub protocol: Protocol,
@@ -82,7 +82,7 @@ impl Terms {
             },
             parallel: settings.jobs.parallel.into(),
             keep: settings.jobs.keep,
-            address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+            address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
             protocol: Protocol::default(),
         }
     }
@@ -93,6 +93,8 @@ fn limits(settings: &Settings) -> Limits {
     let deadlines = HashMap::from([
         (Goal::Reserve, d.reserve),
         (Goal::Observe, d.observe),
+        // And as long as resolvers remember what they were given before.
+        (Goal::Lower, d.publish),
         (Goal::Fence, d.fence),
         (Goal::Stage, d.stage),
         // A source that does not answer is waited for, loses its licence, and has its time to stop.
@@ -113,6 +115,8 @@ fn limits(settings: &Settings) -> Limits {
         silence: d.silence,
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,
+        lower_above: u32::try_from(settings.lower_above.as_secs()).unwrap_or(u32::MAX),
+        unreachable: settings.drain_unreachable,
     }
 }
 

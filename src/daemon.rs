@@ -177,7 +177,7 @@ pub async fn recover_table(settings: &Settings, dry_run: bool) -> Result<String,
         guest: agent.clone(),
         files: agent,
         names: Arc::new(DnsPrimaries::new(zones(settings)?, DNS_EXCHANGE)),
-        address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable(addresses, &networks)),
+        address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
         own: settings.host.clone(),
     };
     let evidence = gather(&sources, SystemClock.now()).await;

@@ -474,6 +474,15 @@ pub trait Table: Send + Sync {
         generation: Generation,
     ) -> Result<(), TableError>;
 
+    /// Sets until when the copy of a duty serves; one of another generation, or one that is no longer there, is passed over.
+    async fn postpone(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) -> Result<(), TableError>;
+
     /// Keeps who asked for what, when, and what was decided.
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError>;
     /// Keeps decisions where services are to be, as part of the audit, in one transaction.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use handoverd::config::reading::Surroundings;
 use handoverd::config::{
     BusAddress, ConfigError, Deadlines, Fragment, KeyAlgorithm, KeyOrigin, LogLevel, Settings, describe,
-    publishable, settings,
+    publishable_set, settings,
 };
 use handoverd::watch::blast::Limits;
 use handoverd::watch::cause::Policy;
@@ -172,8 +172,8 @@ fn a_zone_is_read_with_its_key() {
     );
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     assert_eq!(
-        publishable(&[ip("192.168.122.5"), ip("10.77.0.9")], &settings.networks),
-        Some(ip("10.77.0.9"))
+        publishable_set(&[ip("192.168.122.5"), ip("10.77.0.9")], &settings.networks),
+        [ip("10.77.0.9")]
     );
 }
 

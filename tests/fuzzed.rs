@@ -103,3 +103,24 @@ fn the_good_answers_are_read_as_what_they_are() {
         assert!(Message::from_vec(&bytes).is_ok());
     }
 }
+
+#[test]
+fn every_fuzz_target_has_its_bounded_run_here() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/fuzz_targets");
+    let (here, mut functions) = (include_str!("fuzzed.rs"), std::collections::BTreeSet::new());
+    for target in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(target.unwrap().path()).unwrap();
+        let calls = text.split("fuzzed::").skip(1);
+        functions.extend(calls.filter_map(|rest| Some(rest.split_once('(')?.0.to_owned())));
+    }
+    assert_eq!(
+        functions.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["answer", "name", "ownership", "update"]
+    );
+    for function in functions {
+        assert!(
+            here.contains(&format!("prop_assert_eq!(fuzzed::{function}(")),
+            "{function} has no bounded run"
+        );
+    }
+}

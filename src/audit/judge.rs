@@ -134,9 +134,10 @@ pub(super) fn says(picture: &Picture, row: Option<&ServiceRecord>, service: &Ser
 }
 
 fn table_says(row: &ServiceRecord) -> String {
-    let address = row
-        .address
-        .map_or_else(String::new, |address| format!(" at {address}"));
+    let address = match row.addresses.as_slice() {
+        [] => String::new(),
+        all => format!(" at {}", verdict::list(all)),
+    };
     format!(
         "{}, {}, on {}{address}, generation {}",
         row.wanted,

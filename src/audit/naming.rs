@@ -30,7 +30,7 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         guest: service.guest,
         after: None,
     };
-    let wanted: Vec<IpAddr> = service.address.into_iter().collect();
+    let wanted = service.addresses.clone();
     let change = |expect, addresses: Option<(Vec<IpAddr>, u32)>| NameChange {
         name: name.clone(),
         expect_ownership: expect,
@@ -84,7 +84,15 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         }
         Some(ref left @ (Ownership::Claimed(id, ref before) | Ownership::Aborted(id, ref before))) => {
             let mine = before.as_ref().is_some_and(is_ours) && records.addresses == wanted;
-            claim_left(checked, name, id, mine.then(|| change(Some(left.clone()), None)));
+            // A job that was abandoned may have left a lowered TTL as well.
+            let lowered = records.ttl != ttl && !wanted.is_empty();
+            let restored = lowered.then(|| (wanted.clone(), ttl));
+            claim_left(
+                checked,
+                name,
+                id,
+                mine.then(|| change(Some(left.clone()), restored)),
+            );
         }
         None if records.ownership.is_empty() => {
             let what = format!("the zone does not say who owns {name}");

@@ -37,7 +37,16 @@ impl ServiceObject {
 
     #[zbus(property)]
     fn address(&self) -> String {
-        self.0.service.address.map(|a| a.to_string()).unwrap_or_default()
+        self.0
+            .service
+            .address()
+            .map(|a| a.to_string())
+            .unwrap_or_default()
+    }
+
+    #[zbus(property)]
+    fn addresses(&self) -> Vec<String> {
+        super::values::texts(&self.0.service.addresses)
     }
 
     #[zbus(property)]

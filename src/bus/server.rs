@@ -248,6 +248,7 @@ impl ShownJobs {
                             "GuestName",
                             "Host",
                             "Address",
+                            "Addresses",
                             "LifeState",
                             "Wanted",
                             "Name",

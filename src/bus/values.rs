@@ -158,6 +158,7 @@ pub fn move_options(options: &Options) -> Result<MoveOptions, BusError> {
             per_guest: limit("per_guest")?,
             per_host: limit("per_host")?,
         },
+        held_by: None,
     })
 }
 
@@ -179,6 +180,11 @@ fn row<const N: usize>(columns: [(&str, OwnedVariant); N]) -> Row {
         .collect()
 }
 
+/// Addresses as texts.
+pub fn texts(addresses: &[std::net::IpAddr]) -> Vec<String> {
+    addresses.iter().map(ToString::to_string).collect()
+}
+
 /// A service's row.
 pub fn service_row(r: &ServiceRow) -> Row {
     let s = &r.service;
@@ -190,8 +196,9 @@ pub fn service_row(r: &ServiceRow) -> Row {
         ("host", owned(s.host.as_str())),
         (
             "address",
-            owned(s.address.map(|a| a.to_string()).unwrap_or_default()),
+            owned(s.address().map(|a| a.to_string()).unwrap_or_default()),
         ),
+        ("addresses", owned(texts(&s.addresses))),
         ("life_state", owned(life_state(s))),
         ("wanted", owned(s.wanted.as_str())),
         ("observed", owned(s.observed.as_str())),
@@ -223,7 +230,7 @@ pub fn life_state(s: &ServiceRecord) -> &'static str {
 
 /// A guest's row.
 pub fn guest_row(g: &GuestRow) -> Row {
-    let addresses: Vec<String> = g.addresses.iter().map(ToString::to_string).collect();
+    let addresses = texts(&g.addresses);
     let obstacles: Vec<(String, String)> = g
         .obstacles
         .iter()

@@ -93,8 +93,10 @@ pub struct Service {
     pub guest_name: String,
     /// Its home guest's host.
     pub host: String,
-    /// The address that is published or would be.
+    /// The first of its addresses.
     pub address: Option<String>,
+    /// The addresses that are published or would be.
+    pub addresses: Vec<String>,
     /// Its life state.
     pub life_state: String,
     /// What it is to be.
@@ -141,6 +143,7 @@ impl From<(String, Properties)> for Service {
             guest_name: read.text("guest_name"),
             host: read.text("host"),
             address: read.filled("address"),
+            addresses: read.texts("addresses"),
             life_state: read.text("life_state"),
             wanted: read.text("wanted"),
             observed: read.text("observed"),

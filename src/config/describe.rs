@@ -29,6 +29,8 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         zones,
         batch_window,
         drain_margin,
+        lower_above,
+        drain_unreachable,
         deadlines,
         jobs,
         evacuation,
@@ -67,6 +69,8 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         write_zone(out, zone)?;
     }
     writeln!(out, "\n[drain]\nmargin = {}", quoted(&span::show(*drain_margin)))?;
+    writeln!(out, "lower_above = {}", quoted(&span::show(*lower_above)))?;
+    writeln!(out, "unreachable = {}", quoted(&span::show(*drain_unreachable)))?;
     writeln!(out, "\n[deadlines]")?;
     for (key, deadline) in deadlines.named() {
         writeln!(out, "{key} = {}", quoted(&span::show(deadline)))?;

@@ -35,7 +35,7 @@ pub use describe::describe;
 pub use error::{ConfigError, Place, Problem};
 pub use evacuation::EvacuationSettings;
 pub use inputs::Fragment;
-pub use network::{MOST_PUBLISHED, Network, publishable, publishable_set};
+pub use network::{MOST_PUBLISHED, Network, publishable_set};
 pub use settings::{BusAddress, Deadlines, HostSettings, JobSettings, LogLevel, Settings, settings};
 pub use zone::{KeyAlgorithm, KeyOrigin, KeySettings, SecretBytes, ZoneSettings};
 

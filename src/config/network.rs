@@ -82,21 +82,6 @@ impl fmt::Display for Network {
     }
 }
 
-/// Which of a guest's `addresses` may be published; `None` if none may (design section 9).
-///
-/// The first network in the configuration's order that holds any of the addresses decides; of the addresses in it the
-/// numerically lowest is taken. So the order in which a guest tells its addresses changes nothing, and a guest cannot
-/// have an address published that lies outside the configured networks.
-pub fn publishable(addresses: &[IpAddr], networks: &[Network]) -> Option<IpAddr> {
-    networks.iter().find_map(|network| {
-        addresses
-            .iter()
-            .copied()
-            .filter(|address| network.contains(*address))
-            .min()
-    })
-}
-
 /// Most addresses of one guest that are published. A guest may give itself as many as it likes.
 pub const MOST_PUBLISHED: usize = 16;
 
@@ -159,27 +144,6 @@ mod tests {
         }
         let said = "10.77.0.5/24".parse::<Network>().unwrap_err().to_string();
         assert!(said.contains("\"10.77.0.0/24\""), "{said}");
-    }
-
-    #[test]
-    fn the_first_network_decides_and_in_it_the_lowest_address() {
-        let networks = [net("10.77.0.0/24"), net("fd00:77::/64"), net("10.0.0.0/8")];
-        for (addresses, expected) in [
-            (vec!["10.9.9.9", "10.77.0.30", "10.77.0.4"], Some("10.77.0.4")),
-            (vec!["10.77.0.4", "10.77.0.30", "10.9.9.9"], Some("10.77.0.4")),
-            (vec!["10.9.9.9", "fd00:77::2"], Some("fd00:77::2")),
-            (vec!["10.9.9.9", "10.10.0.1"], Some("10.9.9.9")),
-            (vec!["192.168.122.7", "fd00:78::1"], None),
-            (vec![], None),
-        ] {
-            let addresses: Vec<IpAddr> = addresses.into_iter().map(ip).collect();
-            assert_eq!(
-                publishable(&addresses, &networks),
-                expected.map(ip),
-                "{addresses:?}"
-            );
-        }
-        assert_eq!(publishable(&[ip("10.77.0.4")], &[]), None);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub struct Settings {
     pub hosts: Vec<HostSettings>,
     /// The libvirt storage pool that holds bundles, the same on every host. `[pool] name`.
     pub pool: String,
-    /// What a guest may publish (see [`super::publishable`]). `[addresses] networks`; not empty if there is a zone.
+    /// What a guest may publish (see [`super::publishable_set`]). `[addresses] networks`; not empty if there is a zone.
     pub networks: Vec<Network>,
     /// The zones whose names can be updated. Their names are unique.
     pub zones: Vec<ZoneSettings>,
@@ -39,6 +39,10 @@ pub struct Settings {
     pub batch_window: Duration,
     /// How long a source serves on after the old TTL has passed. `[drain] margin`, 0 s to 1 h.
     pub drain_margin: Duration,
+    /// A name whose TTL is longer has it lowered before its service moves. `[drain] lower_above`, 10 s to 7 d.
+    pub lower_above: Duration,
+    /// How long a server of a zone that cannot be asked is waited for after a commit. `[drain] unreachable`, 0 s to 1 h.
+    pub drain_unreachable: Duration,
     /// How long one step may take.
     pub deadlines: Deadlines,
     /// How jobs run and stay.
@@ -295,6 +299,8 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
 
     let mut drain = top.section("drain");
     let drain_margin = drain.span("margin", Duration::ZERO..=HOUR, 2 * SECOND);
+    let lower_above = drain.span("lower_above", 10 * SECOND..=7 * 24 * HOUR, 60 * SECOND);
+    let drain_unreachable = drain.span("unreachable", Duration::ZERO..=HOUR, 60 * SECOND);
     drain.finish();
     let deadlines = deadlines(top.section("deadlines"));
 
@@ -316,6 +322,8 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         zones,
         batch_window,
         drain_margin,
+        lower_above,
+        drain_unreachable,
         deadlines,
         jobs: job_settings,
         evacuation,

@@ -27,6 +27,7 @@ impl Run<'_> {
         match goal {
             Goal::Reserve => self.claim().await,
             Goal::Observe => self.observe().await,
+            Goal::Lower => self.lower().await,
             Goal::Fence => self.fence().await,
             Goal::Stage => self.stage().await,
             Goal::Adopt => self.adopt().await,
@@ -86,20 +87,24 @@ impl Run<'_> {
             }
             Goal::Start => self.unstart().await,
             Goal::Publish | Goal::Unpublish => self.withdraw().await,
-            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
-                Ok(())
-            }
+            Goal::Observe
+            | Goal::Lower
+            | Goal::Confirm
+            | Goal::Record
+            | Goal::Drain
+            | Goal::Retire
+            | Goal::Forget => Ok(()),
         }
     }
 
-    async fn observe(&mut self) -> Act {
+    pub(super) async fn observe(&mut self) -> Act {
         let seen = self.observe_all().await?;
         let service = self.world.table.service(&self.handover.service).await?;
         let target_name = self.handover.target.guest_name.clone();
-        self.handover.facts.target_address = (self.world.address_rule)(&seen.addresses);
+        self.handover.facts.target_addresses = (self.world.address_rule)(&seen.addresses);
         if self.needs_target()
             && self.handover.facts.name.is_some()
-            && self.handover.facts.target_address.is_none()
+            && self.handover.facts.target_addresses.is_empty()
         {
             return Err(StepError::Refused(Reason::new(
                 "Unsuitable",
@@ -131,11 +136,7 @@ impl Run<'_> {
             .facts
             .observed
             .map_or("not there yet", LifeState::as_str);
-        let address = self
-            .handover
-            .facts
-            .target_address
-            .map_or_else(|| "no address".to_owned(), |a| a.to_string());
+        let address = verdict::list(&self.handover.facts.target_addresses);
         self.journal(
             Goal::Observe,
             format!(
@@ -391,13 +392,19 @@ impl Run<'_> {
             (true, None) => LifeState::Running,
             (false, _) => h.facts.life,
         };
+        // The zone is left alone by a start and a stop: what it says of the service stays true.
+        let published = !matches!(h.kind, Kind::Start | Kind::Stop) && !h.facts.target_addresses.is_empty();
+        let addresses = match before {
+            Some(before) if !published => before.addresses.clone(),
+            _ => h.facts.target_addresses.clone(),
+        };
         ServiceRecord {
             id: h.service.clone(),
             bundle: h.target.digest.clone(),
             guest: h.target.guest,
             guest_name: h.target.guest_name.clone(),
             host: h.target.host.clone(),
-            address: h.facts.target_address.or(before.and_then(|b| b.address)),
+            addresses,
             wanted: life,
             observed: life,
             observed_at: self.world.clock.now(),

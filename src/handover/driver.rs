@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::{Either, select};
 use tracing::{debug, info, warn};
 
 use super::goals::{Goal, applies, commit_goal, goals};
@@ -26,6 +27,9 @@ pub trait JobControl: Send + Sync {
     fn cancel_requested(&self) -> Option<String>;
     /// Returns when somebody asks for it to be undone.
     async fn cancelled(&self);
+    /// Returns when a handover that has seen what there is, and has waited for its TTL, may begin to change guests; whether its
+    /// batch has held it until then.
+    async fn admitted(&self, handover: &Handover) -> bool;
 }
 
 /// First wait after something failed; doubled for each try.
@@ -179,6 +183,12 @@ impl<'w> Driver<'w> {
             _ => at.next_event(run, direction, goal, phase, tries, control).await,
         };
         let event = at.expire(run, direction, goal, tries, event);
+        let event = match event {
+            Event::Holds if direction == Direction::Forward && work_follows(goal, &run.handover) => {
+                at.admit(run, control).await
+            }
+            event => event,
+        };
         if let Err(illegal) = advance(run, &event, at).await {
             warn!(%illegal, "a bug: the handover is left where it stands");
             run.handover.state = State::Stuck { direction, goal };
@@ -294,13 +304,24 @@ impl Position {
                 run.forget_fresh();
                 if is_cancelable(&run.handover) {
                     let sleep = world.clock.sleep(wait);
-                    futures_util::future::select(sleep, control.cancelled()).await;
+                    select(sleep, control.cancelled()).await;
                 } else {
                     world.clock.sleep(wait).await;
                 }
                 Event::Elapsed
             }
         }
+    }
+
+    /// Waits until the work may begin. What was seen before a handover was held is old by then, and seen anew.
+    async fn admit(&mut self, run: &mut Run<'_>, control: &dyn JobControl) -> Event {
+        let admitted = control.admitted(&run.handover);
+        let Either::Left((true, _)) = select(admitted, control.cancelled()).await else {
+            return Event::Holds;
+        };
+        run.handover.facts.observed_at = None;
+        self.began = run.world.clock.now();
+        Event::Pending("its turn has come".to_owned())
     }
 
     /// Logs a transition; a wait that goes on for the same reason is told once.
@@ -337,6 +358,12 @@ impl Position {
         let Some(deadline) = run.world.limits.deadline(goal, direction, &run.manifest) else {
             return event;
         };
+        let deadline = match (direction, goal) {
+            (Direction::Forward, Goal::Lower) => {
+                deadline.saturating_add(super::lower::longest(&run.handover.facts, &run.world.limits))
+            }
+            _ => deadline,
+        };
         let elapsed = Duration::from_millis(run.world.clock.now().saturating_sub(self.began));
         if elapsed < deadline {
             return event;
@@ -353,6 +380,15 @@ impl Position {
                 deadline.as_secs()
             ),
         ))
+    }
+}
+
+/// Whether guests are changed after this goal that were not before.
+fn work_follows(goal: Goal, handover: &Handover) -> bool {
+    match goal {
+        Goal::Observe => !applies(Goal::Lower, handover.kind, &handover.facts),
+        Goal::Lower => true,
+        _ => false,
     }
 }
 

@@ -1,15 +1,15 @@
 //! The table of the protocol: every kind of handover as an ordered list of goals.
 //!
 //! ```text
-//! kind     goals, in order                                                                               commit
-//! deploy   reserve observe        stage         adopt        start confirm publish record                publish|record
-//! move     reserve observe fence* stage quiesce adopt        start confirm publish record drain retire   publish|record
-//! replace  reserve observe        stage quiesce       switch start confirm publish record       retire   publish|record
-//! start    reserve observe                                   start confirm         record                record
-//! stop     reserve observe              quiesce                                    record                record
-//! remove   reserve observe                                         unpublish              retire forget  unpublish
+//! kind     goals, in order                                                                                      commit
+//! deploy   reserve observe               stage         adopt        start confirm publish record                publish|record
+//! move     reserve observe lower* fence* stage quiesce adopt        start confirm publish record drain retire   publish|record
+//! replace  reserve observe               stage quiesce       switch start confirm publish record       retire   publish|record
+//! start    reserve observe                                          start confirm         record                record
+//! stop     reserve observe                     quiesce                                    record                record
+//! remove   reserve observe                                                unpublish              retire forget  unpublish
 //! ```
-//! `fence` only where the source seems dead. `quiesce` of a move and `adopt` only where two copies must never run at once:
+//! `lower` only where the name's TTL is long. `fence` only where the source seems dead. `quiesce` of a move and `adopt` only where two copies must never run at once:
 //! with a data volume, or `overlap = false`. A goal that does not apply to a service (starting a stopped one, publishing
 //! one without a name) is passed over: [`applies`].
 
@@ -43,6 +43,8 @@ pub enum Goal {
     Reserve,
     /// True life state, enablement, addresses and TTL are known and journalled.
     Observe,
+    /// Resolvers remember the old addresses for a short time only.
+    Lower,
     /// The source's licence is taken from every definition of it, and then it is proved dead.
     Fence,
     /// The target has the disk (live and config) and the units; nothing is started.
@@ -77,6 +79,7 @@ impl Goal {
         match self {
             Self::Reserve => "reserve",
             Self::Observe => "observe",
+            Self::Lower => "lower",
             Self::Fence => "fence",
             Self::Stage => "stage",
             Self::Quiesce => "quiesce",
@@ -105,7 +108,8 @@ pub fn goals(kind: Kind) -> &'static [Goal] {
     match kind {
         Kind::Deploy => &[Reserve, Observe, Stage, Adopt, Start, Confirm, Publish, Record],
         Kind::Move => &[
-            Reserve, Observe, Fence, Stage, Quiesce, Adopt, Start, Confirm, Publish, Record, Drain, Retire,
+            Reserve, Observe, Lower, Fence, Stage, Quiesce, Adopt, Start, Confirm, Publish, Record, Drain,
+            Retire,
         ],
         Kind::Replace => &[
             Reserve, Observe, Stage, Quiesce, Switch, Start, Confirm, Publish, Record, Retire,
@@ -122,6 +126,7 @@ pub fn applies(goal: Goal, kind: Kind, facts: &Facts) -> bool {
     let up = facts.wants_running();
     match goal {
         Goal::Start | Goal::Confirm => up,
+        Goal::Lower => up && !facts.source_dead && facts.was_accessible() && facts.lowering.is_some(),
         Goal::Fence => facts.source_dead,
         Goal::Quiesce => match kind {
             Kind::Move => !facts.source_dead && (facts.volume.is_some() || (up && !facts.overlap)),

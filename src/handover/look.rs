@@ -18,9 +18,6 @@ use crate::ports::Tries;
 
 type Look = Result<Seen, StepError>;
 
-/// How often a drain is looked at: its service may have been stopped.
-const DRAIN_LOOK: Duration = Duration::from_secs(5);
-
 /// How long one run of a check may take.
 pub(super) const LONGEST_CHECK: Duration = Duration::from_secs(30);
 
@@ -36,6 +33,7 @@ impl Run<'_> {
                 self.handover.facts.observed_at.is_some(),
                 "the service's true state is not known yet",
             )),
+            Goal::Lower => self.look_lowered().await,
             Goal::Fence => self.look_fenced().await,
             Goal::Stage => self.look_stage().await,
             Goal::Adopt => self.look_adopted().await,
@@ -160,9 +158,14 @@ impl Run<'_> {
                     seen => seen,
                 })
             }
-            Goal::Observe | Goal::Confirm | Goal::Record | Goal::Drain | Goal::Retire | Goal::Forget => {
-                Ok(Seen::Holds)
-            }
+            // What lower did is undone with the claim, in one message: see `Run::release`.
+            Goal::Lower
+            | Goal::Observe
+            | Goal::Confirm
+            | Goal::Record
+            | Goal::Drain
+            | Goal::Retire
+            | Goal::Forget => Ok(Seen::Holds),
         }
     }
 
@@ -372,32 +375,6 @@ impl Run<'_> {
         Ok(Seen::holds_if(holds, "the table has the state before"))
     }
 
-    async fn look_drain(&mut self) -> Look {
-        let Some(duty) = self.own_duty().await? else {
-            return Ok(Seen::Holds);
-        };
-        let now = self.world.clock.now();
-        // Who stops the service meanwhile means its old copy too.
-        let row = self.world.table.service(&self.handover.service).await?;
-        if now >= duty.serve_until || row.is_none_or(|row| !row.wanted.wants_running()) {
-            return Ok(Seen::Holds);
-        }
-        let left = Duration::from_millis(duty.serve_until - now);
-        let from = self
-            .handover
-            .source
-            .as_ref()
-            .map(|p| p.guest_name.clone())
-            .unwrap_or_default();
-        Ok(Seen::Pending {
-            why: format!(
-                "{from} keeps serving until resolvers have forgotten its address: {:.1} s left",
-                left.as_secs_f64()
-            ),
-            again_in: left.min(DRAIN_LOOK),
-        })
-    }
-
     async fn look_retire(&mut self) -> Look {
         let by_duty = self.handover.kind == Kind::Move && self.keeps(Rule::RetireByDuty);
         if by_duty && self.own_duty().await?.is_none() {
@@ -436,19 +413,6 @@ impl Run<'_> {
             return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
-    }
-
-    /// This handover's duty, unless a later handover has taken it over.
-    async fn own_duty(&self) -> Result<Option<super::record::Duty>, StepError> {
-        let Some(source) = &self.handover.source else {
-            return Ok(None);
-        };
-        let duties = self.world.table.duties().await?;
-        Ok(duties.into_iter().find(|d| {
-            d.service == self.handover.service
-                && d.guest == source.guest
-                && d.generation == self.handover.generation
-        }))
     }
 }
 

@@ -9,20 +9,24 @@
 //! - [`world`], [`run`]: the ports and limits; one handover under way
 //! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does; with files of their own for [`naming`] (the
 //!   name), [`licence`] (taking and giving back what a copy runs by), [`mod@grant`] (its file) and [`volume`] (the data)
+//! - [`drain`], [`lower`], [`spread`]: how long an old copy serves, how that is made shorter, and whether every server of a zone gives what is new
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
+mod drain;
 pub mod driver;
 pub mod goals;
 pub mod grant;
 mod licence;
 pub mod look;
+mod lower;
 pub mod machine;
 pub mod naming;
 mod observe;
 pub mod protocol;
 pub mod record;
 pub mod run;
+mod spread;
 pub mod verdict;
 mod volume;
 pub mod world;

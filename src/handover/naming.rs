@@ -9,7 +9,7 @@ use super::record::Reason;
 use super::run::Run;
 use super::verdict::{self, Claimable};
 use super::world::StepError;
-use crate::model::name::{DnsName, NameChange, Ownership};
+use crate::model::name::{DnsName, NameChange, Ownership, replaced};
 use crate::ports::Swapped;
 
 type Act = Result<(), StepError>;
@@ -32,6 +32,7 @@ impl Run<'_> {
         self.handover.facts.old_owner = owner;
         self.handover.facts.old_addresses = records.addresses.clone();
         self.handover.facts.old_ttl = records.ttl;
+        self.handover.facts.lowering = self.lowering();
         self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
         self.journal(
@@ -65,12 +66,14 @@ impl Run<'_> {
             None if !self.handover.facts.claim_seen => Some(self.handover.withdrawal()),
             release => release,
         };
+        // The TTL goes back in the message that takes the claim away: one that lowers it and comes late fails after it.
+        let restored = self.restored(&records);
         let change = NameChange {
             name,
             expect_ownership: standing,
-            expect_addresses: None,
+            expect_addresses: restored.as_ref().map(|(addresses, _)| addresses.clone()),
             ownership,
-            addresses: None,
+            addresses: restored,
             srv: Vec::new(),
         };
         self.swap(change, "NameChanged").await
@@ -101,10 +104,10 @@ impl Run<'_> {
             expect_addresses: Some(expect_addresses),
             ownership: Some(Ownership::Free(self.handover.new_owner())),
             addresses: Some((
-                self.handover.facts.target_address.into_iter().collect(),
+                self.handover.facts.target_addresses.clone(),
                 self.handover.facts.ttl,
             )),
-            srv: Vec::new(),
+            srv: self.handover.facts.srv.clone(),
         };
         self.swap(change, "NameChanged").await?;
         if self.handover.facts.published_at.is_none() {
@@ -184,12 +187,12 @@ impl Run<'_> {
             expect_addresses: Some(self.handover.facts.old_addresses.clone()),
             ownership: None,
             addresses: Some((Vec::new(), self.handover.facts.ttl)),
-            srv: Vec::new(),
+            srv: replaced(&self.handover.facts.srv, &[]),
         };
         self.swap(change, "NameChanged").await
     }
 
-    async fn swap(&self, change: NameChange, error: &str) -> Act {
+    pub(super) async fn swap(&self, change: NameChange, error: &str) -> Act {
         let name = change.name.clone();
         match self.world.names.swap(&change).await? {
             Swapped::Yes => Ok(()),

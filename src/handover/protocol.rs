@@ -35,6 +35,10 @@ pub enum Rule {
     RetireByDuty,
     /// A source that is asleep is not taken for one that is off.
     Asleep,
+    /// What resolvers remember by the TTL before is waited out before a lowered one counts.
+    WaitLowered,
+    /// A drain's time begins when every server of the zone gives the new data.
+    AskServers,
     /// What an act returned is not believed: its goal is looked at again.
     LookAgain,
 }

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::goals::Kind;
 use super::machine::State;
 use crate::model::ids::{Digest, Generation, GuestId, HandoverId, HostId, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
-use crate::model::name::{DnsName, Owner, Ownership};
+use crate::model::name::{DnsName, Owner, Ownership, SrvSet};
 use crate::model::placement::PlacedFile;
 use crate::model::service::Millis;
 use crate::model::volume::Volume;
@@ -35,6 +35,9 @@ pub struct Facts {
     pub name: Option<DnsName>,
     /// The TTL that its addresses are given, in seconds.
     pub ttl: u32,
+    /// The SRV records that stand with its addresses, label by label; an empty set takes its label's away.
+    #[serde(default)]
+    pub srv: Vec<SrvSet>,
     /// Whether two copies may run for a while.
     pub overlap: bool,
     /// The life state that the service is to have afterwards.
@@ -47,12 +50,19 @@ pub struct Facts {
     pub enablement: Enablement,
     /// The uid of its user on the source.
     pub uid: Option<u32>,
-    /// The address at which the target will serve.
-    pub target_address: Option<IpAddr>,
+    /// The addresses at which the target will serve, sorted. Older journals have one at most.
+    #[serde(default, alias = "target_address", deserialize_with = "one_or_more")]
+    pub target_addresses: Vec<IpAddr>,
     /// What stood in the zone before: addresses, TTL in seconds and ownership.
     pub old_addresses: Vec<IpAddr>,
     /// TTL of the old addresses, in seconds.
     pub old_ttl: u32,
+    /// The lowering of that TTL, where it pays.
+    #[serde(default)]
+    pub lowering: Option<Lowering>,
+    /// The batch that says when this handover goes on once that TTL is lowered.
+    #[serde(default)]
+    pub held_by: Option<JobId>,
     /// The owner that stood in the zone before.
     pub old_owner: Option<Owner>,
     /// The UPDATE that claims the name may have been sent.
@@ -69,8 +79,15 @@ pub struct Facts {
     pub sent: bool,
     /// When the zone was first seen to point at the target.
     pub published_at: Option<Millis>,
-    /// How long the source keeps serving after the commit, in milliseconds; `None`: old TTL and margin.
+    /// How long the source keeps serving after the commit, in milliseconds; `None`: old TTL and margin, from when every
+    /// server of the zone gave the new addresses.
     pub drain: Option<Millis>,
+    /// When every server of the zone that can be asked was first seen to give the new addresses.
+    #[serde(default)]
+    pub spread_at: Option<Millis>,
+    /// Why that is not known of the others, server by server.
+    #[serde(default)]
+    pub unasked: Vec<String>,
     /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
     pub displaced: Option<Duty>,
     /// A removal could not take away everything: the rest is owed as a duty.
@@ -101,6 +118,20 @@ pub struct Facts {
     pub gap: Option<Millis>,
 }
 
+/// Addresses as they are journalled, and the one or none of older journals.
+fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpAddr>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Journalled {
+        All(Vec<IpAddr>),
+        One(Option<IpAddr>),
+    }
+    Ok(match Journalled::deserialize(deserializer)? {
+        Journalled::All(addresses) => addresses,
+        Journalled::One(address) => address.into_iter().collect(),
+    })
+}
+
 impl Facts {
     /// Whether the service is to be up on the target.
     pub fn wants_running(&self) -> bool {
@@ -112,10 +143,35 @@ impl Facts {
         self.overlap && self.volume.is_none()
     }
 
+    /// For how many seconds resolvers may remember the old addresses once the zone gives others: the lowered TTL counts
+    /// only if it was waited for.
+    pub fn remembered(&self) -> u32 {
+        match &self.lowering {
+            Some(lowering) if lowering.spread_at.is_some() && !lowering.given_up => lowering.to,
+            _ => self.old_ttl,
+        }
+    }
+
     /// Whether the name led clients to the source.
     pub fn was_accessible(&self) -> bool {
         self.observed == Some(LifeState::Accessible)
     }
+}
+
+/// A name's TTL is lowered before its service moves, so that resolvers forget the old addresses sooner. The TTL that the
+/// addresses are given at the commit is the manifest's again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lowering {
+    /// The TTL before, in seconds.
+    pub from: u32,
+    /// The TTL while the service moves, in seconds.
+    pub to: u32,
+    /// When the UPDATE that lowers it may first have been sent.
+    pub sent_at: Option<Millis>,
+    /// When every server of the zone was first seen to give the lower one.
+    pub spread_at: Option<Millis>,
+    /// It does not count: a server keeps the TTL or cannot be asked, or the source died.
+    pub given_up: bool,
 }
 
 /// Since when something holds of a guest.
@@ -262,15 +318,18 @@ pub mod tests {
         Facts {
             name: named.then(|| "web.svc.lab".parse().unwrap()),
             ttl: 5,
+            srv: Vec::new(),
             overlap: true,
             life,
             observed_at: Some(1),
             observed: Some(life),
             enablement: Enablement::Enabled,
             uid: None,
-            target_address: Some(IpAddr::from([10, 77, 0, 102])),
+            target_addresses: vec![IpAddr::from([10, 77, 0, 102])],
             old_addresses: vec![IpAddr::from([10, 77, 0, 101])],
             old_ttl: 5,
+            lowering: None,
+            held_by: None,
             old_owner: None,
             claim_sent: false,
             claim_again: false,
@@ -279,6 +338,8 @@ pub mod tests {
             sent: false,
             published_at: None,
             drain: None,
+            spread_at: None,
+            unasked: Vec::new(),
             displaced: None,
             retire_owed: false,
             source_dead: false,
@@ -289,6 +350,29 @@ pub mod tests {
             revoked: None,
             gap_began: None,
             gap: None,
+        }
+    }
+
+    /// A move of `web` to `g2`, at generation 2.
+    pub fn handover(id: &str) -> Handover {
+        Handover {
+            id: HandoverId(id.parse().unwrap()),
+            job: JobId(1),
+            kind: Kind::Move,
+            service: "web".parse().unwrap(),
+            source: None,
+            target: Place {
+                guest: "6f1d5a2e-0000-4000-8000-000000000002".parse().unwrap(),
+                guest_name: "g2".into(),
+                host: "hv1".parse().unwrap(),
+                digest: "0".repeat(64).parse().unwrap(),
+                files: vec![],
+            },
+            generation: Generation(2),
+            state: State::first(Kind::Move),
+            committed: false,
+            reason: None,
+            facts: facts(LifeState::Accessible, true),
         }
     }
 }

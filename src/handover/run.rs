@@ -244,7 +244,7 @@ impl<'w> Run<'w> {
         if copy_on_target_guest && !matches!(self.handover.kind, Kind::Remove | Kind::Replace) {
             return None;
         }
-        let drain = super::world::drain_millis(&self.handover.facts, self.world.limits.drain_margin);
+        let drain = self.longest_drain();
         let published = self
             .handover
             .facts

@@ -291,7 +291,8 @@ pub fn observed(
 
 /// Whether the zone leads clients to the service's home, and says that it is its home.
 pub fn points_at(records: &NameRecords, service: &ServiceRecord) -> bool {
-    let address = service.address.is_some_and(|a| records.addresses.contains(&a));
+    let mut ours = service.addresses.iter();
+    let address = !service.addresses.is_empty() && ours.all(|a| records.addresses.contains(a));
     let owner = matches!(owner_text(records), Some(Ownership::Free(o) | Ownership::Claimed(_, Some(o)))
         if o.guest == service.guest && o.generation == service.generation);
     address && owner
@@ -373,8 +374,8 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
         (Some(service), Some(Ownership::Free(owner)))
             if owner.guest == service.guest && owner.generation == service.generation =>
         {
-            let ours: Vec<IpAddr> = service.address.into_iter().collect();
-            if records.addresses == ours {
+            let ours = &service.addresses;
+            if records.addresses == *ours {
                 Claimable::From {
                     owner: Some(owner.clone()),
                     expect: Some(Ownership::Free(owner)),
@@ -384,7 +385,7 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
                     "NameChanged",
                     format!(
                         "{name} was changed by somebody else: the table knows {}, the zone says {found}; nothing is overwritten",
-                        list(&ours)
+                        list(ours)
                     ),
                 )
             }
@@ -411,10 +412,10 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
 
 /// Publish, forward: whether the commit is seen.
 pub fn published(handover: &Handover, records: &NameRecords) -> Seen {
-    let wanted: Vec<IpAddr> = handover.facts.target_address.into_iter().collect();
+    let wanted = &handover.facts.target_addresses;
     match owner_text(records) {
         Some(Ownership::Free(owner)) if owner == handover.new_owner() => {
-            if records.addresses == wanted {
+            if records.addresses == *wanted {
                 Seen::Holds
             } else {
                 changed(handover, records)
@@ -522,7 +523,8 @@ pub fn describe(records: &NameRecords) -> String {
     parts.join(", ")
 }
 
-fn list(addresses: &[IpAddr]) -> String {
+/// Addresses for people.
+pub fn list(addresses: &[IpAddr]) -> String {
     if addresses.is_empty() {
         return "no address".to_owned();
     }

@@ -1,38 +1,14 @@
 use super::*;
 use crate::handover::goals::Kind;
-use crate::handover::machine::State;
-use crate::handover::record::Place;
-use crate::handover::record::tests::facts;
+use crate::handover::record::tests::{facts, handover};
 use crate::model::guest::UnitState;
-use crate::model::ids::{Generation, GuestId, HandoverId, JobId};
+use crate::model::ids::{Generation, GuestId, HandoverId};
 
 const ONE: &str = "6f1d5a2e-0000-4000-8000-000000000001";
 const TWO: &str = "6f1d5a2e-0000-4000-8000-000000000002";
 
 fn guest(text: &str) -> GuestId {
     text.parse().unwrap()
-}
-
-fn handover(id: &str) -> Handover {
-    Handover {
-        id: HandoverId(id.parse().unwrap()),
-        job: JobId(1),
-        kind: Kind::Move,
-        service: "web".parse().unwrap(),
-        source: None,
-        target: Place {
-            guest: guest(TWO),
-            guest_name: "g2".into(),
-            host: "hv1".parse().unwrap(),
-            digest: "0".repeat(64).parse().unwrap(),
-            files: vec![],
-        },
-        generation: Generation(2),
-        state: State::first(Kind::Move),
-        committed: false,
-        reason: None,
-        facts: facts(LifeState::Accessible, true),
-    }
 }
 
 fn service() -> ServiceRecord {
@@ -43,7 +19,7 @@ fn service() -> ServiceRecord {
         guest: guest(ONE),
         guest_name: "g1".into(),
         host: "hv1".parse().unwrap(),
-        address: Some(IpAddr::from([10, 77, 0, 101])),
+        addresses: vec![IpAddr::from([10, 77, 0, 101])],
         wanted: LifeState::Accessible,
         observed: LifeState::Accessible,
         observed_at: 0,

@@ -32,6 +32,10 @@ pub struct Limits {
     pub stop_timeout: Duration,
     /// Added to the old TTL before a source is stopped.
     pub drain_margin: Duration,
+    /// A TTL longer than this, in seconds, is lowered before a planned move.
+    pub lower_above: u32,
+    /// How long a server of a zone that cannot be asked is waited for, from the commit on.
+    pub unreachable: Duration,
 }
 
 impl Limits {
@@ -56,8 +60,8 @@ impl Limits {
     }
 }
 
-/// Chooses the address that a guest publishes out of those that it reports; `None`: none is in the configured networks.
-pub type AddressRule = Arc<dyn Fn(&[IpAddr]) -> Option<IpAddr> + Send + Sync>;
+/// Chooses the addresses that a guest publishes out of those that it reports, sorted; none: none is in the configured networks.
+pub type AddressRule = Arc<dyn Fn(&[IpAddr]) -> Vec<IpAddr> + Send + Sync>;
 
 /// The ports, the limits, and the locks that keep one thing done at a time.
 pub struct World {
@@ -73,7 +77,7 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// Limits.
     pub limits: Limits,
-    /// Which address is published.
+    /// Which addresses are published.
     pub address_rule: AddressRule,
     /// This daemon's own host.
     pub host: HostId,
@@ -191,11 +195,16 @@ impl From<TableError> for StepError {
     }
 }
 
-/// How long the source keeps serving after a commit, in milliseconds: as told, else the old TTL and the margin.
+/// How long the source keeps serving, in milliseconds: as told, else the old TTL and the margin.
 pub fn drain_millis(facts: &Facts, margin: Duration) -> u64 {
     facts.drain.unwrap_or_else(|| {
-        u64::from(facts.old_ttl)
+        u64::from(facts.remembered())
             .saturating_mul(1000)
-            .saturating_add(u64::try_from(margin.as_millis()).unwrap_or(u64::MAX))
+            .saturating_add(millis(margin))
     })
+}
+
+/// A span in milliseconds.
+pub fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }

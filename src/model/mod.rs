@@ -16,4 +16,5 @@ pub mod service;
 pub mod span;
 pub mod unit;
 pub mod unit_file;
+pub mod utc;
 pub mod volume;

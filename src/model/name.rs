@@ -298,6 +298,18 @@ pub struct SrvSet {
     pub records: Vec<Srv>,
 }
 
+/// The sets of `new`, and an empty one for each label that only `old` has: what takes the place of `old`.
+pub fn replaced(old: &[SrvSet], new: &[SrvSet]) -> Vec<SrvSet> {
+    let gone = old
+        .iter()
+        .filter(|set| !new.iter().any(|other| other.label == set.label));
+    let empty = gone.map(|set| SrvSet {
+        label: set.label.clone(),
+        records: Vec::new(),
+    });
+    new.iter().cloned().chain(empty).collect()
+}
+
 /// What a zone's server says about a service's name, read in one go.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct NameRecords {

@@ -41,8 +41,8 @@ pub struct ServiceRecord {
     pub guest_name: String,
     /// The home guest's host when it was last seen.
     pub host: HostId,
-    /// The address that was published or would be.
-    pub address: Option<IpAddr>,
+    /// The addresses that were published or would be, sorted.
+    pub addresses: Vec<IpAddr>,
     /// What it is to be: the wanted life state.
     pub wanted: LifeState,
     /// What it was seen to be.
@@ -63,4 +63,11 @@ pub struct ServiceRecord {
     pub volume: Option<Volume>,
     /// Config and secrets as given at deploy.
     pub files: Vec<PlacedFile>,
+}
+
+impl ServiceRecord {
+    /// The first of its addresses, for those who want one only.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.addresses.first().copied()
+    }
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::rebuild::{Rebuilt, Told};
+use crate::handover::verdict;
 
 /// What was found, service by service. `damage`: what was wrong with the table that was there. `written`: `None`: nothing
 /// was (a dry run); else where the damaged one was copied, if there was one.
@@ -53,7 +54,10 @@ pub fn describe(
 fn service(line: &mut impl FnMut(String), told: &Told) {
     match &told.row {
         Some(row) => {
-            let address = row.address.map_or_else(String::new, |a| format!(" at {a}"));
+            let address = match row.addresses.as_slice() {
+                [] => String::new(),
+                all => format!(" at {}", verdict::list(all)),
+            };
             let volume = row
                 .volume
                 .as_ref()

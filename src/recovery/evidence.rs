@@ -41,8 +41,8 @@ pub struct Evidence {
     pub names: BTreeMap<DnsName, Result<NameRecords, String>>,
     /// What guests say of copies, by service, guest and bundle.
     pub copies: BTreeMap<(ServiceId, GuestId, Digest), CopySeen>,
-    /// The address that each guest would publish.
-    pub addresses: BTreeMap<GuestId, IpAddr>,
+    /// The addresses that each guest would publish, sorted.
+    pub addresses: BTreeMap<GuestId, Vec<IpAddr>>,
     /// The files of all grants; those of a host that does not answer are not there.
     pub grants: Vec<GrantFile>,
     /// Data volumes: path and size in bytes, by host and service.

@@ -26,7 +26,7 @@ pub struct Sources {
     pub files: Arc<dyn GuestFiles>,
     /// The zones.
     pub names: Arc<dyn NameServer>,
-    /// Which address a guest publishes.
+    /// Which addresses a guest publishes.
     pub address_rule: AddressRule,
     /// The daemon's own host.
     pub own: HostId,
@@ -72,8 +72,8 @@ pub async fn gather(sources: &Sources, now: Millis) -> Evidence {
                     .copies
                     .insert((service.clone(), holder.guest, digest.clone()), seen);
             }
-            if let Some(address) = address_of(sources, &evidence, holder.guest).await {
-                evidence.addresses.insert(holder.guest, address);
+            if let Some(addresses) = addresses_of(sources, &evidence, holder.guest).await {
+                evidence.addresses.insert(holder.guest, addresses);
             }
         }
     }
@@ -221,12 +221,12 @@ async fn read_back(
     }
 }
 
-async fn address_of(sources: &Sources, evidence: &Evidence, guest: GuestId) -> Option<IpAddr> {
+async fn addresses_of(sources: &Sources, evidence: &Evidence, guest: GuestId) -> Option<Vec<IpAddr>> {
     if !evidence.guest(guest)?.is_active() {
         return None;
     }
     match sources.guest.addresses(guest).await {
-        Ok(addresses) => (sources.address_rule)(&addresses),
+        Ok(addresses) => Some((sources.address_rule)(&addresses)),
         Err(error) => {
             tracing::warn!(guest = %guest, %error, "a guest's addresses cannot be told");
             None

@@ -226,7 +226,7 @@ fn row(
         .get(&(service.clone(), home.guest, bundle.digest.clone()));
     let files = files_of(bundle, name, seen)?;
     let volume = volume_of(evidence, bundle, home, domain)?;
-    let (generation, address) = name_of(evidence, bundle, home, uncertain)?;
+    let (generation, addresses) = name_of(evidence, bundle, home, uncertain)?;
     let (wanted, enablement, uid) = life_of(bundle, name, seen, uncertain);
     Ok(ServiceRecord {
         id: service.clone(),
@@ -234,7 +234,10 @@ fn row(
         guest: home.guest,
         guest_name: name.clone(),
         host: domain.summary.host.clone(),
-        address: address.or_else(|| evidence.addresses.get(&home.guest).copied()),
+        addresses: match addresses.is_empty() {
+            false => addresses,
+            true => evidence.addresses.get(&home.guest).cloned().unwrap_or_default(),
+        },
         wanted,
         observed: wanted,
         observed_at: evidence.now,
@@ -333,16 +336,16 @@ fn volume_of(
     }))
 }
 
-/// Generation and address as the zone has them.
+/// Generation and addresses as the zone has them.
 fn name_of(
     evidence: &Evidence,
     bundle: &BundleRecord,
     home: &Holder,
     uncertain: &mut Vec<String>,
-) -> Result<(Generation, Option<std::net::IpAddr>), Left> {
+) -> Result<(Generation, Vec<std::net::IpAddr>), Left> {
     let Some(dns) = &bundle.manifest.dns else {
         let generation = granted_generation(home, "neither a name nor a grant says so", uncertain);
-        return Ok((generation, None));
+        return Ok((generation, Vec::new()));
     };
     let records = match evidence.names.get(&dns.name) {
         Some(Ok(records)) => records,
@@ -354,10 +357,7 @@ fn name_of(
         }
         None => return Err(vec![format!("{} is in no configured zone", dns.name)]),
     };
-    let address = match records.addresses.as_slice() {
-        [one] => Some(*one),
-        _ => None,
-    };
+    let addresses = records.addresses.clone();
     match owner_of(records) {
         Some(owner) if owner.guest == home.guest => {
             if !matches!(verdict::owner_text(records), Some(Ownership::Free(_))) {
@@ -366,7 +366,7 @@ fn name_of(
                     dns.name, bundle.manifest.service
                 ));
             }
-            Ok((owner.generation, address))
+            Ok((owner.generation, addresses))
         }
         Some(owner) => Err(vec![format!(
             "{} has its disk, and the zone says that {} belongs to guest {}; find out which is right, put the other right and \
@@ -375,7 +375,7 @@ fn name_of(
         )]),
         None if records.ownership.is_empty() => {
             let why = format!("the zone does not say who owns {}", dns.name);
-            Ok((granted_generation(home, &why, uncertain), address))
+            Ok((granted_generation(home, &why, uncertain), addresses))
         }
         None => Err(vec![format!(
             "_handover.{} holds a text that is not ours; remove it and run this again",

@@ -11,13 +11,13 @@ mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
+use super::early::Early;
 use super::evacuation::{EVACUATE, NextHome};
 use super::jobs::Shown;
 use super::refusal::Refusal;
@@ -26,14 +26,9 @@ use crate::handover::world::World;
 use crate::model::batch::Batch;
 use crate::model::ids::{GuestId, JobId, ServiceId};
 use crate::plan::batch::{Batch as Schedule, Outcome, Progress};
-use crate::ports::{JobRecord, TableError};
+use crate::ports::JobRecord;
 use crate::watch::blast::Alarm;
-use telling::{entry, outcome, told, view_of};
-
-/// First wait before the table is written again that could not be written; doubled up to [`LONGEST`].
-const FIRST: Duration = Duration::from_millis(200);
-/// Longest wait before it is written again.
-const LONGEST: Duration = Duration::from_secs(5);
+use telling::{entry, keep_trying, outcome, told, view_of};
 
 /// What happens to a member.
 enum News {
@@ -59,6 +54,8 @@ struct Run {
     /// Members whose news are waited for.
     followed: Vec<bool>,
     news: FuturesUnordered<BoxFuture<'static, News>>,
+    /// Members that begin before their turn, and wait.
+    early: Early,
     /// Who cancelled it.
     cancelled: Option<String>,
     /// The guests on which a member has failed, and how.
@@ -101,6 +98,7 @@ impl Requests {
             working: vec![false; count],
             followed: vec![false; count],
             news: FuturesUnordered::new(),
+            early: Early::default(),
             cancelled: None,
             tried: BTreeMap::new(),
             frozen: self.evacuations.subscribe(),
@@ -124,8 +122,20 @@ impl Requests {
     }
 }
 
+/// How a member ended, for the schedule.
+fn outcome_of(result: &str) -> Outcome {
+    match result {
+        "done" => Outcome::Done,
+        "cancelled" => Outcome::Cancelled,
+        _ => Outcome::Failed,
+    }
+}
+
 impl Run {
     async fn carry_out(mut self) {
+        if !self.is_evacuation() {
+            self.early = self.requests.early_members(&self.batch).await;
+        }
         loop {
             let held = self.is_held();
             if !held {
@@ -159,31 +169,55 @@ impl Run {
 
     /// Begins the members that the schedule lets begin; a member with a job is waited for.
     fn begin_what_may(&mut self) {
-        for service in self.schedule.begin() {
-            let Some(index) = self
-                .batch
-                .members
-                .iter()
-                .position(|member| member.service == service)
-            else {
-                continue;
-            };
-            self.working[index] = true;
-            let member = &self.batch.members[index];
-            match (member.job, member.target) {
-                (Some(job), _) => self.follow(index, job),
-                (None, Some(target)) => self.begin(index, target),
-                (None, None) => self.leave_place(index, Outcome::Failed),
+        loop {
+            let begun = self.schedule.begin();
+            if begun.is_empty() {
+                break;
+            }
+            for service in begun {
+                let mut members = self.batch.members.iter();
+                if let Some(index) = members.position(|member| member.service == service) {
+                    self.begin_in_turn(index);
+                }
+            }
+        }
+        while let Some(index) = self.early.next() {
+            if let Some(target) = self.batch.members[index].target {
+                self.begin(index, target, Some(self.batch.job));
             }
         }
     }
 
-    fn begin(&mut self, index: usize, target: GuestId) {
+    /// A member's turn has come: it is begun, or goes on, unless it has ended before.
+    fn begin_in_turn(&mut self, index: usize) {
+        self.working[index] = true;
+        self.early.take_out(index);
+        let member = &self.batch.members[index];
+        match (&member.result, member.job, member.target) {
+            (Some(result), ..) => {
+                let outcome = outcome_of(result);
+                self.leave_place(index, outcome);
+            }
+            // Its beginning is under way.
+            (None, None, _) if self.followed[index] => {}
+            (None, Some(job), _) => self.go_on(index, job),
+            (None, None, Some(target)) => self.begin(index, target, None),
+            (None, None, None) => self.leave_place(index, Outcome::Failed),
+        }
+    }
+
+    fn go_on(&mut self, index: usize, job: JobId) {
+        self.requests.jobs.release(job);
+        self.follow(index, job);
+    }
+
+    fn begin(&mut self, index: usize, target: GuestId, held_by: Option<JobId>) {
         self.followed[index] = true;
         let (requests, who) = (self.requests.clone(), self.record.started_by.clone());
         let service = self.batch.members[index].service.clone();
         let options = MoveOptions {
             drain: self.batch.options.drain,
+            held_by,
             ..MoveOptions::default()
         };
         self.news.push(Box::pin(async move {
@@ -204,18 +238,26 @@ impl Run {
     async fn take(&mut self, news: News) {
         match news {
             News::Begun(index, Ok(job)) => {
+                self.early.begun(index);
                 self.batch.members[index].job = Some(job);
                 self.save(index, &format!("job {job} begins")).await;
                 if let Some(who) = self.cancelled.clone() {
                     self.cancel_job(index, job, &who).await;
+                    self.follow(index, job);
+                } else if self.working[index] {
+                    self.go_on(index, job);
+                } else {
+                    self.early.hold(index);
+                    self.followed[index] = false;
                 }
-                self.follow(index, job);
             }
             News::Begun(index, Err(Refusal::AlreadyThere(_))) => {
+                self.early.begun(index);
                 self.leave_place(index, Outcome::Done);
                 self.end_member(index, "done", "").await;
             }
             News::Begun(index, Err(refusal)) => {
+                self.early.begun(index);
                 tracing::warn!(service = %self.batch.members[index].service, %refusal, "a member cannot begin");
                 let details = format!("{refusal} ({})", refusal.name());
                 if refusal.is_of_target() && self.try_another(index, &details) {
@@ -239,17 +281,10 @@ impl Run {
                 if result == "failed" && self.try_another(index, &details) {
                     return;
                 }
-                self.leave_place(
-                    index,
-                    match result.as_str() {
-                        "done" => Outcome::Done,
-                        "cancelled" => Outcome::Cancelled,
-                        _ => Outcome::Failed,
-                    },
-                );
+                self.leave_place(index, outcome_of(&result));
                 self.end_member(index, &result, &details).await;
             }
-            News::Again(index, next) => self.go_on(index, next).await,
+            News::Again(index, next) => self.go_elsewhere(index, next).await,
         }
     }
 
@@ -273,7 +308,7 @@ impl Run {
     }
 
     /// A member whose target has failed waits for its next one, if there is one.
-    async fn go_on(&mut self, index: usize, next: Result<NextHome, Refusal>) {
+    async fn go_elsewhere(&mut self, index: usize, next: Result<NextHome, Refusal>) {
         let failed = self.tried.get(&index).and_then(|tried| tried.last());
         let failed = failed.map(|(_, details)| details.clone()).unwrap_or_default();
         if let Some(who) = self.cancelled.clone() {
@@ -334,6 +369,7 @@ impl Run {
         tracing::info!(who, "the batch is cancelled");
         self.cancelled = Some(who.clone());
         self.schedule.cancel();
+        self.early.cancel();
         for index in 0..self.batch.members.len() {
             let member = &self.batch.members[index];
             if member.result.is_some() {
@@ -371,12 +407,9 @@ impl Run {
         let jobs = &self.requests.jobs;
         let progress = |job| jobs.view(job).map(|view| view.progress);
         let cancelable = self.cancelled.is_none()
-            && self
-                .batch
-                .members
-                .iter()
-                .enumerate()
-                .any(|(index, member)| member.is_waiting() || self.working[index]);
+            && self.batch.members.iter().enumerate().any(|(index, member)| {
+                member.is_waiting() || self.working[index] || self.early.is_held(index)
+            });
         let view = view_of(&self.batch, &self.record, &progress, cancelable);
         jobs.tell(&self.shown, view);
     }
@@ -409,23 +442,6 @@ impl Run {
         tracing::info!(result, error = self.record.error_details, "batch ended");
         let (jobs, shown) = (self.requests.jobs.clone(), self.shown.clone());
         jobs.end(&shown, record).await;
-    }
-}
-
-/// Nothing goes on without the table: what cannot be written is written again until it can.
-async fn keep_trying<F, W>(world: &World, write: F)
-where
-    F: Fn() -> W,
-    W: Future<Output = Result<(), TableError>>,
-{
-    let mut wait = FIRST;
-    while let Err(error) = write().await {
-        tracing::warn!(%error, "the batch cannot be written");
-        if !matches!(error, TableError::Storage(_)) {
-            return;
-        }
-        world.clock.sleep(wait).await;
-        wait = wait.saturating_mul(2).min(LONGEST);
     }
 }
 

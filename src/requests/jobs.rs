@@ -70,6 +70,8 @@ const PAGE: u32 = 1000;
 pub(super) struct Shown {
     view: watch::Sender<JobView>,
     cancel: watch::Sender<Option<String>>,
+    /// Whether a handover that its batch holds may go on.
+    released: watch::Sender<bool>,
 }
 
 impl Shown {
@@ -177,6 +179,7 @@ impl Jobs {
         let job = Arc::new(Shown {
             view: watch::Sender::new(view),
             cancel: watch::Sender::new(None),
+            released: watch::Sender::new(false),
         });
         self.shown
             .lock()
@@ -222,6 +225,9 @@ impl Jobs {
             let Ok(place) = jobs.places.clone().acquire_owned().await else {
                 return;
             };
+            if handover.facts.held_by.is_none() {
+                job.released.send_replace(true);
+            }
             let control = Control {
                 jobs: jobs.clone(),
                 job: job.clone(),
@@ -299,6 +305,13 @@ impl Jobs {
         }
         job.cancel.send_replace(Some(who.to_owned()));
         Ok(())
+    }
+
+    /// Lets a handover that its batch holds go on.
+    pub(super) fn release(&self, id: JobId) {
+        if let Some(job) = self.job(id) {
+            job.released.send_replace(true);
+        }
     }
 
     /// Lets a stuck job try again from where it stands.
@@ -410,12 +423,12 @@ struct Control {
 }
 
 impl Control {
-    /// Draining is waiting, which takes no place from work. What comes after it takes one if one is free: a source that
+    /// Waiting for resolvers to forget something, before the commit or after it, takes no place from work. What comes after it takes one if one is free: a source that
     /// is done with is not to be kept waiting by new work.
     fn keep_place(&self, state: State) {
         let State::At { goal, .. } = state else { return };
         let mut place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if goal == Goal::Drain {
+        if matches!(goal, Goal::Lower | Goal::Drain) {
             *place = None;
         } else if place.is_none() {
             *place = self.jobs.places.clone().try_acquire_owned().ok();
@@ -437,5 +450,27 @@ impl JobControl for Control {
 
     async fn cancelled(&self) {
         self.job.cancelled().await;
+    }
+
+    async fn admitted(&self, handover: &Handover) -> bool {
+        let mut released = self.job.released.subscribe();
+        let held = !*released.borrow();
+        if held {
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            let waiting = "its turn among the services of its batch";
+            self.jobs
+                .tell(&self.job, view_of(handover, &self.record, waiting));
+            // The sender lives as long as the job, so an error cannot come.
+            drop(released.wait_for(|released| *released).await);
+        }
+        let free = self
+            .place
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_none();
+        if free && let Ok(place) = self.jobs.places.clone().acquire_owned().await {
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+        }
+        held
     }
 }

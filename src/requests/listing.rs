@@ -79,7 +79,7 @@ impl Requests {
             self.outer_obstacles(&summary).await
         };
         GuestRow {
-            address: (self.world.address_rule)(&addresses),
+            address: (self.world.address_rule)(&addresses).first().copied(),
             services: services
                 .iter()
                 .filter(|s| s.guest == summary.id)

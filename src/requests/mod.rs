@@ -8,6 +8,7 @@ pub mod bundles;
 mod cluster;
 mod data;
 pub mod duties;
+mod early;
 pub mod evacuation;
 pub mod find;
 pub mod jobs;
@@ -32,6 +33,7 @@ use crate::handover::world::World;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Digest, Generation, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
+use crate::model::name::replaced;
 use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
@@ -65,6 +67,8 @@ pub struct MoveOptions {
     pub files: GivenFiles,
     /// What is for all services of a guest.
     pub batch: BatchChoices,
+    /// The batch that says when the move goes on once the name's TTL is lowered.
+    pub held_by: Option<JobId>,
 }
 
 /// What a caller may choose where all services of a guest are moved.
@@ -155,7 +159,7 @@ impl Requests {
         let mut facts = facts_of(&bundle, life, Enablement::Enabled);
         facts.take_over = options.take_over;
         facts.volume = volume;
-        facts.target_address = fit.address;
+        facts.target_addresses = fit.addresses;
         facts.uid = fit.uid;
         self.begin(
             Kind::Deploy,
@@ -227,9 +231,10 @@ impl Requests {
         .await;
         let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
+        facts.srv = replaced(&old.manifest.srv, &bundle.manifest.srv);
         facts.drain = options.drain;
         facts.volume = volume;
-        self.enter(&mut facts, seen, fit.address);
+        self.enter(&mut facts, seen, fit.addresses);
         let kind = if in_place { Kind::Replace } else { Kind::Move };
         let next = service.generation.next();
         let source = Some(place_of(&service));
@@ -461,15 +466,18 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
     Facts {
         name: bundle.manifest.dns.as_ref().map(|d| d.name.clone()),
         ttl: bundle.manifest.dns.as_ref().map_or(60, |d| d.ttl),
+        srv: bundle.manifest.srv.clone(),
         overlap: bundle.manifest.overlap,
         life,
         observed_at: None,
         observed: None,
         enablement,
         uid: None,
-        target_address: None,
+        target_addresses: Vec::new(),
         old_addresses: Vec::new(),
         old_ttl: 0,
+        lowering: None,
+        held_by: None,
         old_owner: None,
         claim_sent: false,
         claim_again: false,
@@ -478,6 +486,8 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         sent: false,
         published_at: None,
         drain: None,
+        spread_at: None,
+        unasked: Vec::new(),
         displaced: None,
         retire_owed: false,
         source_dead: false,

@@ -117,8 +117,9 @@ impl Requests {
         let fit = fit?;
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
+        facts.held_by = options.held_by;
         facts.volume = volume;
-        self.enter(&mut facts, seen, fit.address);
+        self.enter(&mut facts, seen, fit.addresses);
         let source = Some(place_of(service));
         let next = service.generation.next();
         let begun = self

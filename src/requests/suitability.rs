@@ -18,14 +18,14 @@ use crate::plan::preflight;
 /// A guest that will do.
 pub(super) struct Fit {
     pub(super) place: Place,
-    pub(super) address: Option<IpAddr>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) uid: Option<u32>,
 }
 
 /// What a guest was asked before it becomes a target.
 pub(super) struct Asked {
     pub(super) obstacles: Vec<Obstacle>,
-    pub(super) address: Option<IpAddr>,
+    pub(super) addresses: Vec<IpAddr>,
     pub(super) uid: Option<u32>,
 }
 
@@ -58,10 +58,10 @@ impl Requests {
     }
 
     /// Enters what was seen a moment ago, if all of it is known.
-    pub(super) fn enter(&self, facts: &mut Facts, seen: Option<Seen>, address: Option<IpAddr>) {
-        facts.target_address = address;
+    pub(super) fn enter(&self, facts: &mut Facts, seen: Option<Seen>, addresses: Vec<IpAddr>) {
+        facts.target_addresses = addresses;
         if let Some(seen) = seen
-            && (facts.name.is_none() || address.is_some())
+            && (facts.name.is_none() || !facts.target_addresses.is_empty())
         {
             facts.observed_at = Some(self.world.clock.now());
             facts.observed = Some(seen.life);
@@ -95,7 +95,7 @@ impl Requests {
         };
         Ok(Fit {
             place,
-            address: asked.address,
+            addresses: asked.addresses,
             uid: asked.uid,
         })
     }
@@ -114,7 +114,7 @@ impl Requests {
         let obstacles = preflight::domain_obstacles(&domain, Some(&placement.serial), &self.world.host);
         let mut asked = Asked {
             obstacles,
-            address: None,
+            addresses: Vec::new(),
             uid: None,
         };
         if !domain.summary.is_running() {
@@ -147,8 +147,8 @@ impl Requests {
             Err(error) => asked.obstacles.push(Obstacle::NoAgent(error.message)),
         }
         if let Ok(addresses) = addresses {
-            asked.address = (self.world.address_rule)(&addresses);
-            if asked.address.is_none() {
+            asked.addresses = (self.world.address_rule)(&addresses);
+            if asked.addresses.is_empty() {
                 asked.obstacles.push(Obstacle::NoAddress);
             }
         }

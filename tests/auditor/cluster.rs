@@ -127,6 +127,8 @@ impl Cluster {
             silence: Duration::from_secs(10),
             stop_timeout: Duration::from_secs(10),
             drain_margin: Duration::ZERO,
+            lower_above: 60,
+            unreachable: Duration::ZERO,
         };
         World::new(
             ports.clone(),
@@ -135,7 +137,7 @@ impl Cluster {
             Arc::new(table),
             ports,
             limits,
-            Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+            Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
             host(),
         )
     }

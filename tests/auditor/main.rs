@@ -76,7 +76,7 @@ fn row(bundle: &BundleRecord) -> ServiceRecord {
         guest: guest(1),
         guest_name: "g1".into(),
         host: host(),
-        address: Some(address()),
+        addresses: vec![address()],
         wanted: LifeState::Accessible,
         observed: LifeState::Accessible,
         observed_at: 1,

@@ -25,7 +25,7 @@ async fn rebuilt(f: &Healthy) -> Rebuilt {
         guest: ports.clone(),
         files: ports.clone(),
         names: ports,
-        address_rule: Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        address_rule: Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         own: host(),
     };
     rebuild(&gather(&sources, NOW).await)

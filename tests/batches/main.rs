@@ -4,8 +4,10 @@
 // Every function here is part of a test; clippy knows only those marked #[test].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_names;
 mod faults;
 mod moves;
+mod names;
 mod plans;
 mod refusals;
 mod stage;

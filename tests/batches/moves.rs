@@ -63,7 +63,7 @@ fn every_service_of_a_guest_moves_and_keeps_its_life_state() {
 fn a_guest_is_named_by_its_name_uuid_or_address() {
     for object in ["g1".to_owned(), guest(1).to_string(), {
         let world = many(2, 1);
-        world.guests[&guest(1)].address.to_string()
+        world.guests[&guest(1)].addresses[0].to_string()
     }] {
         let mut stage = Stage::of(many(2, 2));
         let (job, _) = stage.moved(&object, "g2", MoveOptions::default());

@@ -28,7 +28,7 @@ fn one_each(guests: u8) -> SimWorld {
         own.live.disks.insert(serial.clone(), disk.clone());
         own.configs.get_mut(&host()).unwrap().disks.insert(serial, disk);
         own.controller = Some(host().to_string());
-        let (address, guest_name) = (own.address, own.name.clone());
+        let (address, guest_name) = (own.addresses.clone(), own.name.clone());
         let row = world
             .tables
             .get_mut(&host())
@@ -36,10 +36,10 @@ fn one_each(guests: u8) -> SimWorld {
             .services
             .get_mut(&service)
             .unwrap();
-        (row.guest, row.guest_name, row.address) = (home, guest_name, Some(address));
+        (row.guest, row.guest_name, row.addresses) = (home, guest_name, address.clone());
         let dns = row.dns.clone().unwrap();
         let records = world.zone.names.get_mut(&dns.name).unwrap();
-        records.addresses = vec![address];
+        records.addresses = address;
         let owner = records.ownership[0].replace(&guest(1).to_string(), &home.to_string());
         records.ownership = vec![owner];
     }

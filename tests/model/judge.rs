@@ -190,7 +190,7 @@ fn is_left_down(world: &SimWorld, scene: &Scene) -> bool {
             let names = row.dns.as_ref().map(|dns| world.zone.read(&dns.name).addresses);
             row.guest == id
                 && row.wanted.wants_running()
-                && names.is_some_and(|all| all.contains(&target.address))
+                && names.is_some_and(|all| all.contains(&target.addresses[0]))
         });
     let mut copies = target.copies.values();
     !scene.desired && wanted && target.power == Power::Up && copies.any(|copy| copy.down_since_boot)

@@ -91,6 +91,10 @@ impl JobControl for Control {
     async fn cancelled(&self) {
         std::future::pending::<()>().await;
     }
+
+    async fn admitted(&self, _handover: &Handover) -> bool {
+        false
+    }
 }
 
 /// Jobs that requests begin are driven by the checker.
@@ -143,7 +147,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
         ports.clone(),
         ports,
         limits(),
-        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         "hv1".parse().unwrap(),
     );
     Stage {
@@ -229,7 +233,7 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
         ports.clone(),
         ports,
         limits(),
-        Arc::new(|addresses: &[IpAddr]| addresses.first().copied()),
+        Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         "hv1".parse().unwrap(),
     );
     let world = Arc::new(world.with_protocol(house.protocol));

@@ -274,7 +274,7 @@ impl NameServer for Scripted {
             });
             Ok(kept.collect::<Vec<_>>())
         };
-        let kept = self.port(call(Method::ReadName, None), made).await?;
+        let kept = self.port(call(Method::ReadEverywhere, None), made).await?;
         let told = kept.into_iter().map(|(server, records)| Authority {
             server,
             records: records.map_err(Failure::port),
@@ -391,6 +391,17 @@ impl Table for Scripted {
     ) -> Result<(), TableError> {
         let made = self.sim.fulfil(service, guest, generation);
         self.row(Method::Fulfil, made).await
+    }
+
+    async fn postpone(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) -> Result<(), TableError> {
+        let made = self.sim.postpone(service, guest, generation, serve_until);
+        self.row(Method::Postpone, made).await
     }
 
     async fn begin_batch(&self, job: &JobRecord, batch: &Batch) -> Result<JobId, TableError> {

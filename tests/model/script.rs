@@ -25,7 +25,7 @@ pub fn is_reading(method: Method) -> bool {
 /// coordinators see or that end something. Other calls of the table change only what no one else reads.
 pub fn is_effect(method: Method) -> bool {
     match method {
-        Method::Begin | Method::Commit | Method::Finish | Method::Fulfil => true,
+        Method::Begin | Method::Commit | Method::Finish | Method::Fulfil | Method::Postpone => true,
         method => method.is_effect() && !method.is_table(),
     }
 }

@@ -167,10 +167,10 @@ fn normalize_table(table: &mut SimTable, now: u64) {
             let facts = &mut row.handover.facts;
             (facts.silent, facts.revoked) = (None, None);
             (facts.gap, facts.gap_began) = (None, None);
-            (facts.published_at, facts.observed_at) = (None, None);
+            (facts.published_at, facts.observed_at, facts.spread_at) = (None, None, None);
             (facts.sent, facts.claim_sent, facts.claim_seen) = (false, false, false);
             (facts.old_owner, facts.old_ttl) = (None, 0);
-            (facts.target_address, facts.displaced) = (None, None);
+            (facts.target_addresses, facts.displaced) = (Vec::new(), None);
             facts.old_addresses.clear();
         }
     }

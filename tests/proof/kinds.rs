@@ -65,8 +65,19 @@ const ABSENT: Cast = Cast {
 };
 
 /// Every kind.
-pub const KINDS: [Kind; 34] = [
+pub const KINDS: [Kind; 37] = [
     kind("move accessible", ACCESSIBLE, Ask::Move),
+    kind(
+        "move accessible, lagging server",
+        ACCESSIBLE.with_lag(5_000),
+        Ask::Move,
+    ),
+    kind("move accessible, long TTL", ACCESSIBLE.with_ttl(30), Ask::Move),
+    kind(
+        "move accessible, volume, long TTL",
+        ACCESSIBLE.with_volume().with_ttl(30),
+        Ask::Move,
+    ),
     kind("move running", RUNNING, Ask::Move),
     kind("move stopped", STOPPED, Ask::Move),
     kind("move failed", FAILED, Ask::Move),

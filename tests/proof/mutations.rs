@@ -133,6 +133,8 @@ found_out! {
     linking_before_the_disk_is_given: ["move without overlap"], Protocol::without(Rule::LinkLate), WorldRules::default();
     running_without_the_volume: VOLUME, Protocol::default(), WorldRules { bound_to_data: false, ..WorldRules::default() };
     obeying_late_scripts: VOLUME, Protocol::default(), WorldRules { attempts: false, ..WorldRules::default() };
+    not_asking_every_server_of_the_zone: ["move accessible, lagging server"], Protocol::without(Rule::AskServers), WorldRules::default();
+    not_waiting_out_a_ttl_that_was_lowered: ["move accessible, long TTL"], Protocol::without(Rule::WaitLowered), WorldRules::default();
     asking_one_host_only: PLAIN, Protocol::default(), WorldRules { by_uuid: false, ..WorldRules::default() };
 }
 

@@ -7,7 +7,7 @@ use handoverd::adapters::sim::world::SimWorld;
 use handoverd::model::ids::GuestId;
 use handoverd::model::span;
 
-const METHODS: [(&str, Method); 17] = [
+const METHODS: [(&str, Method); 19] = [
     ("inspect", Method::Inspect),
     ("give", Method::Give),
     ("take", Method::Take),
@@ -19,12 +19,14 @@ const METHODS: [(&str, Method); 17] = [
     ("act", Method::Act),
     ("check", Method::Check),
     ("read-name", Method::ReadName),
+    ("read-everywhere", Method::ReadEverywhere),
     ("swap", Method::Swap),
     ("begin", Method::Begin),
     ("save", Method::Save),
     ("commit", Method::Commit),
     ("finish", Method::Finish),
     ("fulfil", Method::Fulfil),
+    ("postpone", Method::Postpone),
 ];
 
 const FAULTS: [(&str, PortFault); 7] = [

@@ -30,7 +30,7 @@ async fn a_service_without_name_address_uid_and_files_keeps_them_absent() {
         .await
         .unwrap();
     let bare = ServiceRecord {
-        address: None,
+        addresses: Vec::new(),
         dns: None,
         uid: None,
         files: Vec::new(),
@@ -47,7 +47,7 @@ async fn an_observation_changes_what_is_seen_and_nothing_else() {
     let seen = ServiceRecord {
         guest_name: "renamed".to_owned(),
         host: "hv2".parse().unwrap(),
-        address: None,
+        addresses: Vec::new(),
         wanted: LifeState::Stopped,
         observed: LifeState::Stopped,
         observed_at: 6_000,

@@ -137,3 +137,28 @@ async fn a_duty_stays_until_it_is_fulfilled_and_a_new_commit_replaces_it() {
     f.table.fulfil(&id("web"), guest(1), Generation(3)).await.unwrap();
     assert_eq!(f.table.duties().await.unwrap(), []);
 }
+
+#[tokio::test]
+async fn a_duty_is_postponed_unless_it_is_of_another_generation_or_gone() {
+    let f = Fixture::new().await;
+    f.deploy("web").await;
+    let first = f.begin_move("web", 2).await;
+    f.commit(&first, &service("web", 2, 2), Some(&duty("web", 1, 2)))
+        .await;
+    for (name, home, generation) in [("api", 1, 2), ("web", 5, 2), ("web", 1, 3)] {
+        f.table
+            .postpone(&id(name), guest(home), Generation(generation), 77)
+            .await
+            .unwrap();
+        assert_eq!(f.table.duties().await.unwrap(), [duty("web", 1, 2)]);
+    }
+    f.table
+        .postpone(&id("web"), guest(1), Generation(2), 77)
+        .await
+        .unwrap();
+    let postponed = handoverd::handover::record::Duty {
+        serve_until: 77,
+        ..duty("web", 1, 2)
+    };
+    assert_eq!(f.table.duties().await.unwrap(), [postponed]);
+}

@@ -21,12 +21,18 @@ fn version_1_move() -> Handover {
     (facts.source_dead, facts.volume_made, facts.delete_data) = (false, false, false);
     (facts.volume, facts.silent, facts.revoked) = (None, None, None);
     (facts.gap_began, facts.gap) = (None, None);
+    (facts.spread_at, facts.unasked) = (None, Vec::new());
+    (facts.lowering, facts.held_by) = (None, None);
+    facts.srv.clear();
+    // One address was all that older versions knew.
+    facts.target_addresses = vec!["2001:db8::7".parse().unwrap()];
     begun
 }
 
 fn version_1_service() -> ServiceRecord {
     ServiceRecord {
         volume: None,
+        addresses: vec!["192.0.2.7".parse().unwrap()],
         ..service("web", 2, 2)
     }
 }
@@ -80,7 +86,11 @@ async fn a_table_of_version_2_is_migrated_and_batches_begin_in_it() {
         .unwrap();
     drop(before);
     let table = SqliteTable::open(&path).unwrap();
-    assert_eq!(table.services().await.unwrap(), [service("web", 2, 2)]);
+    let expected = ServiceRecord {
+        addresses: vec!["192.0.2.7".parse().unwrap()],
+        ..service("web", 2, 2)
+    };
+    assert_eq!(table.services().await.unwrap(), [expected]);
     assert_eq!(table.jobs(None, 9).await.unwrap().len(), 2);
     assert_eq!(table.last_decision(&id("web")).await.unwrap(), None);
     let batch = batch(1, &["web", "api"]);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::{Direction, Phase, State};
-use handoverd::handover::record::{Duty, Facts, Handover, Place, Reason, Since};
+use handoverd::handover::record::{Duty, Facts, Handover, Lowering, Place, Reason, Since};
 use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
-use handoverd::model::name::Owner;
+use handoverd::model::name::{Owner, Srv, SrvSet};
 use handoverd::model::needs::Needs;
 use handoverd::model::placement::PlacedFile;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
@@ -202,7 +202,7 @@ pub fn service(name: &str, generation: u64, home: u128) -> ServiceRecord {
         guest: guest(home),
         guest_name: format!("vm{home}"),
         host: "hv1".parse().unwrap(),
-        address: Some("192.0.2.7".parse().unwrap()),
+        addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
         wanted: LifeState::Accessible,
         observed: LifeState::Running,
         observed_at: 5_000,
@@ -261,15 +261,31 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
         facts: Facts {
             name: Some(dns(name).name),
             ttl: 30,
+            srv: vec![SrvSet {
+                label: "_http._tcp".parse().unwrap(),
+                records: vec![Srv {
+                    priority: 1,
+                    weight: 2,
+                    port: 8080,
+                }],
+            }],
             overlap: true,
             life: LifeState::Accessible,
             observed_at: Some(1_500),
             observed: Some(LifeState::Accessible),
             enablement: Enablement::Enabled,
             uid: Some(998),
-            target_address: Some("2001:db8::7".parse().unwrap()),
+            target_addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],
             old_addresses: vec!["192.0.2.6".parse().unwrap()],
             old_ttl: 60,
+            lowering: Some(Lowering {
+                from: 60,
+                to: 5,
+                sent_at: Some(2_000),
+                spread_at: Some(2_100),
+                given_up: false,
+            }),
+            held_by: Some(JobId(9)),
             old_owner: Some(Owner {
                 generation: Generation(generation),
                 host: "hv1".parse().unwrap(),
@@ -283,6 +299,8 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             sent: false,
             published_at: Some(4_000),
             drain: Some(7_000),
+            spread_at: Some(4_500),
+            unasked: vec!["ns2: no route".to_owned()],
             displaced: None,
             source_dead: true,
             volume: Some(volume(name)),

@@ -6,15 +6,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::ports::{grant_path, volume_path};
 use super::world::{SimDisk, SimUnits, SimVolume, SimWorld};
+use super::zone::SimSecondary;
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::grant::Grant;
 use crate::model::ids::{Digest, Generation, GuestId, HostId, InvalidId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::manifest::{Check, CheckProbe, DnsEntry, Manifest, UnitFile};
-use crate::model::name::{Owner, Ownership};
+use crate::model::name::{Owner, Ownership, Srv, SrvSet};
 use crate::model::needs::Needs;
 use crate::model::placement::Placement;
-use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::model::volume::{DataSpec, FileSystem, Volume};
 
 /// What the service of a world is.
@@ -30,6 +31,10 @@ pub struct Cast {
     pub overlap: bool,
     /// Whether it is there at all, or only its bundles.
     pub deployed: bool,
+    /// The TTL of its name, in seconds.
+    pub ttl: u32,
+    /// By how many milliseconds a second server of its zone lags; `None`: there is none.
+    pub lag: Option<Millis>,
 }
 
 impl Cast {
@@ -41,12 +46,27 @@ impl Cast {
             volume: false,
             overlap: true,
             deployed: true,
+            ttl: 5,
+            lag: None,
         }
     }
 
     /// With a data volume.
     pub const fn with_volume(self) -> Self {
         Self { volume: true, ..self }
+    }
+
+    /// With a name of this TTL, in seconds.
+    pub const fn with_ttl(self, ttl: u32) -> Self {
+        Self { ttl, ..self }
+    }
+
+    /// In a zone whose second server has each change so many milliseconds later.
+    pub const fn with_lag(self, lag: Millis) -> Self {
+        Self {
+            lag: Some(lag),
+            ..self
+        }
     }
 
     /// A bundle of the service: the version is a digit.
@@ -58,7 +78,7 @@ impl Cast {
         let named = !matches!(self.life, LifeState::Running);
         let dns = DnsEntry {
             name: format!("{service}.svc.lab").parse()?,
-            ttl: 5,
+            ttl: self.ttl,
         };
         let check = Check {
             probe: CheckProbe::Tcp("127.0.0.1".to_owned(), 8080),
@@ -86,7 +106,7 @@ impl Cast {
                 ports: vec![8080],
                 data: self.volume.then_some(data),
                 needs: Needs::default(),
-                srv: Vec::new(),
+                srv: if named { srv_of(version)? } else { Vec::new() },
                 overlap: self.overlap,
                 movable: true,
             },
@@ -106,6 +126,15 @@ impl Cast {
         let mut world = SimWorld::new(guests)?;
         let host: HostId = "hv1".parse()?;
         self.add(&mut world, &host, "web")?;
+        if let Some(lag) = self.lag {
+            let names = world.zone.names.clone();
+            world.zone.secondaries.push(SimSecondary {
+                name: "ns2.svc.lab".to_owned(),
+                lag,
+                answers: true,
+                names,
+            });
+        }
         Ok(world)
     }
 
@@ -152,7 +181,7 @@ impl Cast {
         };
         let size = bundle.manifest.data.as_ref().map_or(0, |data| data.size);
         let host = guest.host.clone();
-        let (name, address) = (guest.name.clone(), guest.address);
+        let (name, addresses) = (guest.name.clone(), guest.addresses.clone());
         let first = u32::try_from(guest.live.disks.len()).unwrap_or(0);
         let mut disks = vec![(DiskRole::Bundle, placement.serial.clone(), granted.clone())];
         world.grants.insert(granted, bundle.digest.clone());
@@ -202,8 +231,9 @@ impl Cast {
         let generation = Generation(1);
         if let Some(dns) = &bundle.manifest.dns {
             let records = world.zone.names.entry(dns.name.clone()).or_default();
-            records.addresses = vec![address];
+            records.addresses.clone_from(&addresses);
             records.ttl = dns.ttl;
+            records.srv.clone_from(&bundle.manifest.srv);
             let owner = Owner {
                 generation,
                 host: host.clone(),
@@ -218,7 +248,7 @@ impl Cast {
             guest: home,
             guest_name: name,
             host: host.clone(),
-            address: Some(address),
+            addresses,
             wanted,
             observed: self.life,
             observed_at: world.now,
@@ -239,4 +269,28 @@ impl Cast {
             table.services.insert(id, row);
         }
     }
+}
+
+/// Each version tells of its port at one label that both have, and at one of its own.
+fn srv_of(version: char) -> Result<Vec<SrvSet>, InvalidId> {
+    let port = if version == '1' { 8080 } else { 8081 };
+    let own = if version == '1' {
+        "_admin._tcp"
+    } else {
+        "_metrics._tcp"
+    };
+    let set = |label: &str| {
+        Ok(SrvSet {
+            label: label.parse()?,
+            records: vec![Srv {
+                priority: 0,
+                weight: 0,
+                port,
+            }],
+        })
+    };
+    // Sorted by label, as the zone gives them.
+    let mut sets = vec![set("_http._tcp")?, set(own)?];
+    sets.sort_by(|a: &SrvSet, b| a.label.cmp(&b.label));
+    Ok(sets)
 }

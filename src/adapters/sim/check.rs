@@ -257,7 +257,12 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
                 at_home(world, table, row, &mut found);
                 if let Some(dns) = &row.dns {
                     names.insert(dns.name.clone());
-                    named(&world.zone.read(&dns.name), row, &mut found);
+                    let records = world.zone.read(&dns.name);
+                    named(&records, row, &mut found);
+                    let told = table.bundles.get(&row.bundle).map(|bundle| &bundle.manifest.srv);
+                    found.unless(told.is_none_or(|told| *told == records.srv), 3, || {
+                        format!("{} has the SRV records {:?}, not {told:?}", dns.name, records.srv)
+                    });
                 }
             }
             let serials = serials_of(table, id);
@@ -295,8 +300,15 @@ fn named(records: &NameRecords, row: &ServiceRecord, found: &mut Found) {
         Some(Ownership::Free(owner)) => owner.guest == row.guest && owner.generation == row.generation,
         _ => false,
     };
-    let addresses: Vec<_> = row.address.into_iter().collect();
-    found.unless(owner && records.addresses == addresses, 3, || {
+    if let Some(dns) = &row.dns {
+        found.unless(records.ttl == dns.ttl, 3, || {
+            format!(
+                "{} has a TTL of {} s, not of {} s",
+                dns.name, records.ttl, dns.ttl
+            )
+        });
+    }
+    found.unless(owner && records.addresses == row.addresses, 3, || {
         format!(
             "the table has {} on {}, the zone says {}",
             row.id,

@@ -66,12 +66,13 @@ pub struct Simulation {
     pub resumed: u32,
 }
 
-/// The limits that a simulated daemon keeps: the shipped ones.
+/// The limits that a simulated daemon keeps: the shipped ones, but that a TTL is long from 20 s on.
 pub fn limits() -> Limits {
     let seconds = Duration::from_secs;
     let deadlines = HashMap::from([
         (Goal::Reserve, seconds(30)),
         (Goal::Observe, seconds(30)),
+        (Goal::Lower, seconds(60)),
         (Goal::Fence, seconds(60)),
         (Goal::Stage, seconds(60)),
         (Goal::Quiesce, seconds(90 + 10 + 90)),
@@ -91,6 +92,8 @@ pub fn limits() -> Limits {
         silence: seconds(10),
         stop_timeout: seconds(90),
         drain_margin: seconds(2),
+        lower_above: 20,
+        unreachable: seconds(60),
     }
 }
 
@@ -106,14 +109,14 @@ pub fn terms(own: HostId) -> Terms {
         },
         parallel: 8,
         keep: Duration::ZERO,
-        address_rule: first_address(),
+        address_rule: all_addresses(),
         protocol: Protocol::default(),
     }
 }
 
-/// A simulated guest publishes its address, whatever it is.
-pub fn first_address() -> AddressRule {
-    Arc::new(|addresses: &[IpAddr]| addresses.first().copied())
+/// A simulated guest publishes its addresses, whatever they are.
+pub fn all_addresses() -> AddressRule {
+    Arc::new(|addresses: &[IpAddr]| addresses.to_vec())
 }
 
 impl Simulation {
@@ -314,6 +317,7 @@ impl Simulation {
     fn mend(&mut self) {
         let mut inner = self.shared.lock();
         let mut back = vec![Happening::NamesUp];
+        back.extend((0..inner.world.zone.secondaries.len()).map(Happening::SecondaryUp));
         back.extend(inner.world.hosts.keys().cloned().map(Happening::HostUp));
         for (id, guest) in &inner.world.guests {
             let boots = inner.world.agenda.values();

@@ -37,6 +37,12 @@ pub enum Happening {
     NamesDown,
     /// The zone's primary answers again.
     NamesUp,
+    /// One of the zone's other servers, by its index, has what the primary has.
+    Transferred(usize),
+    /// One of the zone's other servers does not answer.
+    SecondaryDown(usize),
+    /// It answers again, with what the primary has.
+    SecondaryUp(usize),
     /// A host's libvirtd is killed.
     HostDown(HostId),
     /// A host's libvirtd is back.
@@ -104,6 +110,12 @@ impl SimWorld {
             Happening::ChecksPass(guest) => self.set_health(*guest, true),
             Happening::NamesDown => self.zone.answers = false,
             Happening::NamesUp => self.zone.answers = true,
+            Happening::Transferred(index) => self.transferred(*index),
+            Happening::SecondaryDown(index) => self.set_secondary(*index, false),
+            Happening::SecondaryUp(index) => {
+                self.set_secondary(*index, true);
+                self.transferred(*index);
+            }
             Happening::HostDown(host) => self.set_host(host, false),
             Happening::HostUp(host) => self.set_host(host, true),
             Happening::Save(guest) => {
@@ -131,6 +143,12 @@ impl SimWorld {
             for copy in guest.copies.values_mut() {
                 copy.healthy = healthy;
             }
+        }
+    }
+
+    fn set_secondary(&mut self, index: usize, answers: bool) {
+        if let Some(server) = self.zone.secondaries.get_mut(index) {
+            server.answers = answers;
         }
     }
 

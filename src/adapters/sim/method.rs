@@ -49,6 +49,8 @@ pub enum Method {
     Check,
     /// `NameServer::read`.
     ReadName,
+    /// `NameServer::read_everywhere`.
+    ReadEverywhere,
     /// `NameServer::swap`.
     Swap,
     /// A `Table` method that reads.
@@ -65,6 +67,8 @@ pub enum Method {
     NextAttempt,
     /// `Table::fulfil`.
     Fulfil,
+    /// `Table::postpone`.
+    Postpone,
     /// `Table::observe`.
     Observe,
     /// `Table::put_bundle` and `audit`.
@@ -88,6 +92,7 @@ impl Method {
                 | Self::Look
                 | Self::Check
                 | Self::ReadName
+                | Self::ReadEverywhere
                 | Self::ReadTable
         )
     }
@@ -103,6 +108,7 @@ impl Method {
                 | Self::Finish
                 | Self::NextAttempt
                 | Self::Fulfil
+                | Self::Postpone
                 | Self::Observe
                 | Self::Note
         )

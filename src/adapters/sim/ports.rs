@@ -387,7 +387,8 @@ impl Guest for SimPorts {
         let plan = Plan::of(Method::Addresses, 5).on(guest);
         self.shared
             .call(plan, |world| {
-                Ok(world.guests.get(&guest).map(|g| g.address).into_iter().collect())
+                let found = world.guests.get(&guest);
+                Ok(found.map(|g| g.addresses.clone()).unwrap_or_default())
             })
             .await
     }
@@ -490,13 +491,25 @@ impl NameServer for SimPorts {
             .await
     }
 
-    /// One server has all that there is.
     async fn read_everywhere(&self, name: &DnsName) -> Result<Vec<Authority>, PortError> {
-        let records = self.read(name).await;
-        Ok(vec![Authority {
-            server: "the primary".to_owned(),
-            records,
-        }])
+        let plan = Plan::of(Method::ReadEverywhere, 1);
+        self.shared
+            .call(plan, |world| {
+                names_answer(world)?;
+                let mut all = vec![Authority {
+                    server: "the primary".to_owned(),
+                    records: Ok(world.zone.read(name)),
+                }];
+                all.extend(world.zone.secondaries.iter().map(|server| Authority {
+                    server: server.name.clone(),
+                    records: match server.answers {
+                        true => Ok(server.names.get(name).cloned().unwrap_or_default()),
+                        false => Err(PortError::unavailable("it does not answer")),
+                    },
+                }));
+                Ok(all)
+            })
+            .await
     }
 
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {

@@ -61,7 +61,7 @@ impl SimTable {
         {
             row.guest_name.clone_from(&seen.guest_name);
             row.host.clone_from(&seen.host);
-            row.address = seen.address;
+            row.addresses.clone_from(&seen.addresses);
             row.wanted = seen.wanted;
             row.observed = seen.observed;
             row.observed_at = seen.observed_at;
@@ -283,6 +283,21 @@ impl SimTable {
             .is_some_and(|duty| duty.generation == generation)
         {
             self.duties.remove(&key);
+        }
+    }
+
+    /// As [`crate::ports::Table::postpone`].
+    pub fn postpone(
+        &mut self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) {
+        if let Some(duty) = self.duties.get_mut(&(service.clone(), guest))
+            && duty.generation == generation
+        {
+            duty.serve_until = serve_until;
         }
     }
 

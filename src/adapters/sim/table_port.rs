@@ -165,6 +165,20 @@ impl Table for SimPorts {
         .await
     }
 
+    async fn postpone(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) -> Outcome<()> {
+        self.table(Method::Postpone, |t| {
+            t.postpone(service, guest, generation, serve_until);
+            Ok(())
+        })
+        .await
+    }
+
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Outcome<()> {
         self.table(Method::Note, |t| {
             t.audit

@@ -106,11 +106,18 @@ pub fn guests(world: &SimWorld) -> String {
 
 /// Tells what happened, as [`read`] reads it.
 pub fn tell(happening: &Happening, world: &SimWorld) -> String {
+    let server = |index: usize| {
+        let found = world.zone.secondaries.get(index);
+        found.map_or("?", |server| server.name.as_str())
+    };
     let name = |id: &GuestId| world.guests.get(id).map_or("?", |guest| guest.name.as_str());
     match happening {
         Happening::Migrate(guest, host) => return format!("{} {MIGRATES}{host}", name(guest)),
         Happening::Booted(guest, _) => return format!("{} has booted", name(guest)),
         Happening::Arrives(_) => return "a late message arrives".to_owned(),
+        Happening::Transferred(index) => return format!("{} has the zone anew", server(*index)),
+        Happening::SecondaryDown(index) => return format!("{} is silent", server(*index)),
+        Happening::SecondaryUp(index) => return format!("{} answers", server(*index)),
         _ => {}
     }
     let primary = TO_NAMES.iter().find(|(_, known)| known == happening);

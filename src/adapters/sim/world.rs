@@ -3,7 +3,7 @@
 //! No clock, no randomness, ordered maps only, so that a world can be cloned, compared and hashed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::happening::Happening;
 use super::table::SimTable;
@@ -11,7 +11,7 @@ use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
 use crate::model::lifecycle::ShutoffReason;
-use crate::model::name::NameChange;
+use crate::model::name::{DnsName, NameChange};
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
 use crate::model::volume::FileSystem;
@@ -110,8 +110,8 @@ pub enum Power {
 pub struct SimGuest {
     /// libvirt's name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
+    /// Its addresses, sorted.
+    pub addresses: Vec<IpAddr>,
     /// Whether it runs.
     pub power: Power,
     /// Why it is off, where it is.
@@ -239,7 +239,7 @@ impl SimGuest {
     pub fn new(name: &str, address: IpAddr, host: &HostId) -> Self {
         Self {
             name: name.to_owned(),
-            address,
+            addresses: vec![address],
             power: Power::Up,
             off: ShutoffReason::Unknown,
             boots: 1,
@@ -303,7 +303,9 @@ impl SimWorld {
         let mut world = Self::empty(&hosts, &hosts[0]);
         for number in 1..=guests.min(200) {
             let address = IpAddr::V4(Ipv4Addr::new(10, 77, 0, number));
-            let guest = SimGuest::new(&format!("g{number}"), address, &hosts[0]);
+            let mut guest = SimGuest::new(&format!("g{number}"), address, &hosts[0]);
+            let second = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into());
+            guest.addresses.push(IpAddr::V6(second));
             world.guests.insert(Self::guest_id(number), guest);
         }
         Ok(world)
@@ -342,22 +344,40 @@ impl SimWorld {
 
     /// Applies one UPDATE. An address that it takes away counts as believed for its TTL only if something answered there.
     pub fn update(&mut self, change: &NameChange) -> Swapped {
-        let served = |address: &IpAddr| {
-            let found = self.guests.values().find(|guest| guest.address == *address);
-            found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running))
-        };
         let old = self.zone.read(&change.name).addresses;
-        let dead: Vec<IpAddr> = old.into_iter().filter(|address| !served(address)).collect();
         let swapped = self.zone.swap(change, self.now);
-        for address in dead {
-            self.zone.cached.remove(&(change.name.clone(), address));
+        self.forget_dead(old.into_iter().map(|address| (change.name.clone(), address)));
+        if swapped == Swapped::Yes {
+            for index in 0..self.zone.secondaries.len() {
+                let lag = self.zone.secondaries[index].lag;
+                self.schedule(lag, Happening::Transferred(index));
+            }
         }
         swapped
     }
 
+    /// One of the zone's other servers has what its primary has.
+    pub(super) fn transferred(&mut self, index: usize) {
+        let gone = self.zone.transfer(index, self.now);
+        self.forget_dead(gone.into_iter());
+    }
+
+    /// Addresses at which nothing answered when they went do not count as believed.
+    fn forget_dead(&mut self, gone: impl Iterator<Item = (DnsName, IpAddr)>) {
+        for (name, address) in gone {
+            let found = self.guest_at(address).map(|(_, guest)| guest);
+            let served =
+                found.is_some_and(|g| g.power == Power::Up && g.copies.values().any(|copy| copy.running));
+            if !served {
+                self.zone.cached.remove(&(name, address));
+            }
+        }
+    }
+
     /// The guest at an address.
     pub fn guest_at(&self, address: IpAddr) -> Option<(&GuestId, &SimGuest)> {
-        self.guests.iter().find(|(_, guest)| guest.address == address)
+        let mut guests = self.guests.iter();
+        guests.find(|(_, guest)| guest.addresses.contains(&address))
     }
 
     /// Enters something that will happen `after` milliseconds from now.

@@ -7,6 +7,19 @@ use crate::model::name::{DnsName, NameChange, NameRecords};
 use crate::model::service::Millis;
 use crate::ports::Swapped;
 
+/// A server of the zone that gets what its primary has some time later.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SimSecondary {
+    /// How it is called.
+    pub name: String,
+    /// How long after a change it has it.
+    pub lag: Millis,
+    /// Whether it answers anybody.
+    pub answers: bool,
+    /// What it gives.
+    pub names: BTreeMap<DnsName, NameRecords>,
+}
+
 /// One zone and every resolver that ever asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SimZone {
@@ -16,6 +29,8 @@ pub struct SimZone {
     pub origin: Option<DnsName>,
     /// What stands at its names.
     pub names: BTreeMap<DnsName, NameRecords>,
+    /// Its other servers.
+    pub secondaries: Vec<SimSecondary>,
     /// Addresses that the worst resolver, which asked just before each change, still gives, and until when.
     pub cached: BTreeMap<(DnsName, IpAddr), Millis>,
 }
@@ -26,6 +41,7 @@ impl Default for SimZone {
             answers: true,
             origin: None,
             names: BTreeMap::new(),
+            secondaries: Vec::new(),
             cached: BTreeMap::new(),
         }
     }
@@ -69,11 +85,15 @@ impl SimZone {
             records.addresses.clone_from(new);
             records.addresses.sort();
             records.ttl = if new.is_empty() { 0 } else { *ttl };
-            let until = now.saturating_add(u64::from(stands.ttl).saturating_mul(1000));
-            for old in stands.addresses.iter().filter(|old| !new.contains(old)) {
-                self.cached.insert((change.name.clone(), *old), until);
+            self.remember(&change.name, &stands, &records, now);
+        }
+        for set in &change.srv {
+            records.srv.retain(|other| other.label != set.label);
+            if !set.records.is_empty() {
+                records.srv.push(set.clone());
             }
         }
+        records.srv.sort_by(|a, b| a.label.cmp(&b.label));
         if records == NameRecords::default() {
             self.names.remove(&change.name);
         } else {
@@ -82,9 +102,46 @@ impl SimZone {
         Swapped::Yes
     }
 
+    /// What the worst resolver believes that asked one server just before it gave something else.
+    fn remember(&mut self, name: &DnsName, before: &NameRecords, after: &NameRecords, now: Millis) {
+        let until = now.saturating_add(u64::from(before.ttl).saturating_mul(1000));
+        for old in &before.addresses {
+            if after.addresses.contains(old) && after.ttl >= before.ttl {
+                continue;
+            }
+            let believed = self.cached.entry((name.clone(), *old)).or_default();
+            *believed = (*believed).max(until);
+        }
+    }
+
+    /// One of the other servers has what the primary has, if it answers; which addresses it no longer gives.
+    pub fn transfer(&mut self, index: usize, now: Millis) -> Vec<(DnsName, IpAddr)> {
+        let Some(server) = self.secondaries.get_mut(index).filter(|server| server.answers) else {
+            return Vec::new();
+        };
+        let before = std::mem::replace(&mut server.names, self.names.clone());
+        let mut gone = Vec::new();
+        for (name, records) in before {
+            let after = self.read(&name);
+            self.remember(&name, &records, &after, now);
+            let lost = records.addresses.into_iter();
+            gone.extend(
+                lost.filter(|old| !after.addresses.contains(old))
+                    .map(|old| (name.clone(), old)),
+            );
+        }
+        gone
+    }
+
     /// Every address that a client may still be sent to at `now`.
     pub fn believed(&self, name: &DnsName, now: Millis) -> Vec<IpAddr> {
         let mut all = self.read(name).addresses;
+        let others = self.secondaries.iter().filter(|server| server.answers);
+        all.extend(
+            others
+                .filter_map(|server| server.names.get(name))
+                .flat_map(|records| records.addresses.iter().copied()),
+        );
         let old = self
             .cached
             .iter()

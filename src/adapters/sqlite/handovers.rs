@@ -10,7 +10,7 @@ use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Duty, Handover};
 use crate::model::ids::{Digest, Generation, GuestId, JobId, ServiceId};
-use crate::model::service::ServiceRecord;
+use crate::model::service::{Millis, ServiceRecord};
 use crate::ports::{JobRecord, JournalEntry, TableError};
 
 /// The result of a job whose handover can go neither on nor back by itself.
@@ -178,6 +178,26 @@ pub fn fulfil(
             to_sql("generation", generation.0)?,
         ])?;
     rows::drop_unused_files(tx)
+}
+
+/// See [`crate::ports::Table::postpone`].
+pub fn postpone(
+    tx: &Transaction<'_>,
+    service: &ServiceId,
+    guest: GuestId,
+    generation: Generation,
+    serve_until: Millis,
+) -> Outcome<()> {
+    tx.prepare_cached(
+        "UPDATE duty SET serve_until = ?4 WHERE service = ?1 AND guest = ?2 AND generation = ?3",
+    )?
+    .execute(params![
+        service.as_str(),
+        guest.to_string(),
+        to_sql("generation", generation.0)?,
+        to_sql("the time of a duty", serve_until)?,
+    ])?;
+    Ok(())
 }
 
 /// Refuses while another handover of the service holds its reservation.

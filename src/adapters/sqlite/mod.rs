@@ -182,7 +182,7 @@ impl Table for SqliteTable {
         self.write(move |tx| {
             // Home guest, bundle, name and files are the commit's; frozen is the reservation's.
             tx.prepare_cached(
-                "UPDATE service SET guest_name = ?3, host = ?4, address = ?5, wanted = ?6, observed = ?7,
+                "UPDATE service SET guest_name = ?3, host = ?4, addresses = ?5, wanted = ?6, observed = ?7,
                      observed_at = ?8, enablement = ?9, uid = ?10
                  WHERE id = ?1 AND generation = ?2",
             )?
@@ -191,7 +191,7 @@ impl Table for SqliteTable {
                 to_sql("generation", service.generation.0)?,
                 service.guest_name,
                 service.host.as_str(),
-                service.address.map(|address| address.to_string()),
+                rows::to_json("addresses", &service.addresses)?,
                 service.wanted.as_str(),
                 service.observed.as_str(),
                 to_sql("the time of an observation", service.observed_at)?,
@@ -373,6 +373,18 @@ impl Table for SqliteTable {
     ) -> Result<(), TableError> {
         let service = service.clone();
         self.write_and_drop(move |tx| handovers::fulfil(tx, &service, guest, generation))
+            .await
+    }
+
+    async fn postpone(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        generation: Generation,
+        serve_until: Millis,
+    ) -> Result<(), TableError> {
+        let service = service.clone();
+        self.write(move |tx| handovers::postpone(tx, &service, guest, generation, serve_until))
             .await
     }
 

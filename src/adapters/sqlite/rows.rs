@@ -169,11 +169,11 @@ pub fn put_service(tx: &Transaction<'_>, service: &ServiceRecord) -> Outcome<()>
         .map(|volume| to_json("a data volume", volume))
         .transpose()?;
     tx.prepare_cached(
-        "INSERT INTO service (id, bundle, guest, guest_name, host, address, wanted, observed, observed_at,
+        "INSERT INTO service (id, bundle, guest, guest_name, host, addresses, wanted, observed, observed_at,
              enablement, dns_name, dns_ttl, generation, uid, frozen, files, volume)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
          ON CONFLICT (id) DO UPDATE SET bundle = excluded.bundle, guest = excluded.guest,
-             guest_name = excluded.guest_name, host = excluded.host, address = excluded.address,
+             guest_name = excluded.guest_name, host = excluded.host, addresses = excluded.addresses,
              wanted = excluded.wanted, observed = excluded.observed, observed_at = excluded.observed_at,
              enablement = excluded.enablement, dns_name = excluded.dns_name, dns_ttl = excluded.dns_ttl,
              generation = excluded.generation, uid = excluded.uid, frozen = excluded.frozen,
@@ -185,7 +185,7 @@ pub fn put_service(tx: &Transaction<'_>, service: &ServiceRecord) -> Outcome<()>
         service.guest.to_string(),
         service.guest_name,
         service.host.as_str(),
-        service.address.map(|address| address.to_string()),
+        to_json("addresses", &service.addresses)?,
         service.wanted.as_str(),
         service.observed.as_str(),
         to_sql("the time of an observation", service.observed_at)?,
@@ -203,7 +203,7 @@ pub fn put_service(tx: &Transaction<'_>, service: &ServiceRecord) -> Outcome<()>
 
 /// The columns that [`service`] reads.
 pub const SERVICE: &str =
-    "SELECT id, bundle, guest, guest_name, host, address, wanted, observed, observed_at,
+    "SELECT id, bundle, guest, guest_name, host, addresses, wanted, observed, observed_at,
      enablement, dns_name, dns_ttl, generation, uid, frozen, files, volume FROM service";
 
 /// A service from its row.
@@ -219,15 +219,13 @@ pub fn service(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<ServiceRecord> {
         }),
         None => None,
     };
-    let address = optional("address")?
-        .map(|address| parse(&what("address"), &address))
-        .transpose()?;
+    let addresses = from_json(&what("addresses"), &text("addresses")?)?;
     Ok(ServiceRecord {
         bundle: parse(&what("bundle"), &text("bundle")?)?,
         guest: parse(&what("guest"), &text("guest")?)?,
         guest_name: text("guest_name")?,
         host: parse(&what("host"), &text("host")?)?,
-        address,
+        addresses,
         wanted: parse(&what("wanted"), &text("wanted")?)?,
         observed: parse(&what("observed"), &text("observed")?)?,
         observed_at: from_sql(&what("observed_at"), row.get("observed_at")?)?,

@@ -1,6 +1,5 @@
--- Version 4: why no service is moved automatically any more.
+-- Version 4: a service publishes every address of its guest inside the configured networks, not one of them.
 
-CREATE TABLE alarm (
-    id    INTEGER PRIMARY KEY CHECK (id = 1),
-    alarm TEXT NOT NULL -- JSON
-) STRICT;
+ALTER TABLE service ADD COLUMN addresses TEXT NOT NULL DEFAULT '[]';
+UPDATE service SET addresses = json_array(address) WHERE address IS NOT NULL;
+ALTER TABLE service DROP COLUMN address;

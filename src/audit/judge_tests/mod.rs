@@ -188,7 +188,7 @@ fn healthy(data: bool) -> Picture {
         guest: guest(1),
         guest_name: "g1".into(),
         host: host(),
-        address: Some(IpAddr::from([10, 77, 0, 101])),
+        addresses: vec![IpAddr::from([10, 77, 0, 101])],
         wanted: LifeState::Accessible,
         observed: LifeState::Accessible,
         observed_at: 0,

@@ -150,6 +150,26 @@ fn the_zone_is_put_right_only_where_it_is_still_ours() {
 }
 
 #[test]
+fn a_ttl_that_an_abandoned_job_has_lowered_goes_back_with_its_claim() {
+    for (ttl, expected) in [(5, None), (1, Some(5))] {
+        let claim = Ownership::Claimed(HandoverId(uuid::Uuid::from_u128(9)), Some(owner(3, 1)));
+        let mut picture = healthy(false);
+        records(
+            &mut picture,
+            NameRecords {
+                ttl,
+                ..zone(101, &[claim])
+            },
+        );
+        let found = findings(&picture);
+        let Some(Repair::SwapName(change)) = found[0].remedy.repair() else {
+            panic!("{found:?}");
+        };
+        assert_eq!(change.addresses.as_ref().map(|(_, ttl)| *ttl), expected);
+    }
+}
+
+#[test]
 fn what_a_pool_lacks_and_who_controls_a_guest_is_found() {
     check(&[
         (

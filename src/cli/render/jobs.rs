@@ -3,9 +3,10 @@
 use super::Look;
 use super::services::place;
 use super::table::{Tone, Word, properties, table};
-use super::text::{age, clean, duration, or_dash, utc};
+use super::text::{age, clean, duration, or_dash};
 use crate::cli::job::{Job, JournalEntry, Member, StepTime};
 use crate::cli::rows::Service;
+use crate::model::utc;
 
 /// The step of a batch of a guest without services.
 const EMPTY: &str = "nothing to do";
@@ -239,12 +240,12 @@ pub fn detail(job: &Job, journal: &[JournalEntry], steps: &[StepTime], now: u64,
     rows.push(("by", or_dash(Some(&job.started_by)).into_owned().into()));
     rows.push((
         "started",
-        format!("{} ({})", utc(job.started), age(now, job.started)).into(),
+        format!("{} ({})", utc::show(job.started), age(now, job.started)).into(),
     ));
     match job.took() {
         Some(took) => rows.push((
             "ended",
-            format!("{}, after {}", utc(job.finished), duration(took)).into(),
+            format!("{}, after {}", utc::show(job.finished), duration(took)).into(),
         )),
         None if job.cancelable => rows.push(("cancelable", "yes".into())),
         None => {}

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::Look;
 use super::services::life_tone;
 use super::table::{Tone, Word, properties, table};
-use super::text::{age, clean, duration, or_dash, utc};
+use super::text::{age, clean, duration, or_dash};
 use crate::cli::plans::{Decision, Entry, Loss, Plan};
+use crate::model::utc;
 
 /// A plan in full; `rejected`: with the guests that were not taken.
 pub fn plan(plan: &Plan, rejected: bool, look: Look) -> String {
@@ -92,7 +93,7 @@ pub fn decision(decision: &Decision, now: u64, look: Look) -> String {
         ("by", or_dash(Some(&decision.who)).into_owned().into()),
         (
             "when",
-            format!("{} ({})", utc(decision.at), age(now, decision.at)).into(),
+            format!("{} ({})", utc::show(decision.at), age(now, decision.at)).into(),
         ),
         ("decided", decision.decision.clone().into()),
     ];

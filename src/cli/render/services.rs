@@ -86,7 +86,10 @@ pub fn detail(service: &Service, now: u64, look: Look) -> String {
             Word::from(or_dash(Some(&service.enablement)).into_owned()),
         ),
         ("guest", guest.into()),
-        ("address", or_dash(service.address.as_deref()).into_owned().into()),
+        (
+            "address",
+            or_dash(Some(&service.addresses.join(" "))).into_owned().into(),
+        ),
         ("name", or_dash(service.name.as_deref()).into_owned().into()),
         ("bundle", bundle.into()),
         ("generation", service.generation.to_string().into()),
@@ -150,6 +153,7 @@ pub mod tests {
             guest_name: "g2".into(),
             host: "hv1".into(),
             address: Some("10.77.0.102".into()),
+            addresses: vec!["10.77.0.102".into()],
             life_state: "accessible".into(),
             wanted: "accessible".into(),
             observed: "accessible".into(),
@@ -167,6 +171,7 @@ pub mod tests {
         let nameless = Service {
             name: None,
             address: None,
+            addresses: Vec::new(),
             life_state: "stopped".into(),
             observed: "stopped".into(),
             id: "batch".into(),

@@ -70,7 +70,7 @@ pub fn service(old: Option<&Service>, new: &Service) -> Option<String> {
     let text = |maybe: &Option<String>| maybe.clone().unwrap_or_default();
     changed("guest", &old.guest_name, &new.guest_name);
     changed("host", &old.host, &new.host);
-    changed("address", &text(&old.address), &text(&new.address));
+    changed("address", &old.addresses.join(" "), &new.addresses.join(" "));
     changed("state", &old.life_state, &new.life_state);
     changed("wanted", &old.wanted, &new.wanted);
     changed("enablement", &old.enablement, &new.enablement);
@@ -134,6 +134,7 @@ mod tests {
             guest_name: "g1".into(),
             generation: 3,
             address: None,
+            addresses: Vec::new(),
             ..web()
         };
         assert_eq!(

@@ -208,7 +208,7 @@ fn a_service_of_which_all_agree_is_recovered_whole() {
         (&web(), &digest('a'), guest(1))
     );
     assert_eq!((row.guest_name.as_str(), row.host.as_str()), ("g1", "hv1"));
-    assert_eq!(row.address, Some(IpAddr::from([10, 77, 0, 101])));
+    assert_eq!(row.addresses, [IpAddr::from([10, 77, 0, 101])]);
     assert_eq!(
         (row.wanted, row.enablement),
         (LifeState::Accessible, Enablement::Enabled)

@@ -1,15 +1,22 @@
 //! What is told of a batch: its view, its journal, its end.
 
+use std::time::Duration;
+
 use crate::handover::world::World;
 use crate::model::batch::{Batch, BatchMember};
 use crate::model::ids::JobId;
-use crate::ports::{JobRecord, JournalEntry};
+use crate::ports::{JobRecord, JournalEntry, TableError};
 use crate::requests::jobs::JobView;
 
 /// How many names stand in one line for people.
 const NAMES: usize = 5;
 /// How many failures stand in a job's error; all of them are told by its members.
 const FAILURES: usize = 20;
+
+/// First wait before the table is written again that could not be written; doubled up to [`LONGEST`].
+const FIRST: Duration = Duration::from_millis(200);
+/// Longest wait before it is written again.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// An entry of a batch's journal.
 pub(super) fn entry(world: &World, step: &str, text: &str) -> JournalEntry {
@@ -118,5 +125,22 @@ pub(super) fn outcome(
             Some(("Cancelled", format!("cancelled by {who}: {list}"))),
         ),
         None => ("failed", Some(("Incomplete", list))),
+    }
+}
+
+/// Nothing goes on without the table: what cannot be written is written again until it can.
+pub(super) async fn keep_trying<F, W>(world: &World, write: F)
+where
+    F: Fn() -> W,
+    W: Future<Output = Result<(), TableError>>,
+{
+    let mut wait = FIRST;
+    while let Err(error) = write().await {
+        tracing::warn!(%error, "the batch cannot be written");
+        if !matches!(error, TableError::Storage(_)) {
+            return;
+        }
+        world.clock.sleep(wait).await;
+        wait = wait.saturating_mul(2).min(LONGEST);
     }
 }

@@ -270,6 +270,8 @@ fn service(
         volume: volume > 0,
         overlap: overlap?,
         deployed: home.is_some(),
+        ttl: ttl.into(),
+        lag: None,
     };
     let name = name?;
     let change = |mut bundle: BundleRecord| {
@@ -277,10 +279,10 @@ fn service(
         let named = |origin: &DnsName| format!("{}.{origin}", name.value).parse().ok();
         let own = origin.filter(|_| cast.life != LifeState::Running).and_then(named);
         let entry = dns.as_ref().map(|found| found.value.clone()).or(own);
-        manifest.dns = entry.map(|name| DnsEntry {
-            name,
-            ttl: ttl.into(),
-        });
+        manifest.dns = entry.map(|name| DnsEntry { name, ttl: cast.ttl });
+        if manifest.dns.is_none() {
+            manifest.srv.clear();
+        }
         manifest.ports = if port > 0 { vec![port] } else { Vec::new() };
         if check == Some(false) {
             manifest.check = None;

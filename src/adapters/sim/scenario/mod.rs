@@ -11,7 +11,7 @@ mod cluster;
 
 use std::path::{Path, PathBuf};
 
-use super::daemon::first_address;
+use super::daemon::all_addresses;
 use super::world::SimWorld;
 use crate::assembly::Terms;
 use crate::config::reading::{self, Surroundings};
@@ -88,11 +88,11 @@ impl Scenario {
         Ok(settings)
     }
 
-    /// What its daemon keeps to. Where no networks are configured, a guest publishes its address, whatever it is.
+    /// What its daemon keeps to. Where no networks are configured, a guest publishes its addresses, whatever they are.
     pub fn terms(&self, settings: &Settings) -> Terms {
         let mut terms = Terms::of(settings);
         if settings.networks.is_empty() {
-            terms.address_rule = first_address();
+            terms.address_rule = all_addresses();
         }
         terms
     }
