@@ -22,7 +22,6 @@ use super::evacuation::{EVACUATE, NextHome};
 use super::jobs::Shown;
 use super::refusal::Refusal;
 use super::{MoveOptions, Requests};
-use crate::handover::world::World;
 use crate::model::batch::Batch;
 use crate::model::ids::{GuestId, JobId, ServiceId};
 use crate::plan::batch::{Batch as Schedule, Outcome, Progress};
