@@ -6,15 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
+use tokio::sync::watch;
 
 use crate::adapters::clock::SystemClock;
 use crate::adapters::dns::{DnsPrimaries, InvalidKey, TsigKey, Zone};
 use crate::adapters::guest_agent::{AgentChannel, GuestAgent};
 use crate::adapters::libvirt::{HostConfig, LibvirtHosts, Timeouts};
+use crate::adapters::logind;
 use crate::adapters::sim::call::Shared;
 use crate::adapters::sim::pace::Pace;
 use crate::adapters::sim::ports::SimPorts;
 use crate::adapters::sim::scenario::Scenario;
+use crate::adapters::spool::SpoolFolder;
 use crate::adapters::sqlite::anew::{AnewError, Contents, Vacant};
 use crate::adapters::sqlite::{OpenError, SqliteTable};
 use crate::assembly::{self, Ports, Terms};
@@ -29,6 +32,7 @@ use crate::recovery::gather::{Sources, gather};
 use crate::recovery::rebuild::{obstacle, rebuild};
 use crate::requests::jobs::Tokio;
 use crate::requests::refusal::Refusal;
+use crate::requests::watching::{Senses, Terms as WatchTerms};
 
 /// How long one DNS exchange may take.
 const DNS_EXCHANGE: Duration = Duration::from_secs(5);
@@ -77,6 +81,18 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     std::fs::create_dir_all(&state_dir).map_err(|e| DaemonError::StateDir(state_dir, e))?;
     let table = Arc::new(SqliteTable::open(&settings.table())?);
     let libvirt = Arc::new(libvirt(&settings).map_err(DaemonError::Libvirt)?);
+    let spool = SpoolFolder::at(settings.spool()).map_err(|e| DaemonError::StateDir(settings.spool(), e))?;
+    let (goes_down, told) = watch::channel(false);
+    let shutdown = tokio::spawn(async move {
+        if let Err(error) = logind::tell_shutdown(goes_down).await {
+            tracing::warn!(%error, "a shutdown of this host would not be noticed");
+        }
+    });
+    let senses = Senses {
+        hosts: libvirt.clone(),
+        spool: Arc::new(spool),
+        goes_down: told,
+    };
     let ports = Ports {
         hypervisor: libvirt.clone(),
         guest: Arc::new(GuestAgent::new(Channel(libvirt))),
@@ -86,7 +102,9 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         table,
         clock: Arc::new(SystemClock),
     };
-    serve(ports, Terms::of(&settings), &settings).await
+    let served = serve(ports, senses, Terms::of(&settings), &settings).await;
+    shutdown.abort();
+    served
 }
 
 /// Runs as [`run`] does, in a cluster that is simulated: nothing outside this process is touched but the bus.
@@ -102,12 +120,17 @@ pub async fn simulate(scenario: Scenario, settings: Settings) -> Result<(), Daem
     let world = scenario.world.beginning_at(SystemClock.now());
     let pace = Pace::new(world.now, scenario.speed);
     let shared = Shared::paced(world, pace);
-    let ports = SimPorts::new(shared, terms.own.clone());
-    serve(Ports::all(Arc::new(ports)), terms, &settings).await
+    let ports = Arc::new(SimPorts::new(shared.clone(), terms.own.clone()));
+    let senses = Senses {
+        hosts: ports.clone(),
+        spool: ports.clone(),
+        goes_down: shared.lock().goes_down.subscribe(),
+    };
+    serve(Ports::all(ports), senses, terms, &settings).await
 }
 
 /// Offers what is put together on the bus, and does what a daemon does, until it is told to stop.
-async fn serve(ports: Ports, terms: Terms, settings: &Settings) -> Result<(), DaemonError> {
+async fn serve(ports: Ports, senses: Senses, terms: Terms, settings: &Settings) -> Result<(), DaemonError> {
     let requests = assembly::requests(ports, &terms, Arc::new(Tokio));
     let bus = match &settings.bus {
         BusAddress::System => Bus::System,
@@ -117,13 +140,19 @@ async fn serve(ports: Ports, terms: Terms, settings: &Settings) -> Result<(), Da
     let connection = server::serve(&bus, requests.clone()).await?;
     let taken_up = assembly::take_up(&requests).await;
     let (taken_up, batches) = taken_up.map_err(DaemonError::Unfinished)?;
-    let loops = assembly::loops(&requests).map(tokio::spawn);
+    let by = WatchTerms {
+        enabled: settings.evacuation.enabled,
+        policy: settings.evacuation.policy(),
+        limits: settings.evacuation.limits(),
+    };
+    let watcher = tokio::spawn(requests.clone().watch_guests(senses, by));
+    let [duties, audits] = assembly::loops(&requests).map(tokio::spawn);
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
-    for task in loops {
+    for task in [watcher, duties, audits] {
         task.abort();
     }
     if let Err(error) = connection.close().await {

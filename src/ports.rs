@@ -3,6 +3,9 @@
 //! Implemented by `adapters/`; the core sees only these. Every call has a deadline inside its adapter or as an
 //! argument; no call returns only because something was *sent*: what counts is the look that follows.
 
+mod recovering;
+mod watching;
+
 use std::fs::File;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,6 +22,10 @@ use crate::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId, Ser
 use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
+use crate::watch::blast::Alarm;
+
+pub use recovering::{GuestFiles, ImagePool};
+pub use watching::{Heard, Listening, Spool, Watching};
 
 /// What is known about the effect of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -157,30 +164,6 @@ pub trait Hypervisor: Send + Sync {
 
     /// Deletes the data volume of a service, which no definition may have any more (`Refused`); absent is fine.
     async fn delete_volume(&self, host: &HostId, service: &ServiceId) -> Result<(), PortError>;
-}
-
-/// Bundle images of the hosts' pools, to be found and read without a table: for its recovery.
-#[async_trait]
-pub trait ImagePool: Send + Sync {
-    /// The digests by which images in a host's pool are named; whether they are whole, reading tells.
-    async fn images(&self, host: &HostId) -> Result<Vec<Digest>, PortError>;
-
-    /// An image out of a host's pool, from its beginning; refused if its sha256 is not its name.
-    async fn read_image(&self, host: &HostId, digest: &Digest) -> Result<File, PortError>;
-}
-
-/// Files in guests, to be read back: for the recovery of the table.
-#[async_trait]
-pub trait GuestFiles: Send + Sync {
-    /// The content of a regular file in the guest, of at most `limit` bytes (more is `Refused`); `None` if there is
-    /// none. `placement` is whose file it is.
-    async fn read_file(
-        &self,
-        guest: GuestId,
-        placement: &Placement,
-        path: &str,
-        limit: usize,
-    ) -> Result<Option<Vec<u8>>, PortError>;
 }
 
 /// Whether and how a step changes the life of the units it places.
@@ -506,4 +489,9 @@ pub trait Table: Send + Sync {
     async fn decide(&self, decisions: &[Decision]) -> Result<(), TableError>;
     /// The last decision about a service.
     async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError>;
+
+    /// Keeps why no service is moved automatically any more; `None`: that is over.
+    async fn keep_alarm(&self, alarm: Option<&Alarm>) -> Result<(), TableError>;
+    /// The alarm that is kept.
+    async fn alarm(&self) -> Result<Option<Alarm>, TableError>;
 }

@@ -11,6 +11,8 @@ mod batches;
 mod bus;
 #[path = "cli/fake.rs"]
 mod fake;
+#[path = "cli/freezes.rs"]
+mod freezes;
 #[path = "cli/objects.rs"]
 mod objects;
 #[path = "cli/plans.rs"]

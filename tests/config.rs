@@ -11,6 +11,8 @@ use handoverd::config::{
     BusAddress, ConfigError, Deadlines, Fragment, KeyAlgorithm, KeyOrigin, LogLevel, Settings, describe,
     publishable_set, settings,
 };
+use handoverd::watch::blast::Limits;
+use handoverd::watch::cause::Policy;
 
 const SHIPPED: &str = include_str!("../config/handoverd.toml");
 const SECRET: &str = "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IDEyMzQ=";
@@ -83,6 +85,11 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(defaults.jobs.parallel, 8);
     assert_eq!((defaults.jobs.per_guest, defaults.jobs.per_host), (4, 8));
     assert_eq!(defaults.log, LogLevel::Info);
+    let evacuation = defaults.evacuation;
+    assert!(evacuation.enabled);
+    assert_eq!(evacuation.policy(), Policy::default());
+    assert_eq!(evacuation.limits(), Limits::default());
+    assert_eq!(defaults.spool(), Path::new("/var/lib/handoverd/spool"));
 }
 
 #[test]

@@ -7,11 +7,12 @@
 use std::fs::File;
 use std::time::Duration;
 
-use handoverd::adapters::libvirt::{EventKind, HostConfig, LibvirtHosts, Lifecycle, Timeouts};
+use handoverd::adapters::libvirt::{EventKind, HostConfig, LibvirtHosts, Timeouts};
 use handoverd::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use handoverd::model::grant::Grant;
 use handoverd::model::guest::DomainState;
 use handoverd::model::ids::{Digest, Generation, GuestId, HostId};
+use handoverd::model::lifecycle::Lifecycle;
 use handoverd::ports::{Fault, Half, Hypervisor};
 use virt::connect::Connect;
 

@@ -4,5 +4,7 @@ pub mod clock;
 pub mod dns;
 pub mod guest_agent;
 pub mod libvirt;
+pub mod logind;
 pub mod sim;
+pub mod spool;
 pub mod sqlite;

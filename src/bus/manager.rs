@@ -245,6 +245,31 @@ impl Manager {
         Ok(values::decision_row(&decision))
     }
 
+    /// Moves no service by itself any more.
+    async fn freeze(
+        &self,
+        reason: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), BusError> {
+        let Caller(who) = self.caller(connection, &header, "freeze").await?;
+        known_only(&options, &[])?;
+        Ok(self.requests.freeze(reason, &who).await?)
+    }
+
+    /// Moves services of dead guests by itself again.
+    async fn thaw(
+        &self,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<(), BusError> {
+        let Caller(who) = self.caller(connection, &header, "freeze").await?;
+        known_only(&options, &[])?;
+        Ok(self.requests.thaw(&who).await?)
+    }
+
     /// Gives a service a new bundle.
     #[zbus(out_args("job"))]
     async fn upgrade(
@@ -417,6 +442,13 @@ impl Manager {
         let counts = summary.findings.into_iter();
         let findings = counts.map(|(kind, count)| (kind.to_owned(), count)).collect();
         (summary.at, summary.checked, findings)
+    }
+
+    /// Since when no service is moved by itself, and why; 0 and empty: they are.
+    #[zbus(property)]
+    fn frozen(&self) -> (u64, String) {
+        let alarm = self.requests.evacuations.alarm();
+        alarm.map_or_else(Default::default, |alarm| (alarm.at, alarm.to_string()))
     }
 
     /// The daemon's own host.

@@ -63,6 +63,7 @@ pub async fn serve(bus: &Bus, requests: Arc<Requests>) -> zbus::Result<Connectio
         services: HashMap::new(),
     };
     tokio::spawn(jobs.keep_in_step());
+    tokio::spawn(tell_freezes(connection.clone(), requests.clone()));
     let guests = ShownGuests {
         connection: connection.clone(),
         requests,
@@ -109,6 +110,18 @@ pub async fn shown(
         tracing::warn!(%error, %id, "the job is not shown on the bus yet");
     }
     job_path(id)
+}
+
+/// Tells when everything is frozen, and when it is thawed.
+async fn tell_freezes(connection: Connection, requests: Arc<Requests>) {
+    let mut alarm = requests.evacuations.subscribe();
+    let root = OwnedObjectPath::try_from(ROOT).unwrap_or_default();
+    while alarm.changed().await.is_ok() {
+        let server = connection.object_server();
+        if let Err(error) = changed::<Manager>(&connection, server, &root, &["Frozen"]).await {
+            tracing::warn!(%error, "the bus was not told that everything is frozen or thawed");
+        }
+    }
 }
 
 /// A timer for reading again what nobody tells of.

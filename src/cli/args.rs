@@ -77,6 +77,10 @@ pub enum Command {
     WhatIf(commands::what_if::WhatIf),
     /// Show why a service is where it is: the last decision, and what it was made from
     Why(commands::why::Why),
+    /// Keep services of guests that die where they are, until `thaw`
+    Freeze(commands::freeze::Freeze),
+    /// Let services of guests that die go elsewhere again
+    Thaw(commands::freeze::Thaw),
     /// Give a service a new bundle, on its guest or on another
     Upgrade(commands::upgrade::Upgrade),
     /// Remove a service from its guest, its name from DNS and its row from the table
@@ -339,6 +343,10 @@ mod tests {
             "what-if dies g3",
             "what-if dies",
             "why web",
+            "freeze",
+            "freeze why --json",
+            "freeze --show",
+            "thaw",
             "audit",
             "audit web --repair --json",
             "recover-table --dry-run",

@@ -12,7 +12,7 @@ use super::events::Events;
 use super::exit::{Failure, is_gone};
 use super::job::{self, Job, JournalEntry};
 use super::proxy::{BUS_NAME, JOB, JobProxy, ManagerProxy, Options, Properties};
-use super::rows::{Bundle, Finding, Guest, Service};
+use super::rows::{Bundle, Finding, Frozen, Guest, Service};
 
 /// Limit for connecting, and for calls that only read.
 const READ: Duration = Duration::from_secs(30);
@@ -149,6 +149,31 @@ impl Client {
         put(&mut options, "repair", repair.then_some("yes"));
         let rows = limited(Call::Long, self.manager.audit(options)).await?;
         Ok(rows.into_iter().map(Finding::from).collect())
+    }
+
+    /// Keeps services of guests that die where they are.
+    ///
+    /// # Errors
+    /// What the daemon refused, or that it cannot be reached.
+    pub async fn freeze(&self, reason: &str) -> Result<(), Failure> {
+        limited(Call::Change, self.manager.freeze(reason, Options::new())).await
+    }
+
+    /// Lets services of guests that die go elsewhere again.
+    ///
+    /// # Errors
+    /// What the daemon refused, or that it cannot be reached.
+    pub async fn thaw(&self) -> Result<(), Failure> {
+        limited(Call::Change, self.manager.thaw(Options::new())).await
+    }
+
+    /// Whether that is frozen.
+    ///
+    /// # Errors
+    /// What the daemon refused, or that it cannot be reached.
+    pub async fn frozen(&self) -> Result<Frozen, Failure> {
+        let (since, why) = limited(Call::Read, self.manager.frozen()).await?;
+        Ok(Frozen { since, why })
     }
 
     /// All registered bundles.

@@ -76,6 +76,8 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Apply(apply) => apply.run(context).await,
         Command::WhatIf(what_if) => what_if.run(context).await,
         Command::Why(why) => why.run(context).await,
+        Command::Freeze(freeze) => freeze.run(context).await,
+        Command::Thaw(thaw) => thaw.run(context).await,
         Command::Upgrade(upgrade) => upgrade.run(context).await,
         Command::Remove(remove) => remove.run(context).await,
         Command::Start(start) => start.run(context).await,

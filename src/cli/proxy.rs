@@ -69,6 +69,15 @@ pub trait Manager {
     async fn why(&self, service: &str) -> zbus::Result<Properties>;
 
     #[zbus(allow_interactive_auth)]
+    async fn freeze(&self, reason: &str, options: Options<'_>) -> zbus::Result<()>;
+
+    #[zbus(allow_interactive_auth)]
+    async fn thaw(&self, options: Options<'_>) -> zbus::Result<()>;
+
+    #[zbus(property)]
+    fn frozen(&self) -> zbus::Result<(u64, String)>;
+
+    #[zbus(allow_interactive_auth)]
     async fn upgrade(
         &self,
         service: &str,

@@ -6,6 +6,15 @@ use zbus::{OwnedVariant, Variant};
 
 use super::proxy::Properties;
 
+/// Whether services are moved that nobody asked to move.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Frozen {
+    /// Since when they are not, in milliseconds since 1970; 0: they are.
+    pub since: u64,
+    /// Why not; empty: they are.
+    pub why: String,
+}
+
 /// Reads single values out of an `a{sv}`.
 pub struct Reader<'a>(pub &'a Properties);
 

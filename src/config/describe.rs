@@ -33,6 +33,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         drain_unreachable,
         deadlines,
         jobs,
+        evacuation,
         log,
     } = settings;
     writeln!(out, "host = {}", quoted(host.as_str()))?;
@@ -81,6 +82,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         "per_guest = {}\nper_host = {}",
         jobs.per_guest, jobs.per_host
     )?;
+    super::evacuation::write(out, evacuation)?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }
 

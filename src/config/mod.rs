@@ -21,6 +21,7 @@
 
 mod describe;
 pub mod error;
+mod evacuation;
 pub mod inputs;
 pub mod network;
 pub mod reading;
@@ -32,6 +33,7 @@ use std::path::Path;
 
 pub use describe::describe;
 pub use error::{ConfigError, Place, Problem};
+pub use evacuation::EvacuationSettings;
 pub use inputs::Fragment;
 pub use network::{MOST_PUBLISHED, Network, publishable_set};
 pub use settings::{BusAddress, Deadlines, HostSettings, JobSettings, LogLevel, Settings, settings};

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{ConfigError, Place};
+use super::evacuation::{self, EvacuationSettings};
 use super::inputs::{self, Fragment};
 use super::network::Network;
 use super::reading::Surroundings;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// How jobs run and stay.
     pub jobs: JobSettings,
+    /// What is done about guests that die.
+    pub evacuation: EvacuationSettings,
     /// What is logged. `[log] level`.
     pub log: LogLevel,
 }
@@ -54,6 +57,11 @@ impl Settings {
     /// The service table's file: `<state_dir>/handoverd.sqlite`.
     pub fn table(&self) -> PathBuf {
         self.state_dir.join("handoverd.sqlite")
+    }
+
+    /// The folder in which libvirt's hook notes what became of guests: `<state_dir>/spool`.
+    pub fn spool(&self) -> PathBuf {
+        self.state_dir.join("spool")
     }
 }
 
@@ -297,6 +305,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     let deadlines = deadlines(top.section("deadlines"));
 
     let job_settings = jobs(top.section("jobs"));
+    let evacuation = evacuation::evacuation(top.section("evacuation"));
 
     let mut log = top.section("log");
     let level = log.parse("level");
@@ -317,6 +326,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         drain_unreachable,
         deadlines,
         jobs: job_settings,
+        evacuation,
         log: level.map(|found| found.value).unwrap_or_default(),
     })
 }

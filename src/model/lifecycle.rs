@@ -53,7 +53,7 @@ pub enum StopReason {
 }
 
 /// Why a domain is shut off (virDomainShutoffReason).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ShutoffReason {
     /// libvirt does not know: it never ran since libvirtd began to know it.
     Unknown,

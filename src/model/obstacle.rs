@@ -60,6 +60,8 @@ pub enum Obstacle {
     NoCheckTool(String),
     /// No address inside the configured networks.
     NoAddress,
+    /// The service was brought there a moment ago, and that failed so.
+    Tried(String),
 }
 
 impl Obstacle {
@@ -78,6 +80,7 @@ impl Obstacle {
             Self::NoSquashfs => "no-squashfs",
             Self::DiskClaimed(_) => "disk-claimed",
             Self::PortInUse(_) => "port-in-use",
+            Self::Tried(_) => "tried",
             Self::NoSuchUser(_) => "no-such-user",
             Self::UidMismatch { .. } => "uid-mismatch",
             Self::ForeignUnit(_) => "foreign-unit",
@@ -114,6 +117,7 @@ impl fmt::Display for Obstacle {
             Self::EtcReadOnly => f.write_str("its /etc is read-only"),
             Self::NoSquashfs => f.write_str("its kernel cannot mount squashfs (the module is missing or blocked)"),
             Self::DiskClaimed(by) => write!(f, "{by} runs there and would claim the bundle disk; exclude QEMU disks whose serial begins with `ho` from it"),
+            Self::Tried(why) => write!(f, "it failed there a moment ago: {why}"),
             Self::PortInUse(port) => write!(f, "port {port} is in use there"),
             Self::NoSuchUser(user) => write!(f, "it has no user {user}"),
             Self::UidMismatch { user, source, target } => {

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A service begins when those that it comes `after` have ended, however they ended: one that fails never stops the
-//! others. Of those that may begin the highest priority goes first, and of the same priority the one that is expected to
-//! take the shortest. A service that others wait for has at least their priority.
+//! others. Of those that may begin the ones that are to run go first, of these those of the highest priority, and of the
+//! same priority the one that is expected to take the shortest. A service that others wait for is at least as urgent as they.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +50,8 @@ pub struct Task {
     pub target: GuestId,
     /// The target's host.
     pub host: HostId,
+    /// It is to run there: somebody waits for it.
+    pub runs: bool,
     /// Of its manifest.
     pub priority: i32,
     /// Of its manifest; services that are not of this batch are passed over.
@@ -115,7 +117,7 @@ fn told(cycle: &[ServiceId]) -> String {
 struct Member {
     task: Task,
     /// Its own, or that of the most urgent one that waits for it.
-    urgency: i32,
+    urgency: (bool, i32),
     progress: Progress,
     /// How many of those that it comes after have not ended.
     waits_for: usize,
@@ -152,7 +154,7 @@ impl Batch {
             }
             index.insert(task.service.clone(), members.len());
             members.push(Member {
-                urgency: task.priority,
+                urgency: (task.runs, task.priority),
                 task,
                 progress: Progress::Waiting,
                 waits_for: 0,
@@ -430,7 +432,7 @@ fn pass_urgency_on(members: &mut [Member], topological: &[usize]) {
             .iter()
             .map(|later| members[*later].urgency)
             .max();
-        members[*at].urgency = members[*at].urgency.max(urgent.unwrap_or(i32::MIN));
+        members[*at].urgency = members[*at].urgency.max(urgent.unwrap_or((false, i32::MIN)));
     }
 }
 

@@ -154,6 +154,14 @@ impl Cluster {
         self.service_index(id).map(|index| &self.services[index])
     }
 
+    /// Keeps a service from a guest, whatever else would speak for it.
+    pub fn bar(&mut self, service: &ServiceId, guest: GuestId, obstacle: Obstacle) {
+        if let Some(index) = self.service_index(service) {
+            let obstacles = &mut self.services[index].obstacles;
+            obstacles.entry(guest).or_default().push(obstacle);
+        }
+    }
+
     /// The services whose home is this guest, by id.
     pub fn residents(&self, guest: GuestId) -> impl Iterator<Item = &ServiceView> {
         let residents = self.guest_index(guest).map(|index| &self.residents[index]);

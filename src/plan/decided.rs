@@ -273,6 +273,7 @@ fn task(cluster: &Cluster, service: &ServiceView, choice: &Choice, terms: Terms)
         service: service.id.clone(),
         target: choice.guest,
         host: cluster.guest(choice.guest)?.host.clone(),
+        runs: service.wanted.wants_running(),
         priority: service.needs.priority,
         after: service.needs.after.clone(),
         expected: service.expected.unwrap_or(terms.expected),

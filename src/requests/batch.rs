@@ -4,32 +4,30 @@
 //! What was decided and what has ended is in the table before anything goes on from it, so that a daemon that was killed
 //! takes a batch up by the same loop: a member with a job is waited for, one without is begun, and a move that is under way
 //! already is answered with its job.
+//!
+//! A member of an evacuation whose target fails goes to the next best one; while everything is frozen, none begins.
 
+mod telling;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::early::Early;
-use super::jobs::{JobView, Shown};
+use super::evacuation::{EVACUATE, NextHome};
+use super::jobs::Shown;
 use super::refusal::Refusal;
 use super::{MoveOptions, Requests};
-use crate::handover::world::World;
-use crate::model::batch::{Batch, BatchMember};
+use crate::model::batch::Batch;
 use crate::model::ids::{GuestId, JobId, ServiceId};
-use crate::plan::batch::{Batch as Schedule, Outcome};
-use crate::ports::{JobRecord, JournalEntry, TableError};
-
-/// How many names stand in one line for people.
-const NAMES: usize = 5;
-/// How many failures stand in a job's error; all of them are told by its members.
-const FAILURES: usize = 20;
-/// First wait before the table is written again that could not be written; doubled up to [`LONGEST`].
-const FIRST: Duration = Duration::from_millis(200);
-/// Longest wait before it is written again.
-const LONGEST: Duration = Duration::from_secs(5);
+use crate::plan::batch::{Batch as Schedule, Outcome, Progress};
+use crate::ports::JobRecord;
+use crate::watch::blast::Alarm;
+use telling::{entry, keep_trying, outcome, told, view_of};
 
 /// What happens to a member.
 enum News {
@@ -39,6 +37,8 @@ enum News {
     PastWork(usize),
     /// Its job ended so.
     Ended(usize, JobRecord),
+    /// Where it goes after its target has failed.
+    Again(usize, Result<NextHome, Refusal>),
 }
 
 /// One batch under way.
@@ -57,6 +57,10 @@ struct Run {
     early: Early,
     /// Who cancelled it.
     cancelled: Option<String>,
+    /// The guests on which a member has failed, and how.
+    tried: BTreeMap<usize, Vec<(GuestId, String)>>,
+    /// Why nothing is to begin that nobody asked for.
+    frozen: watch::Receiver<Option<Alarm>>,
 }
 
 impl Requests {
@@ -95,6 +99,8 @@ impl Requests {
             news: FuturesUnordered::new(),
             early: Early::default(),
             cancelled: None,
+            tried: BTreeMap::new(),
+            frozen: self.evacuations.subscribe(),
         };
         let span = tracing::info_span!("batch", id = id.0, guest = run.record.object);
         self.jobs.run(Box::pin(run.carry_out().instrument(span)));
@@ -126,25 +132,38 @@ fn outcome_of(result: &str) -> Outcome {
 
 impl Run {
     async fn carry_out(mut self) {
-        self.early = self.requests.early_members(&self.batch).await;
+        if !self.is_evacuation() {
+            self.early = self.requests.early_members(&self.batch).await;
+        }
         loop {
-            self.begin_what_may();
+            let held = self.is_held();
+            if !held {
+                self.begin_what_may();
+            }
             self.tell();
-            if self.news.is_empty() {
+            if self.news.is_empty() && !held {
                 break;
             }
             let shown = self.shown.clone();
             tokio::select! {
                 biased;
-                news = self.news.next() => {
-                    if let Some(news) = news {
-                        self.take(news).await;
-                    }
-                }
+                Some(news) = self.news.next(), if !self.news.is_empty() => self.take(news).await,
                 () = shown.cancelled(), if self.cancelled.is_none() => self.cancel().await,
+                // The sender lives as long as the requests do, so an error cannot come.
+                _ = self.frozen.changed(), if held => {}
             }
         }
         self.end().await;
+    }
+
+    /// Whether members wait for everything to be thawed. What an operator asked for is not held.
+    fn is_held(&self) -> bool {
+        let waits = |(_, progress)| progress == Progress::Waiting;
+        self.is_evacuation() && self.frozen.borrow().is_some() && self.schedule.progress().any(waits)
+    }
+
+    fn is_evacuation(&self) -> bool {
+        self.record.operation == EVACUATE
     }
 
     /// Begins the members that the schedule lets begin; a member with a job is waited for.
@@ -239,8 +258,11 @@ impl Run {
             News::Begun(index, Err(refusal)) => {
                 self.early.begun(index);
                 tracing::warn!(service = %self.batch.members[index].service, %refusal, "a member cannot begin");
-                self.leave_place(index, Outcome::Failed);
                 let details = format!("{refusal} ({})", refusal.name());
+                if refusal.is_of_target() && self.try_another(index, &details) {
+                    return;
+                }
+                self.leave_place(index, Outcome::Failed);
                 self.end_member(index, "failed", &details).await;
             }
             News::PastWork(index) => {
@@ -251,13 +273,67 @@ impl Run {
             }
             News::Ended(index, record) => {
                 let result = record.result.clone().unwrap_or_else(|| "failed".to_owned());
-                self.leave_place(index, outcome_of(&result));
                 let details = match record.error_name.as_str() {
                     "" => record.error_details,
                     name => format!("{} ({name})", record.error_details),
                 };
+                if result == "failed" && self.try_another(index, &details) {
+                    return;
+                }
+                self.leave_place(index, outcome_of(&result));
                 self.end_member(index, &result, &details).await;
             }
+            News::Again(index, next) => self.go_elsewhere(index, next).await,
+        }
+    }
+
+    /// Looks for another target for a member that has failed on its own; false: its failure is its end.
+    fn try_another(&mut self, index: usize, details: &str) -> bool {
+        let member = &self.batch.members[index];
+        let Some(target) = member
+            .target
+            .filter(|_| self.is_evacuation() && self.cancelled.is_none() && self.working[index])
+        else {
+            return false;
+        };
+        let (requests, source, service) = (self.requests.clone(), self.batch.guest, member.service.clone());
+        let tried = self.tried.entry(index).or_default();
+        tried.push((target, details.to_owned()));
+        let tried = tried.clone();
+        self.news.push(Box::pin(async move {
+            News::Again(index, requests.next_home(source, &service, &tried).await)
+        }));
+        true
+    }
+
+    /// A member whose target has failed waits for its next one, if there is one.
+    async fn go_elsewhere(&mut self, index: usize, next: Result<NextHome, Refusal>) {
+        let failed = self.tried.get(&index).and_then(|tried| tried.last());
+        let failed = failed.map(|(_, details)| details.clone()).unwrap_or_default();
+        if let Some(who) = self.cancelled.clone() {
+            self.leave_place(index, Outcome::Cancelled);
+            let details = format!("{failed}; not tried again: the batch was cancelled by {who}");
+            return self.end_member(index, "cancelled", &details).await;
+        }
+        let next = match next {
+            Ok(next) => next,
+            Err(refusal) => {
+                self.leave_place(index, Outcome::Failed);
+                let details = format!("{failed}; nowhere else: {refusal}");
+                return self.end_member(index, "failed", &details).await;
+            }
+        };
+        let member = &mut self.batch.members[index];
+        tracing::warn!(service = %member.service, failed, next = next.name, "a target failed; the next best one is taken");
+        let text = format!("{failed}; next to {}: {}", next.name, next.why);
+        (member.job, member.target) = (None, Some(next.guest));
+        (member.target_name, member.why) = (next.name, next.why);
+        let service = member.service.clone();
+        self.followed[index] = false;
+        self.working[index] = false;
+        self.save(index, &text).await;
+        if let Err(error) = self.schedule.withdraw(&service, next.guest, next.host) {
+            tracing::error!(%error, "a bug: the batch's schedule does not know its member");
         }
     }
 
@@ -368,31 +444,6 @@ impl Run {
     }
 }
 
-fn entry(world: &World, step: &str, text: &str) -> JournalEntry {
-    JournalEntry {
-        at: world.clock.now(),
-        step: step.to_owned(),
-        text: text.to_owned(),
-    }
-}
-
-/// Nothing goes on without the table: what cannot be written is written again until it can.
-async fn keep_trying<F, W>(world: &World, write: F)
-where
-    F: Fn() -> W,
-    W: Future<Output = Result<(), TableError>>,
-{
-    let mut wait = FIRST;
-    while let Err(error) = write().await {
-        tracing::warn!(%error, "the batch cannot be written");
-        if !matches!(error, TableError::Storage(_)) {
-            return;
-        }
-        world.clock.sleep(wait).await;
-        wait = wait.saturating_mul(2).min(LONGEST);
-    }
-}
-
 impl Requests {
     /// Waits for what comes next of a member's job. `past_work`: that it is past its work is known.
     async fn news_of(&self, index: usize, job: JobId, past_work: bool) -> News {
@@ -429,106 +480,5 @@ impl Requests {
             Err(error) => lost(error.to_string()),
         };
         News::Ended(index, record)
-    }
-}
-
-/// The batch as those who watch see it; `progress` tells how far a member's job is.
-fn view_of(
-    batch: &Batch,
-    record: &JobRecord,
-    progress: &dyn Fn(JobId) -> Option<f64>,
-    cancelable: bool,
-) -> JobView {
-    let all = batch.members.len();
-    let ended = batch
-        .members
-        .iter()
-        .filter(|member| member.result.is_some())
-        .count();
-    let shares = batch
-        .members
-        .iter()
-        .map(|member| match (&member.result, member.job) {
-            (Some(_), _) => 1.0,
-            (None, Some(job)) => progress(job).unwrap_or(0.0),
-            (None, None) => 0.0,
-        });
-    let whole = u32::try_from(all.max(1)).unwrap_or(u32::MAX);
-    JobView {
-        record: record.clone(),
-        step: match all {
-            0 => "nothing to do".to_owned(),
-            all => format!("{ended} of {all}"),
-        },
-        waiting: waiting(batch),
-        progress: if all == 0 {
-            1.0
-        } else {
-            shares.sum::<f64>() / f64::from(whole)
-        },
-        cancelable,
-        gap: None,
-        members: batch.members.clone(),
-    }
-}
-
-/// Which services are on their way.
-fn waiting(batch: &Batch) -> String {
-    let going = |member: &&BatchMember| member.job.is_some() && member.result.is_none();
-    let names: Vec<&str> = batch
-        .members
-        .iter()
-        .filter(going)
-        .map(|m| m.service.as_str())
-        .collect();
-    let shown = names.get(..NAMES.min(names.len())).unwrap_or_default().join(", ");
-    match names.len().saturating_sub(NAMES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
-}
-
-/// `web to g2`.
-fn told(member: &BatchMember) -> String {
-    match member.target_name.as_str() {
-        "" => member.service.to_string(),
-        target => format!("{} to {target}", member.service),
-    }
-}
-
-/// How a batch ended: its result, and the error's name and text.
-fn outcome(
-    batch: &Batch,
-    source: &str,
-    cancelled: Option<&str>,
-) -> (&'static str, Option<(&'static str, String)>) {
-    let open: Vec<&BatchMember> = batch.members.iter().filter(|member| !member.is_done()).collect();
-    if open.is_empty() {
-        return ("done", None);
-    }
-    let tell = |member: &&BatchMember| {
-        let result = member.result.as_deref().unwrap_or_default();
-        match member.details.as_str() {
-            "" => format!("{}: {result}", told(member)),
-            details => format!("{}: {result}: {details}", told(member)),
-        }
-    };
-    let told: Vec<String> = open.iter().take(FAILURES).map(tell).collect();
-    let more = match open.len().saturating_sub(FAILURES) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    let list = format!(
-        "{} of {} services of {source} were not moved: {}{more}",
-        open.len(),
-        batch.members.len(),
-        told.join("; ")
-    );
-    match cancelled {
-        Some(who) => (
-            "cancelled",
-            Some(("Cancelled", format!("cancelled by {who}: {list}"))),
-        ),
-        None => ("failed", Some(("Incomplete", list))),
     }
 }

@@ -9,7 +9,7 @@ use crate::handover::verdict;
 use crate::handover::world::StepError;
 use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestDomain;
-use crate::model::ids::ServiceId;
+use crate::model::ids::{GuestId, ServiceId};
 use crate::model::service::ServiceRecord;
 use crate::ports::{GuestStep, Half};
 
@@ -31,6 +31,18 @@ impl Requests {
                 }
                 Err(error) => tracing::warn!(%error, "duties cannot be read"),
             }
+        }
+    }
+
+    /// Looks at what one guest still owes, now: its agent has begun to speak.
+    pub(super) async fn carry_duties_of(&self, guest: GuestId) {
+        match self.world.table.duties().await {
+            Ok(duties) => {
+                for duty in duties.into_iter().filter(|duty| duty.guest == guest) {
+                    self.carry(duty).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "duties cannot be read"),
         }
     }
 

@@ -9,6 +9,7 @@ mod cluster;
 mod data;
 pub mod duties;
 mod early;
+pub mod evacuation;
 pub mod find;
 pub mod jobs;
 pub mod listing;
@@ -18,6 +19,7 @@ pub mod planning;
 pub mod plans;
 pub mod refusal;
 pub mod suitability;
+pub mod watching;
 
 use std::sync::Arc;
 
@@ -36,6 +38,7 @@ use crate::model::placement::PlacedFile;
 use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
 
+use evacuation::Evacuations;
 use jobs::Jobs;
 use loads::Loads;
 use plans::Plans;
@@ -104,6 +107,8 @@ pub struct Requests {
     pub loads: Arc<dyn Loads>,
     /// Plans that may still be begun.
     pub plans: Plans,
+    /// Whether services of dead guests are moved.
+    pub evacuations: Evacuations,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -117,6 +122,7 @@ impl Requests {
             jobs,
             loads,
             plans: Plans::default(),
+            evacuations: Evacuations::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),

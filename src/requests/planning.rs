@@ -10,6 +10,8 @@ use crate::handover::goals::Kind;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Generation, GuestId, HostId, JobId, ServiceId};
 use crate::model::life::LifeState;
+use crate::model::needs::Needs;
+use crate::model::obstacle::Obstacle;
 use crate::model::service::{Millis, ServiceRecord};
 use crate::plan::batch::{Batch as Schedule, BatchError, Limits, Outcome, Task};
 use crate::plan::choice::NoHome;
@@ -73,6 +75,19 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Why it has no target, with what speaks against each guest.
+    pub fn why_nowhere(&self) -> String {
+        let rejected: Vec<String> = self
+            .rejected
+            .iter()
+            .map(|(guest, why)| format!("{guest}: {why}"))
+            .collect();
+        match rejected.is_empty() {
+            true => self.why.clone(),
+            false => format!("{} ({})", self.why, rejected.join(", ")),
+        }
+    }
+
     /// The task of a batch for it; `None`: it has no target.
     fn task(&self) -> Option<Task> {
         let target = self.target.as_ref()?;
@@ -80,6 +95,7 @@ impl Entry {
             service: self.service.clone(),
             target: target.guest,
             host: target.host.clone(),
+            runs: self.wanted.wants_running(),
             priority: self.priority,
             after: self.after.clone(),
             expected: self.expected.unwrap_or(EXPECTED),
@@ -121,7 +137,7 @@ impl Decided {
         let told: Vec<String> = homeless
             .iter()
             .take(TOLD)
-            .map(|entry| told_homeless(entry))
+            .map(|entry| format!("{}: {}", entry.service, entry.why_nowhere()))
             .collect();
         let more = match homeless.len().saturating_sub(TOLD) {
             0 => String::new(),
@@ -141,18 +157,6 @@ impl Decided {
     }
 }
 
-fn told_homeless(entry: &Entry) -> String {
-    let rejected: Vec<String> = entry
-        .rejected
-        .iter()
-        .map(|(guest, why)| format!("{guest}: {why}"))
-        .collect();
-    match rejected.is_empty() {
-        true => format!("{}: {}", entry.service, entry.why),
-        false => format!("{}: {} ({})", entry.service, entry.why, rejected.join(", ")),
-    }
-}
-
 /// Which services of a guest are decided about.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Which<'a> {
@@ -160,6 +164,12 @@ pub(super) enum Which<'a> {
     All,
     /// One.
     One(&'a ServiceId),
+    /// One that has failed on other guests a moment ago.
+    Again {
+        service: &'a ServiceId,
+        /// The guests, and how it failed there.
+        tried: &'a [(GuestId, String)],
+    },
 }
 
 /// What is known of a decision beside the cluster.
@@ -217,13 +227,18 @@ impl Requests {
         limits: Limits,
     ) -> Result<Decided, Refusal> {
         let look = Look::of(strategy, source.id);
-        let cluster = self.cluster(look, Some(source.id)).await?;
+        let mut cluster = self.cluster(look, Some(source.id)).await?;
+        if let Which::Again { service, tried } = which {
+            for (guest, why) in tried {
+                cluster.bar(service, *guest, Obstacle::Tried(why.clone()));
+            }
+        }
         let services: Vec<ServiceId> = match which {
             Which::All => cluster
                 .residents(source.id)
                 .map(|service| service.id.clone())
                 .collect(),
-            Which::One(service) => vec![service.clone()],
+            Which::One(service) | Which::Again { service, .. } => vec![service.clone()],
         };
         let context = Context {
             cluster: &cluster,
@@ -311,15 +326,16 @@ impl Requests {
         let mut tasks = Vec::new();
         for member in batch.members.iter().filter(|member| member.result.is_none()) {
             let Some(target) = member.target else { continue };
-            let needs = match self.world.table.service(&member.service).await? {
-                Some(service) => Some(self.bundle_of(&service).await?.manifest.needs),
-                None => None,
+            let row = self.world.table.service(&member.service).await?;
+            let needs = match &row {
+                Some(service) => self.bundle_of(service).await?.manifest.needs,
+                None => Needs::default(),
             };
-            let needs = needs.unwrap_or_default();
             tasks.push(Task {
                 service: member.service.clone(),
                 target,
                 host: hosts.get(&target).unwrap_or(&self.world.host).clone(),
+                runs: row.is_some_and(|service| service.wanted.wants_running()),
                 priority: needs.priority,
                 after: needs.after,
                 expected: EXPECTED,

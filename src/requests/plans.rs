@@ -142,7 +142,7 @@ impl Requests {
                     .await?
             }
             None => {
-                self.begin_batch(&plan.source, &plan.asked, &plan.decided, &plan.options, who)
+                self.begin_move(&plan.source, &plan.asked, &plan.decided, &plan.options, who)
                     .await?
             }
         };
@@ -207,7 +207,7 @@ impl Requests {
             .decide(source, Which::All, strategy, limits_of(&wanted))
             .await?;
         decided.check_whole(&source.name, options.batch.partial)?;
-        self.begin_batch(source, asked, &decided, options, who).await
+        self.begin_move(source, asked, &decided, options, who).await
     }
 
     /// Moves one service to where a strategy puts it.
@@ -253,11 +253,12 @@ impl Requests {
         let guest = self.guest(&target.guest.to_string()).await?;
         let job = self.move_service(service, guest, options, who).await?;
         let what = format!("move {} {}", service.id, decided.told);
-        self.keep_decisions(decided, &what, who, job).await?;
+        self.keep_decisions(decided, &what, who, Some(job)).await?;
         Ok(job)
     }
 
-    async fn begin_batch(
+    /// Begins a batch that somebody asked for.
+    async fn begin_move(
         self: &Arc<Self>,
         source: &GuestSummary,
         asked: &str,
@@ -265,19 +266,42 @@ impl Requests {
         options: &MoveOptions,
         who: &str,
     ) -> Result<JobId, Refusal> {
-        let mut record = JobRecord {
+        let record = JobRecord {
+            started_by: who.to_owned(),
+            ..self.batch_record(source, decided)
+        };
+        let what = format!("move {} {}", source.name, decided.told);
+        self.begin_batch(record, &what, source, asked, decided, options)
+            .await
+    }
+
+    /// The job of a batch, as it begins; nobody has asked for it yet.
+    pub(super) fn batch_record(&self, source: &GuestSummary, decided: &Decided) -> JobRecord {
+        JobRecord {
             id: JobId(0),
             operation: "move".to_owned(),
             object: source.name.clone(),
             source: source.name.clone(),
             target: decided.told.clone(),
-            started_by: who.to_owned(),
+            started_by: String::new(),
             started: self.world.clock.now(),
             finished: None,
             result: None,
             error_name: String::new(),
             error_details: String::new(),
-        };
+        }
+    }
+
+    /// Begins a batch; `what` is what the audit says of it.
+    pub(super) async fn begin_batch(
+        self: &Arc<Self>,
+        mut record: JobRecord,
+        what: &str,
+        source: &GuestSummary,
+        asked: &str,
+        decided: &Decided,
+        options: &MoveOptions,
+    ) -> Result<JobId, Refusal> {
         let mut batch = Batch {
             job: JobId(0),
             guest: source.id,
@@ -294,24 +318,25 @@ impl Requests {
             Err(other) => return Err(other.into()),
         };
         (record.id, batch.job) = (id, id);
-        let what = format!("move {} {}", source.name, decided.told);
+        let who = record.started_by.clone();
         self.world
             .table
-            .audit(record.started, who, &what, &format!("job {id}"))
+            .audit(record.started, &who, what, &format!("job {id}"))
             .await?;
-        self.keep_decisions(decided, &what, who, id).await?;
+        self.keep_decisions(decided, what, &who, Some(id)).await?;
         Ok(self.run_batch(batch, record, decided.schedule.clone()))
     }
 
-    /// Keeps what was decided, and from what.
-    async fn keep_decisions(
+    /// Keeps what was decided, and from what; `job`: by which it is done, if that is known already.
+    pub(super) async fn keep_decisions(
         &self,
         decided: &Decided,
         what: &str,
         who: &str,
-        job: JobId,
+        job: Option<JobId>,
     ) -> Result<(), Refusal> {
         let at = self.world.clock.now();
+        let by = job.map(|job| format!("; job {job}")).unwrap_or_default();
         let decision = |entry: &Entry| {
             let target = entry.target.as_ref().map_or("nowhere", |target| &target.name);
             let mut inputs = vec![(entry.source.clone(), "it was there".to_owned())];
@@ -325,7 +350,7 @@ impl Requests {
                 who: who.to_owned(),
                 what: what.to_owned(),
                 service: entry.service.clone(),
-                decision: format!("{target}: {}; job {job}", entry.why),
+                decision: format!("{target}: {}{by}", entry.why),
                 inputs,
             }
         };
@@ -350,7 +375,7 @@ impl Requests {
     }
 
     /// What holds where a caller does not say.
-    fn batch_options(&self, options: &MoveOptions) -> BatchOptions {
+    pub(super) fn batch_options(&self, options: &MoveOptions) -> BatchOptions {
         let choices = &options.batch;
         BatchOptions {
             drain: options.drain,
@@ -392,6 +417,10 @@ fn member(seq: u32, entry: &Entry) -> BatchMember {
         why: entry.why.clone(),
         job: entry.job,
         result: nowhere.then(|| "failed".to_owned()),
-        details: if nowhere { entry.why.clone() } else { String::new() },
+        details: if nowhere {
+            entry.why_nowhere()
+        } else {
+            String::new()
+        },
     }
 }

@@ -158,6 +158,14 @@ impl Refusal {
         }
     }
 
+    /// Whether another target may do where this one does not.
+    pub fn is_of_target(&self) -> bool {
+        matches!(
+            self,
+            Self::Unsuitable(..) | Self::NoSuchGuest(_) | Self::Unavailable(_)
+        )
+    }
+
     /// A target with these obstacles.
     pub fn unsuitable(guest: &str, obstacles: &[Obstacle]) -> Self {
         let texts: Vec<String> = obstacles.iter().map(ToString::to_string).collect();

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::ids::{GuestId, HostId};
 use crate::model::service::Millis;
 use crate::plan::load::Share;
@@ -42,7 +44,7 @@ pub struct Population {
 }
 
 /// Why everything was frozen.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Alarm {
     /// When.
     pub at: Millis,
@@ -51,7 +53,8 @@ pub struct Alarm {
 }
 
 /// What happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Why {
     /// Too many guests died.
     Deaths {
@@ -66,6 +69,13 @@ pub enum Why {
     },
     /// A host shuts down.
     HostGoesDown(HostId),
+    /// An operator asked for it.
+    Asked {
+        /// Who.
+        by: String,
+        /// Why; may be empty.
+        reason: String,
+    },
 }
 
 impl fmt::Display for Alarm {
@@ -87,6 +97,16 @@ impl fmt::Display for Alarm {
                 )?;
             }
             Why::HostGoesDown(host) => write!(f, "host {host} is shutting down")?,
+            Why::Asked { by, reason } => {
+                let reason = match reason.as_str() {
+                    "" => String::new(),
+                    reason => format!(" ({reason})"),
+                };
+                return write!(
+                    f,
+                    "{by} froze it{reason}; no service is moved automatically until `handoverctl thaw`"
+                );
+            }
         }
         f.write_str(
             "; no service is moved automatically any more: look at the hosts, then run `handoverctl thaw`",
@@ -174,6 +194,16 @@ impl Blast {
             return Gate::Held;
         }
         self.freeze(now, Why::HostGoesDown(host.clone()))
+    }
+
+    /// Everything is frozen by this alarm from now on, or has been since before the daemon was restarted.
+    pub fn frozen_by(&mut self, alarm: Alarm) {
+        self.frozen = Some(alarm);
+    }
+
+    /// An evacuation that was let pass has not begun, and is held now that everything is frozen.
+    pub fn hold(&mut self, guest: GuestId) {
+        self.held.insert(guest);
     }
 
     fn freeze(&mut self, now: Millis, why: Why) -> Gate {
@@ -303,6 +333,26 @@ mod tests {
                 .starts_with("host hv1 is shutting down; no service")
         );
         assert_eq!(blast.host_goes_down(1, &host(1)), Gate::Held);
+        assert_eq!(dies(&mut blast, 1, 1, 1, there(40, 40)), Gate::Held);
+        assert_eq!(blast.thaw(), BTreeSet::from([guest(1)]));
+    }
+
+    #[test]
+    fn what_was_frozen_before_a_restart_or_by_an_operator_holds_every_death() {
+        let mut blast = Blast::default();
+        let by_hand = Alarm {
+            at: 7,
+            why: Why::Asked {
+                by: "root".to_owned(),
+                reason: "the storage is rebuilt".to_owned(),
+            },
+        };
+        let kept: Alarm = serde_json::from_str(&serde_json::to_string(&by_hand).unwrap()).unwrap();
+        blast.frozen_by(kept);
+        assert_eq!(
+            blast.frozen().map(ToString::to_string).unwrap(),
+            "root froze it (the storage is rebuilt); no service is moved automatically until `handoverctl thaw`"
+        );
         assert_eq!(dies(&mut blast, 1, 1, 1, there(40, 40)), Gate::Held);
         assert_eq!(blast.thaw(), BTreeSet::from([guest(1)]));
     }

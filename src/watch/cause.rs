@@ -91,6 +91,9 @@ pub struct Policy {
     pub power_off: Treatment,
     /// Somebody destroyed it, as if its power had been cut.
     pub destroyed: Treatment,
+    /// How long a guest that is found off, and of which libvirt does not know why, may take to come back: after a boot
+    /// of its host all are, until they are started.
+    pub found_off: Duration,
     /// Whether a guest that seems to hang may be destroyed (`fence = destroy`). Without it a hung guest is only reported.
     pub may_destroy: bool,
     /// How long an agent may be silent before its guest counts as hung.
@@ -106,6 +109,7 @@ impl Default for Policy {
         Self {
             power_off: Treatment::Evacuate(Duration::from_secs(60)),
             destroyed: Treatment::Evacuate(Duration::from_secs(5)),
+            found_off: Duration::from_secs(60),
             may_destroy: false,
             silence: Duration::from_secs(60),
             boot: Duration::from_secs(300),
@@ -317,11 +321,14 @@ fn of_listing(
         }
         DomainState::Shutoff => match shutoff {
             ShutoffReason::Crashed => died(Cause::QemuDied, around),
-            ShutoffReason::Failed | ShutoffReason::Daemon | ShutoffReason::Unknown => {
-                died(Cause::FoundOff, around)
+            ShutoffReason::Failed | ShutoffReason::Daemon => died(Cause::FoundOff, around),
+            ShutoffReason::Unknown => {
+                switched_off(Treatment::Evacuate(policy.found_off), Cause::FoundOff, around)
             }
             ShutoffReason::Destroyed => switched_off(policy.destroyed, Cause::Destroyed, around),
             ShutoffReason::Shutdown => switched_off(policy.power_off, Cause::PoweredOff, around),
+            // A definition that it left behind says nothing of how it is where it went.
+            ShutoffReason::Migrated if !around.home => (Verdict::Nothing, Cause::Migrated),
             ShutoffReason::Migrated => (Verdict::Elsewhere, Cause::Migrated),
             ShutoffReason::Saved => (Verdict::Asleep, Cause::Saved),
             ShutoffReason::FromSnapshot => (Verdict::Nothing, Cause::Snapshot),

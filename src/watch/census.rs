@@ -87,6 +87,26 @@ impl Census {
         self.blast.frozen()
     }
 
+    /// Everything is frozen by this alarm from now on, or has been since before the daemon was restarted.
+    pub fn frozen_by(&mut self, alarm: Alarm) {
+        self.blast.frozen_by(alarm);
+    }
+
+    /// The evacuation of this guest was ordered and has not begun; now that everything is frozen, it is held.
+    pub fn hold(&mut self, guest: GuestId) {
+        self.blast.hold(guest);
+    }
+
+    /// The guests that are watched.
+    pub fn guests(&self) -> impl Iterator<Item = GuestId> {
+        self.guests.keys().copied()
+    }
+
+    /// Where a guest is at home.
+    pub fn home(&self, guest: GuestId) -> Option<&HostId> {
+        self.guests.get(&guest).map(|watched| &watched.home)
+    }
+
     /// How many signs came of guests that nobody watches; for metrics.
     pub fn unwatched(&self) -> u64 {
         self.unwatched
@@ -139,6 +159,17 @@ impl Census {
         limits: blast::Limits,
     ) -> Vec<Order> {
         self.input(now, guest, Input::Destroyed(done), policy, limits)
+    }
+
+    /// Another evacuation of a dead guest has begun, for what the last one left.
+    pub fn evacuating(
+        &mut self,
+        now: Millis,
+        guest: GuestId,
+        policy: Policy,
+        limits: blast::Limits,
+    ) -> Vec<Order> {
+        self.input(now, guest, Input::EvacuationBegun, policy, limits)
     }
 
     /// The evacuation that was ordered has ended.

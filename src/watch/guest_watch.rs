@@ -93,6 +93,8 @@ pub enum Input {
     Tick,
     /// The destroying that was asked for has ended: whether the guest is off now.
     Destroyed(bool),
+    /// Another evacuation of it has begun: what the last one left.
+    EvacuationBegun,
     /// The evacuation that was asked for has ended, well or not.
     EvacuationEnded,
 }
@@ -180,9 +182,9 @@ impl GuestWatch {
                 }
                 _ => Vec::new(),
             },
-            Input::EvacuationEnded => {
+            Input::EvacuationBegun | Input::EvacuationEnded => {
                 if let State::Dead { evacuated, .. } = &mut self.state {
-                    *evacuated = true;
+                    *evacuated = matches!(input, Input::EvacuationEnded);
                 }
                 Vec::new()
             }

@@ -15,4 +15,5 @@ pub mod census;
 pub mod guest_watch;
 pub mod inbox;
 pub mod maintenance;
+pub mod roll;
 pub mod spool;

@@ -181,6 +181,13 @@ pub fn sift(
     sifted
 }
 
+/// The names of files that are not needed any more: those that are not the hook's, and those of guests that are not waited
+/// for (they run, or nobody knows them).
+pub fn spent(files: &[SpoolFile], is_waited_for: impl Fn(&Spooled) -> bool) -> Vec<String> {
+    let spent = |file: &&SpoolFile| !parse(file).is_ok_and(|spooled| is_waited_for(&spooled));
+    files.iter().filter(spent).map(|file| file.name.clone()).collect()
+}
+
 /// What the spool says of the last time that a guest went off: when, and why. `None`: it said nothing, or the guest was
 /// started after that.
 pub fn last_stop(known: &[Spooled], guest: GuestId) -> Option<(Millis, Option<ShutoffReason>)> {

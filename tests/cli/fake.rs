@@ -399,6 +399,19 @@ impl Manager {
         plans::decision()
     }
 
+    async fn freeze(&self, reason: &str, _options: Dict) {
+        self.0.log(format!("Freeze {reason}"));
+    }
+
+    async fn thaw(&self, _options: Dict) {
+        self.0.log("Thaw".to_owned());
+    }
+
+    #[zbus(property)]
+    fn frozen(&self) -> (u64, String) {
+        crate::objects::frozen(&self.0.calls.lock().unwrap())
+    }
+
     async fn list_services(&self, filter: Dict) -> Vec<(String, Dict)> {
         let wanted = filter
             .get("service")
@@ -432,20 +445,7 @@ impl Manager {
 
     async fn list_guests(&self, filter: Dict) -> Vec<(String, Dict)> {
         self.0.log(format!("ListGuests {}", told(&filter)));
-        let mut pairs = vec![
-            ("name", "g2".into()),
-            ("host", "hv1".into()),
-            ("state", "running".into()),
-            ("agent", "disconnected".into()),
-            ("address", "10.77.0.102".into()),
-            ("addresses", vec!["10.77.0.102"].into()),
-            ("persistent", "yes".into()),
-            ("services", vec!["web"].into()),
-        ];
-        if filter.contains_key("probe") {
-            pairs.push(("obstacles", vec![("no-agent", "it does not answer")].into()));
-        }
-        vec![("6f2c0a52-0000-4000-8000-000000000002".to_owned(), dict(pairs))]
+        crate::objects::guests(filter.contains_key("probe"))
     }
 
     async fn list_bundles(&self, _filter: Dict) -> Vec<(String, Dict)> {

@@ -208,3 +208,29 @@ pub fn findings(repair: bool, one: bool) -> Vec<(String, Dict)> {
     ];
     vec![("web".to_owned(), dict(pairs))]
 }
+
+/// The rows of guests, with what is in the way there if that was asked for.
+pub fn guests(probed: bool) -> Vec<(String, Dict)> {
+    let mut pairs = vec![
+        ("name", "g2".into()),
+        ("host", "hv1".into()),
+        ("state", "running".into()),
+        ("agent", "disconnected".into()),
+        ("address", "10.77.0.102".into()),
+        ("addresses", vec!["10.77.0.102"].into()),
+        ("persistent", "yes".into()),
+        ("services", vec!["web"].into()),
+    ];
+    if probed {
+        pairs.push(("obstacles", vec![("no-agent", "it does not answer")].into()));
+    }
+    vec![("6f2c0a52-0000-4000-8000-000000000002".to_owned(), dict(pairs))]
+}
+
+/// Whether it is frozen after these calls.
+pub fn frozen(calls: &[String]) -> (u64, String) {
+    match calls.last().and_then(|call| call.strip_prefix("Freeze ")) {
+        Some(reason) => (1, format!("uid 0 froze it ({reason})")),
+        None => Default::default(),
+    }
+}

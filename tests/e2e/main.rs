@@ -15,6 +15,7 @@ mod bundles;
 mod cancelling;
 mod daemon;
 mod environment;
+mod evacuation;
 mod faults;
 mod grants;
 mod jobs;

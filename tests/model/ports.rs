@@ -22,6 +22,7 @@ use handoverd::ports::{
     Authority, Clock, Commit, Fault, Guest, GuestStep, Half, Hypervisor, JobRecord, JournalEntry, NameServer,
     PortError, Swapped, Table, TableError, Tries,
 };
+use handoverd::watch::blast::Alarm;
 
 use super::answers::{Failure, Keep};
 use super::script::{Ruling, Script, Slot};
@@ -434,6 +435,14 @@ impl Table for Scripted {
 
     async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError> {
         self.sim.last_decision(service).await
+    }
+
+    async fn keep_alarm(&self, alarm: Option<&Alarm>) -> Result<(), TableError> {
+        self.sim.keep_alarm(alarm).await
+    }
+
+    async fn alarm(&self) -> Result<Option<Alarm>, TableError> {
+        self.sim.alarm().await
     }
 
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError> {

@@ -17,6 +17,7 @@ use virt_sys as sys;
 use super::ffi::{Sink, Watch};
 use super::link::{Keepalive, open};
 use crate::model::ids::{GuestId, HostId};
+use crate::model::lifecycle::{Lifecycle, StopReason};
 
 /// Events that a slow listener may be behind before it loses some (and is told how many).
 pub(super) const BACKLOG: usize = 1024;
@@ -53,58 +54,6 @@ pub enum EventKind {
     DeviceRemoved(GuestId, String),
     /// The guest refused to let go of the device with this alias.
     DeviceRemovalFailed(GuestId, String),
-}
-
-/// A change in a domain's life (virDomainEventType and its details).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifecycle {
-    /// Its persistent definition was made or changed.
-    Defined,
-    /// Its persistent definition is gone.
-    Undefined,
-    /// It runs here now.
-    Started {
-        /// It came by migration.
-        migrated: bool,
-    },
-    /// Paused; it can be resumed.
-    Suspended,
-    /// No longer paused.
-    Resumed,
-    /// Its QEMU process is gone.
-    Stopped(StopReason),
-    /// The guest is powering off; QEMU is still there.
-    ShuttingDown {
-        /// SIGTERM to QEMU asked for it rather than the guest or `virsh shutdown`.
-        by_host: bool,
-    },
-    /// Suspended to RAM by the guest.
-    PmSuspended,
-    /// The guest's kernel panicked (pvpanic). QEMU may still be there: `on_crash` decides.
-    Crashed,
-    /// One that this version does not know: event and detail.
-    Other(i32, i32),
-}
-
-/// Why a QEMU process is gone (virDomainEventStoppedDetailType).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// The guest powered off.
-    Shutdown,
-    /// virDomainDestroy.
-    Destroyed,
-    /// A panic with `on_crash` destroy.
-    Crashed,
-    /// It runs elsewhere now.
-    Migrated,
-    /// Its memory is in a file: asleep, not dead.
-    Saved,
-    /// QEMU was killed or died; or an incoming migration failed (then it runs at its source).
-    Failed,
-    /// A snapshot was reverted to.
-    FromSnapshot,
-    /// One that this version does not know.
-    Other(i32),
 }
 
 /// An event as libvirt's callbacks have it.

@@ -66,8 +66,9 @@ pub fn share_one_heap() {
     }
 }
 
-/// A domain's state as a virDomainState number. (`virt`'s own `state` swallows the error.)
-pub(super) fn domain_state(domain: &Domain) -> Result<u32, Error> {
+/// A domain's state as a virDomainState number, and the number of its reason, whose meaning depends on the state. (`virt`'s
+/// own `state` swallows the error.)
+pub(super) fn domain_state(domain: &Domain) -> Result<(u32, i32), Error> {
     let (mut state, mut reason): (c_int, c_int) = (0, 0);
     // SAFETY: the domain pointer is valid while `domain` lives; both out-pointers are to live integers; no flag is
     // defined for this call, so 0.
@@ -75,7 +76,7 @@ pub(super) fn domain_state(domain: &Domain) -> Result<u32, Error> {
     if told < 0 {
         return Err(Error::last_error());
     }
-    Ok(state.cast_unsigned())
+    Ok((state.cast_unsigned(), reason))
 }
 
 /// The definition inside a managed-save image.

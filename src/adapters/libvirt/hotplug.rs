@@ -10,7 +10,7 @@ use virt::error::{Error, ErrorNumber};
 use virt_sys as sys;
 
 use super::domain_xml::{self, DiskHandle};
-use super::events::{EventKind, HostEvent, Lifecycle};
+use super::events::{EventKind, HostEvent};
 use super::failure::Failure;
 use super::host::Host;
 use super::link::Call;
@@ -18,6 +18,7 @@ use super::look::{config_xml, live_xml, lookup};
 use super::{LibvirtHosts, ffi};
 use crate::model::disk::DiskSerial;
 use crate::model::ids::{GuestId, HostId};
+use crate::model::lifecycle::Lifecycle;
 use crate::ports::{Half, PortError};
 
 /// Waits between requests to let go of a disk: the first, and the longest.

@@ -175,7 +175,7 @@ pub(super) fn lookup(connection: &Connect, guest: GuestId) -> Result<Option<Doma
     }
 }
 
-fn gone_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+pub(super) fn gone_is_none<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(Failure::Libvirt(error)) if error.code().is(ErrorNumber::NoDomain) => Ok(None),
@@ -214,7 +214,7 @@ fn read(domain: &Domain, host: &HostId) -> Result<GuestDomain, Failure> {
     let mut live = live_xml(domain)?.map(|(_, xml)| xml);
     let config = config_xml(domain)?.map(|(_, xml)| xml);
     // After the XML: a domain that stopped in between is told as stopped, without a live definition.
-    let state = state(ffi::domain_state(domain)?);
+    let state = state(ffi::domain_state(domain)?.0);
     if matches!(state, DomainState::Shutoff | DomainState::Crashed) && !domain.is_active()? {
         live = None;
     }
@@ -240,7 +240,7 @@ fn read(domain: &Domain, host: &HostId) -> Result<GuestDomain, Failure> {
 }
 
 /// Whether a managed-save image waits; a driver that has none says so by "not supported".
-fn managed_save(domain: &Domain) -> Result<bool, Error> {
+pub(super) fn managed_save(domain: &Domain) -> Result<bool, Error> {
     match domain.has_managed_save(0) {
         Ok(waits) => Ok(waits),
         Err(error) if error.code().is(ErrorNumber::NoSupport) => Ok(false),
@@ -248,7 +248,7 @@ fn managed_save(domain: &Domain) -> Result<bool, Error> {
     }
 }
 
-fn state(number: u32) -> DomainState {
+pub(super) fn state(number: u32) -> DomainState {
     match number {
         sys::VIR_DOMAIN_RUNNING | sys::VIR_DOMAIN_BLOCKED => DomainState::Running,
         sys::VIR_DOMAIN_PAUSED => DomainState::Paused,

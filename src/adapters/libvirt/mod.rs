@@ -23,6 +23,7 @@ mod images;
 mod link;
 mod look;
 mod volumes;
+mod watching;
 
 use std::fs::File;
 
@@ -31,7 +32,7 @@ use futures_util::future::join_all;
 use tokio::sync::broadcast;
 
 pub use agent_channel::LONGEST_COMMAND;
-pub use events::{EventKind, HostEvent, Lifecycle, StopReason};
+pub use events::{EventKind, HostEvent};
 #[cfg(target_env = "gnu")]
 pub use ffi::share_one_heap;
 pub use host::{HostConfig, Timeouts};

@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{broadcast, watch};
+
 use super::check::{self, Violation};
+use super::events;
 use super::executor::Timers;
 use super::happening::{Happening, Message};
 use super::pace::Pace;
@@ -12,7 +15,8 @@ use super::story;
 use super::world::SimWorld;
 use crate::model::ids::GuestId;
 use crate::model::service::Millis;
-use crate::ports::{GuestStep, Half, PortError, TableError};
+use crate::ports::{GuestStep, Half, Heard, PortError, TableError};
+use crate::watch::spool::SpoolFile;
 
 pub use super::method::Method;
 
@@ -63,6 +67,8 @@ pub struct Mishap {
     pub after: Vec<(Millis, Happening)>,
 }
 
+/// How many events a listener may be behind.
+const BACKLOG: usize = 1024;
 /// More calls than any sane run of one service makes.
 const RUNAWAY: u64 = 60_000;
 
@@ -127,10 +133,31 @@ pub struct Inner {
     pub calls: u64,
     /// How many handover identities were given.
     pub identities: u64,
+    /// What hosts tell by themselves.
+    pub told: broadcast::Sender<Heard>,
+    /// What libvirt's hook has written on the daemon's own host.
+    pub spool: Vec<SpoolFile>,
+    /// Whether the daemon's own host is shutting down.
+    pub goes_down: watch::Sender<bool>,
     clock: Arc<AtomicU64>,
 }
 
 impl Inner {
+    /// Something happens; hosts tell what can be seen of it.
+    pub fn occur(&mut self, happening: Happening) {
+        let listened_to = self.told.receiver_count() > 0;
+        let seen = listened_to.then(|| events::before(&self.world, &happening));
+        self.world.happen(&happening);
+        for heard in seen
+            .into_iter()
+            .flat_map(|seen| events::after(&self.world, &happening, seen))
+        {
+            // Nobody may be listening any more.
+            drop(self.told.send(heard));
+        }
+        self.note(Entry::Happened(happening));
+    }
+
     /// Whether the daemon made so many calls that it can only go round and round.
     pub fn ran_away(&self) -> bool {
         self.checked && !self.lasting && self.calls > RUNAWAY
@@ -161,8 +188,7 @@ impl Inner {
             let at = entry.key().0;
             let happening = entry.remove();
             self.set_now(at);
-            self.world.happen(&happening);
-            self.note(Entry::Happened(happening));
+            self.occur(happening);
         }
         self.set_now(now);
     }
@@ -176,8 +202,7 @@ impl Inner {
     pub fn happen(&mut self, happenings: Vec<(Millis, Happening)>) {
         for (after, happening) in happenings {
             if after == 0 {
-                self.world.happen(&happening);
-                self.note(Entry::Happened(happening));
+                self.occur(happening);
             } else {
                 self.world.schedule(after, happening);
             }
@@ -255,6 +280,9 @@ impl Shared {
                 timeless: false,
                 calls: 0,
                 identities: 0,
+                told: broadcast::Sender::new(BACKLOG),
+                spool: Vec::new(),
+                goes_down: watch::Sender::new(false),
                 clock,
             }),
             pace,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, join3};
 
 use super::call::{Clean, Director, Entry, Inner, Shared};
 use super::check::{self, Violation};
@@ -23,6 +23,7 @@ use crate::model::ids::{HandoverId, HostId, JobId};
 use crate::model::service::Millis;
 use crate::requests::jobs::Runtime;
 use crate::requests::refusal::Refusal;
+use crate::requests::watching::{self, Senses};
 use crate::requests::{BatchLimits, Requests};
 
 /// How long systemd waits before it starts a daemon that was killed.
@@ -57,6 +58,8 @@ pub struct Simulation {
     audits: bool,
     executor: Executor,
     requests: Arc<Requests>,
+    /// By what it watches guests; `None`: it does not.
+    watch: Option<watching::Terms>,
     /// How often the daemon was killed.
     pub kills: u32,
     /// How many stuck jobs an operator had to resume.
@@ -147,6 +150,7 @@ impl Simulation {
             audits,
             executor,
             requests,
+            watch: None,
             kills: 0,
             resumed: 0,
         };
@@ -154,22 +158,45 @@ impl Simulation {
         simulation
     }
 
+    /// From now on its daemon watches guests, this one and those that follow it.
+    pub fn watch_guests(&mut self, terms: watching::Terms) {
+        self.watch = Some(terms);
+        let watches = self.requests.clone().watch_guests(self.senses(), terms);
+        self.executor.spawner().spawn(Box::pin(watches));
+    }
+
+    fn senses(&self) -> Senses {
+        let ports = Arc::new(SimPorts::new(self.shared.clone(), self.terms.own.clone()));
+        Senses {
+            hosts: ports.clone(),
+            spool: ports,
+            goes_down: self.shared.lock().goes_down.subscribe(),
+        }
+    }
+
     /// What a daemon does when it starts.
     fn begin(&mut self) {
         self.shared.lock().note(Entry::Started);
         let (requests, shared, audits) = (self.requests.clone(), self.shared.clone(), self.audits);
+        let watch = self.watch.map(|terms| (self.senses(), terms));
         self.executor.spawner().spawn(Box::pin(async move {
             if assembly::take_up(&requests).await.is_err() {
                 // It does not run: systemd starts it again.
                 shared.lock().killed = true;
                 return;
             }
+            let watcher = async {
+                if let Some((senses, terms)) = watch {
+                    requests.clone().watch_guests(senses, terms).await;
+                }
+            };
             let [duties, auditor] = assembly::loops(&requests);
-            if audits {
-                join(duties, auditor).await;
-            } else {
-                duties.await;
-            }
+            let auditor = async {
+                if audits {
+                    auditor.await;
+                }
+            };
+            join3(duties, auditor, watcher).await;
         }));
     }
 

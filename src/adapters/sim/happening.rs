@@ -3,6 +3,7 @@
 use super::world::{Power, SimDefinition, SimWorld};
 use crate::model::disk::DiskRole;
 use crate::model::ids::{Attempt, GuestId, HandoverId, HostId};
+use crate::model::lifecycle::ShutoffReason;
 use crate::model::name::{NameChange, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::Millis;
@@ -16,6 +17,10 @@ pub const BOOT: Millis = 8_000;
 pub enum Happening {
     /// A guest's QEMU is gone.
     Die(GuestId),
+    /// A guest powers off, or is shut down.
+    PowerOff(GuestId),
+    /// Somebody destroys a guest.
+    Destroy(GuestId),
     /// A guest that is off is started from its persistent definition, or from its managed-save image.
     Boot(GuestId),
     /// The boot with this number has come to its end.
@@ -82,7 +87,9 @@ impl SimWorld {
     /// Does what happens.
     pub fn happen(&mut self, happening: &Happening) {
         match happening {
-            Happening::Die(guest) => self.die(*guest),
+            Happening::Die(guest) => self.die(*guest, ShutoffReason::Crashed),
+            Happening::PowerOff(guest) => self.die(*guest, ShutoffReason::Shutdown),
+            Happening::Destroy(guest) => self.die(*guest, ShutoffReason::Destroyed),
             Happening::Boot(guest) => self.boot(*guest),
             Happening::Booted(guest, boots) => {
                 let same = self.guests.get(guest);
@@ -151,10 +158,11 @@ impl SimWorld {
         }
     }
 
-    fn die(&mut self, id: GuestId) {
+    fn die(&mut self, id: GuestId, reason: ShutoffReason) {
         self.kernel_ended(id);
         if let Some(guest) = self.guests.get_mut(&id) {
             guest.power = Power::Off;
+            guest.off = reason;
             guest.live = SimDefinition::default();
         }
     }

@@ -3,7 +3,7 @@
 /// Which call it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Method {
-    /// `Hypervisor::guests`.
+    /// `Hypervisor::guests` and `Watching::roll_call`.
     Guests,
     /// `Hypervisor::inspect`.
     Inspect,

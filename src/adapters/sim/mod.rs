@@ -4,6 +4,7 @@
 //! - [`grants`]: the files by which guests have bundles
 //! - [`inside`]: systemd's rules and the guest steps; [`look`]: what libvirt tells; [`zone`], [`table`]
 //! - [`happening`]: what happens without the daemon's doing
+//! - `events`: what hosts tell of it; the [`crate::ports::Watching`] and [`crate::ports::Spool`] ports
 //! - [`call`]: the one point through which every call goes, and what may happen to it there
 //! - [`ports`], [`table_port`]: the traits of [`crate::ports`] over a world
 //! - [`executor`], [`daemon`]: virtual time, and a whole daemon that is killed and started again
@@ -19,6 +20,7 @@ pub mod call;
 pub mod cast;
 pub mod check;
 pub mod daemon;
+mod events;
 pub mod executor;
 mod grants;
 pub mod happening;

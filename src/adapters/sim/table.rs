@@ -9,6 +9,7 @@ use crate::model::batch::{Batch, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, TableError};
+use crate::watch::blast::Alarm;
 
 pub(super) type Outcome<T> = Result<T, TableError>;
 
@@ -44,6 +45,8 @@ pub struct SimTable {
     pub batches: BTreeMap<JobId, Batch>,
     /// Where services were to be, and why; oldest first.
     pub decisions: Vec<Decision>,
+    /// Why no service is moved automatically.
+    pub alarm: Option<Alarm>,
 }
 
 pub(super) fn conflict<T>(text: String) -> Outcome<T> {

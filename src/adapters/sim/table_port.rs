@@ -11,6 +11,7 @@ use crate::model::batch::{Batch, BatchMember, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
+use crate::watch::blast::Alarm;
 
 type Outcome<T> = Result<T, TableError>;
 
@@ -198,5 +199,17 @@ impl Table for SimPorts {
     async fn last_decision(&self, service: &ServiceId) -> Outcome<Option<Decision>> {
         self.table(Method::ReadTable, |t| Ok(t.last_decision(service)))
             .await
+    }
+
+    async fn keep_alarm(&self, alarm: Option<&Alarm>) -> Outcome<()> {
+        self.table(Method::Note, |t| {
+            t.alarm = alarm.cloned();
+            Ok(())
+        })
+        .await
+    }
+
+    async fn alarm(&self) -> Outcome<Option<Alarm>> {
+        self.table(Method::ReadTable, |t| Ok(t.alarm.clone())).await
     }
 }

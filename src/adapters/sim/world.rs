@@ -10,6 +10,7 @@ use super::table::SimTable;
 use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
+use crate::model::lifecycle::ShutoffReason;
 use crate::model::name::{DnsName, NameChange};
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
@@ -113,6 +114,8 @@ pub struct SimGuest {
     pub addresses: Vec<IpAddr>,
     /// Whether it runs.
     pub power: Power,
+    /// Why it is off, where it is.
+    pub off: ShutoffReason,
     /// How often it was booted: a message of an earlier boot is lost.
     pub boots: u64,
     /// Whether its agent answers.
@@ -238,6 +241,7 @@ impl SimGuest {
             name: name.to_owned(),
             addresses: vec![address],
             power: Power::Up,
+            off: ShutoffReason::Unknown,
             boots: 1,
             agent_speaks: true,
             systemd: 252,

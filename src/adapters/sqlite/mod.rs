@@ -26,6 +26,7 @@ use crate::model::batch::{Batch, BatchMember, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
+use crate::watch::blast::Alarm;
 use rows::{Dropped, Outcome, to_sql};
 
 pub use open::OpenError;
@@ -411,5 +412,27 @@ impl Table for SqliteTable {
     async fn last_decision(&self, service: &ServiceId) -> Result<Option<Decision>, TableError> {
         let service = service.clone();
         self.read(move |tx| batches::last_decision(tx, &service)).await
+    }
+
+    async fn keep_alarm(&self, alarm: Option<&Alarm>) -> Result<(), TableError> {
+        let alarm = alarm.cloned();
+        self.write(move |tx| {
+            tx.execute("DELETE FROM alarm", [])?;
+            if let Some(alarm) = &alarm {
+                let text = rows::to_json("an alarm", alarm)?;
+                tx.execute("INSERT INTO alarm (id, alarm) VALUES (1, ?1)", [text])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn alarm(&self) -> Result<Option<Alarm>, TableError> {
+        self.read(|tx| {
+            rows::first(tx, "SELECT alarm FROM alarm", [], |_, row| {
+                rows::from_json("the alarm", &row.get::<_, String>(0)?)
+            })
+        })
+        .await
     }
 }

@@ -11,6 +11,7 @@ pub const STEPS: &[&str] = &[
     include_str!("version_2.sql"),
     include_str!("version_3.sql"),
     include_str!("version_4.sql"),
+    include_str!("version_5.sql"),
 ];
 
 /// The version that a list of steps leads to.

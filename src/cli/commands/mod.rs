@@ -4,6 +4,7 @@ pub mod audit;
 pub mod bundle;
 pub mod completions;
 pub mod deploy;
+pub mod freeze;
 pub mod guests;
 pub mod jobs;
 pub mod man;

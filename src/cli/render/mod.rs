@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bundles;
+pub mod freezes;
 pub mod guests;
 pub mod jobs;
 pub mod plans;

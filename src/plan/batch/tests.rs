@@ -8,6 +8,7 @@ fn task(name: &str, target: u32, priority: i32, after: &[&str], seconds: u64) ->
         service: id(name),
         target: guest_id(target),
         host: format!("hv{}", target % 2).parse().unwrap(),
+        runs: true,
         priority,
         after: after.iter().map(|name| id(name)).collect(),
         expected: Duration::from_secs(seconds),
@@ -26,6 +27,29 @@ fn names(services: &[ServiceId]) -> Vec<&str> {
 
 fn begin(batch: &mut Batch) -> Vec<String> {
     batch.begin().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_to_run_begins_before_what_is_stopped_whatever_its_priority() {
+    let stopped = |name| Task {
+        runs: false,
+        ..task(name, 1, 50, &[], 1)
+    };
+    let tasks = vec![
+        stopped("off"),
+        task("web", 1, -9, &[], 9),
+        stopped("files"),
+        task("site", 1, -7, &["files"], 1),
+    ];
+    let one = Limits { in_all: 1, ..WIDE };
+    let mut batch = Batch::of(tasks, one).unwrap();
+    let mut order = Vec::new();
+    while let Some(next) = batch.begin().pop() {
+        batch.ended(&next, Outcome::Done).unwrap();
+        order.push(next.to_string());
+    }
+    // What a running one comes after is as urgent as that one.
+    assert_eq!(order, ["files", "site", "web", "off"]);
 }
 
 #[test]

@@ -316,6 +316,16 @@ fn migrated_saved_and_reverted_guests_are_never_dead() {
             Verdict::Elsewhere,
         ),
         (
+            "listed: a definition that it left behind",
+            shutoff(ShutoffReason::Migrated),
+            Circumstances {
+                home: false,
+                ..home()
+            },
+            policy,
+            Verdict::Nothing,
+        ),
+        (
             "listed: saved",
             shutoff(ShutoffReason::Saved),
             home(),
@@ -423,7 +433,7 @@ fn what_happened_while_libvirtd_was_down_is_found_by_listing() {
             shutoff(ShutoffReason::Unknown),
             home(),
             policy,
-            Verdict::Dead,
+            Verdict::DeadAfter(60 * SECOND),
         ),
         (
             "listed: unknown, runs elsewhere",

@@ -1,0 +1,227 @@
+//! Guests that die: their services go to the other guest by themselves, and what is not dead is left alone.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::lab::Lab;
+use crate::ledger::Witness;
+
+/// Switches evacuation on, which is off in the lab: other tests kill guests and look what becomes of it.
+const ON: &str = "/etc/handoverd/handoverd.d/evacuation.toml";
+const SETTINGS: &str =
+    "[evacuation]\\nenabled = \"yes\"\\npower_off = \"4s\"\\ndestroyed = \"3s\"\\nfound_off = \"3s\"\\n";
+/// Asks for a page once.
+const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode())";
+/// Longer than any of these grace periods.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A lab whose daemon evacuates, until this goes out of scope.
+struct Evacuating<'a>(&'a Lab);
+
+impl<'a> Evacuating<'a> {
+    #[track_caller]
+    fn on(lab: &'a Lab) -> Self {
+        let write = format!("mkdir -p /etc/handoverd/handoverd.d; printf '{SETTINGS}' >{ON}");
+        lab.exec("hv1", &["sh", "-c", &write]).ok();
+        lab.lab(&["daemon", "hv1", "restart"]).ok();
+        Self(lab)
+    }
+}
+
+impl Drop for Evacuating<'_> {
+    fn drop(&mut self) {
+        for command in [
+            &["exec", "hv1", "--", "rm", "-f", ON][..],
+            &["daemon", "hv1", "restart"],
+            &["up"],
+        ] {
+            let ran = self.0.lab(command);
+            if ran.code != 0 {
+                eprintln!("{command:?} did not undo: {ran:?}");
+            }
+        }
+    }
+}
+
+impl Lab {
+    /// The newest evacuation; null if there was none of late.
+    #[track_caller]
+    fn evacuation(&self) -> Value {
+        let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
+        let found = jobs.into_iter().find(|job| job["operation"] == "evacuate");
+        found.unwrap_or_default()
+    }
+
+    /// Waits until there is a newer evacuation than `before`, and it has ended well; that one.
+    #[track_caller]
+    fn is_evacuated(&self, before: &Value) -> Value {
+        let job = self.wait_for("an evacuation's end", 120, || {
+            let newest = self.evacuation();
+            (newest["id"] != before["id"] && newest["result"] != "").then_some(newest)
+        });
+        assert_eq!(job["result"], "done", "{job:#}");
+        job
+    }
+
+    /// SIGKILL of a guest's QEMU process, whether libvirtd runs or not.
+    #[track_caller]
+    fn kill_qemu(&self, guest: &str) {
+        let kill = format!("kill -9 $(cat /run/libvirt/qemu/{guest}.pid)");
+        self.exec("hv1", &["sh", "-c", &kill]).ok();
+    }
+
+    #[track_caller]
+    fn virsh(&self, verb: &str, guest: &str) {
+        self.exec("hv1", &["virsh", verb, guest]).ok();
+    }
+
+    #[track_caller]
+    fn starts(&self, guest: &str) {
+        self.virsh("start", guest);
+        self.lab(&["guest-wait", guest]).ok();
+    }
+
+    #[track_caller]
+    fn home(&self, service: &str) -> String {
+        self.service(service)["guest_name"].as_str().unwrap().to_owned()
+    }
+}
+
+#[test]
+fn a_killed_guests_services_are_as_before_on_the_other_and_nothing_that_was_acknowledged_is_lost() {
+    let lab = Lab::take();
+    let _on = Evacuating::on(&lab);
+    let (web, off, ledger) = (
+        lab.held("web", 8080, "1", ""),
+        lab.marking("off", ""),
+        lab.ledger("16MiB"),
+    );
+    lab.at_once(&[
+        &["deploy", &web, "--to", "g1"],
+        &["deploy", &ledger, "--to", "g1"],
+        &["deploy", &off, "--to", "g1", "--stopped"],
+    ]);
+    let witness = Witness::listen(&lab);
+    lab.writes_on("g1");
+    let before = lab.evacuation();
+
+    let killed = Instant::now();
+    lab.kill_qemu("g1");
+    lab.wait_for("web on g2", 60, || {
+        let asked = lab.exec("client", &["python3", "-c", ASK, "http://10.77.0.102:8080/"]);
+        asked.out.contains("guest=g2").then_some(())
+    });
+    eprintln!("web answers on g2 {:?} after the kill of g1", killed.elapsed());
+    lab.is_evacuated(&before);
+    eprintln!("all of g1 is evacuated {:?} after its kill", killed.elapsed());
+    witness.nothing_is_lost(&lab, "g2", "after the evacuation");
+    for (service, life) in [("web", "accessible"), ("ledger", "running"), ("off", "stopped")] {
+        let row = lab.service(service);
+        assert_eq!(
+            (&row["guest_name"], &row["life_state"]),
+            (&"g2".into(), &life.into()),
+            "{row:#}"
+        );
+    }
+    lab.guest("g2", "! test -e /run/was-started-off").ok();
+    assert_eq!(lab.dig("web.svc.lab", "A"), ["10.77.0.102"]);
+    let why: Value = serde_json::from_str(&lab.ctl(&["why", "web", "--json"]).ok()).unwrap();
+    assert_eq!(why["what"], "evacuate g1: its QEMU process died", "{why:#}");
+
+    // Nothing of them starts when it is back, and what is left goes when its agent speaks.
+    lab.starts("g1");
+    for unit in ["web.service", "ledger.service", "off.service"] {
+        assert_eq!(
+            lab.unit("g1", "ActiveEnterTimestampMonotonic", unit),
+            "0",
+            "{unit}"
+        );
+    }
+    lab.wait_for("the leftovers of off go", 60, || {
+        let placed = "test -e /etc/systemd/system.attached/handoverd-off.placed";
+        (lab.guest("g1", placed).code == 1).then_some(())
+    });
+    lab.ctl(&["remove", "off"]).ok();
+    lab.comes_to_agree("g1 is back");
+    witness.nothing_is_lost(&lab, "g2", "with g1 back");
+    drop(witness);
+    lab.at_once(&[&["remove", "web"], &["remove", "ledger", "--delete-data"]]);
+}
+
+#[test]
+fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time_to_come_back() {
+    let lab = Lab::take();
+    let _on = Evacuating::on(&lab);
+    lab.ctl(&["deploy", &lab.sleeper("sleeper"), "--to", "g1"]).ok();
+    let before = lab.evacuation();
+    let nothing = |lab: &Lab, what: &str| {
+        assert_eq!(
+            (&lab.evacuation()["id"], lab.home("sleeper").as_str()),
+            (&before["id"], "g1"),
+            "{what}"
+        );
+    };
+
+    // That nothing happens can only be waited for.
+    lab.virsh("suspend", "g1");
+    std::thread::sleep(GRACE);
+    nothing(&lab, "suspended");
+    lab.virsh("resume", "g1");
+    lab.virsh("managedsave", "g1");
+    std::thread::sleep(GRACE);
+    nothing(&lab, "saved");
+    lab.starts("g1");
+    lab.virsh("destroy", "g1");
+    lab.virsh("start", "g1");
+    lab.lab(&["guest-wait", "g1"]).ok();
+    nothing(&lab, "destroyed, and back in time");
+    crate::booting::boots(&lab, "g1", &[&["virsh", "reboot", "g1"]]);
+    nothing(&lab, "rebooted");
+
+    lab.virsh("shutdown", "g1");
+    lab.is_evacuated(&before);
+    assert_eq!(lab.home("sleeper"), "g2");
+    lab.starts("g1");
+    lab.comes_to_agree("g1 is back");
+    lab.ctl(&["remove", "sleeper"]).ok();
+}
+
+#[test]
+fn guests_that_die_while_nobody_looks_are_found_and_a_freeze_holds_them_until_it_is_thawed() {
+    let lab = Lab::take();
+    let _on = Evacuating::on(&lab);
+    lab.ctl(&["deploy", &lab.sleeper("sleeper"), "--to", "g1"]).ok();
+    let before = lab.evacuation();
+
+    lab.lab(&["daemon", "hv1", "stop"]).ok();
+    lab.kill_qemu("g1");
+    lab.lab(&["daemon", "hv1", "start"]).ok();
+    let first = lab.is_evacuated(&before);
+    assert_eq!(lab.home("sleeper"), "g2");
+    lab.starts("g1");
+
+    lab.lab(&["libvirtd", "hv1", "kill"]).ok();
+    lab.kill_qemu("g2");
+    lab.lab(&["libvirtd", "hv1", "start"]).ok();
+    let second = lab.is_evacuated(&first);
+    assert_eq!(lab.home("sleeper"), "g1");
+    lab.starts("g2");
+
+    let said = lab.ctl(&["freeze", "a test"]).ok();
+    assert!(said.contains("root froze it (a test)"), "{said}");
+    lab.kill_qemu("g1");
+    lab.lab(&["daemon", "hv1", "restart"]).ok();
+    std::thread::sleep(GRACE);
+    assert_eq!(
+        (&lab.evacuation()["id"], lab.home("sleeper").as_str()),
+        (&second["id"], "g1")
+    );
+    let said = lab.ctl(&["thaw"]).ok();
+    assert!(said.starts_with("not frozen"), "{said}");
+    lab.is_evacuated(&second);
+    assert_eq!(lab.home("sleeper"), "g2");
+    lab.starts("g1");
+    lab.comes_to_agree("g1 is back");
+    lab.ctl(&["remove", "sleeper"]).ok();
+}
