@@ -74,6 +74,7 @@ impl Run<'_> {
         let Some(data) = placement.data.clone() else {
             return Ok(());
         };
+        self.is_in_no_saved_memory().await?;
         if self.handover.kind == Kind::Deploy {
             self.make_volume(&place).await?;
         }
@@ -84,6 +85,25 @@ impl Run<'_> {
         if self.handover.facts.volume_made {
             self.step(Goal::Adopt, &place, &placement, GuestStep::Format)
                 .await?;
+        }
+        Ok(())
+    }
+
+    /// `Ok` unless a guest that still owes a copy of the service is asleep: what it had when it was saved, it opens again
+    /// when it wakes, and does not wake while another guest has it.
+    async fn is_in_no_saved_memory(&self) -> Act {
+        let (service, target) = (&self.handover.service, self.handover.target.guest);
+        for duty in self.world.table.duties().await? {
+            if duty.service != *service || duty.guest == target {
+                continue;
+            }
+            if let Some(domain) = self.world.hypervisor.inspect(duty.guest).await?
+                && domain.summary.managed_save
+                && !domain.is_active()
+            {
+                let text = verdict::asleep(&domain.summary.name, &domain).text;
+                return Err(StepError::Failed(text));
+            }
         }
         Ok(())
     }
