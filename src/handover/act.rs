@@ -131,6 +131,7 @@ impl Run<'_> {
             }
         }
         self.handover.facts.observed_at = Some(self.world.clock.now());
+        self.handover.facts.observed_row = service.as_ref().map(|row| row.observed_at);
         let seen = self
             .handover
             .facts
@@ -330,6 +331,7 @@ impl Run<'_> {
         let before = self.world.table.service(&self.handover.service).await?;
         let row = self.service_row(before.as_ref());
         if matches!(self.handover.kind, Kind::Start | Kind::Stop) {
+            self.decide_record(&row).await?;
             return Ok(self.world.table.observe(&row).await?);
         }
         let entry = self.entry(
@@ -354,6 +356,19 @@ impl Run<'_> {
                 Err(error.into())
             }
         }
+    }
+
+    /// A start and a stop commit by the journal, before the row says so: turned back after that, the row would say what was
+    /// undone.
+    async fn decide_record(&mut self, row: &ServiceRecord) -> Act {
+        if self.handover.committed {
+            return Ok(());
+        }
+        self.handover.committed = true;
+        let text = format!("{} is wanted {}", row.id, row.wanted.as_str());
+        let decided = self.journal(Goal::Record, text).await;
+        self.handover.committed = decided.is_ok();
+        decided
     }
 
     async fn forget(&mut self) -> Act {

@@ -29,10 +29,7 @@ impl Run<'_> {
     pub async fn look(&mut self, goal: Goal) -> Look {
         match goal {
             Goal::Reserve => self.look_reserve().await,
-            Goal::Observe => Ok(Seen::holds_if(
-                self.handover.facts.observed_at.is_some(),
-                "the service's true state is not known yet",
-            )),
+            Goal::Observe => self.look_observed().await,
             Goal::Lower => self.look_lowered().await,
             Goal::Fence => self.look_fenced().await,
             Goal::Stage => self.look_stage().await,
@@ -359,6 +356,23 @@ impl Run<'_> {
             }));
         }
         Ok(None)
+    }
+
+    /// Whether the service was observed, and nobody has written its row since: a request looks before it has the service.
+    async fn look_observed(&mut self) -> Look {
+        let facts = &self.handover.facts;
+        if facts.observed_at.is_none() {
+            return Ok(Seen::missing("the service's true state is not known yet"));
+        }
+        let row = self.world.table.service(&self.handover.service).await?;
+        let same = match (facts.observed_row, row) {
+            (Some(seen), Some(row)) => row.observed_at == seen,
+            _ => true,
+        };
+        Ok(Seen::holds_if(
+            same,
+            "the service has changed since it was looked at",
+        ))
     }
 
     async fn look_record(&mut self) -> Look {

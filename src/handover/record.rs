@@ -44,6 +44,9 @@ pub struct Facts {
     pub life: LifeState,
     /// When the observation was made; `None`: not yet.
     pub observed_at: Option<Millis>,
+    /// The time of the table's row that the observation goes by: a row that was written since makes it void.
+    #[serde(default)]
+    pub observed_row: Option<Millis>,
     /// The life state that was seen at the source before anything was done; `None` at a deploy.
     pub observed: Option<LifeState>,
     /// Its enablement.
@@ -322,6 +325,7 @@ pub mod tests {
             overlap: true,
             life,
             observed_at: Some(1),
+            observed_row: None,
             observed: Some(life),
             enablement: Enablement::Enabled,
             uid: None,

@@ -470,6 +470,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         overlap: bundle.manifest.overlap,
         life,
         observed_at: None,
+        observed_row: None,
         observed: None,
         enablement,
         uid: None,

@@ -12,7 +12,7 @@ use crate::model::guest::GuestSummary;
 use crate::model::life::{Enablement, LifeState};
 use crate::model::obstacle::Obstacle;
 use crate::model::placement::{PlacedFile, Placement};
-use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::plan::preflight;
 
 /// A guest that will do.
@@ -34,6 +34,8 @@ pub(super) struct Seen {
     pub(super) life: LifeState,
     pub(super) enablement: Enablement,
     pub(super) uid: Option<u32>,
+    /// The time of the table's row that it goes by.
+    pub(super) row: Millis,
 }
 
 impl Requests {
@@ -54,6 +56,7 @@ impl Requests {
             life,
             enablement,
             uid: copy.uid,
+            row: service.observed_at,
         })
     }
 
@@ -64,6 +67,7 @@ impl Requests {
             && (facts.name.is_none() || !facts.target_addresses.is_empty())
         {
             facts.observed_at = Some(self.world.clock.now());
+            facts.observed_row = Some(seen.row);
             facts.observed = Some(seen.life);
             facts.life = seen.life;
             facts.enablement = seen.enablement;

@@ -205,3 +205,36 @@ fn no_random_walk_breaks_an_invariant() {
     );
     assert!(broken.is_empty(), "{}", broken.join("\n\n"));
 }
+
+/// Kind, wishes and troubles of walks that were found by the million.
+#[test]
+fn walks_that_once_broke_an_invariant_do_so_no_more() {
+    let kind = |name: &str| KINDS.iter().position(|kind| kind.name == name).unwrap();
+    let trouble = |call, fault, weather| Trouble { call, fault, weather };
+    let mut walks = vec![
+        (
+            "remove, volume",
+            vec![(8005, Wish::Deploy(2))],
+            vec![trouble(0, None, Weather::Saved(1))],
+        ),
+        (
+            "move accessible, volume",
+            vec![(13380, Wish::Stop), (433, Wish::Upgrade)],
+            Vec::new(),
+        ),
+    ];
+    // While its row cannot be read; at which call that is may change.
+    walks.extend((15..35).map(|call| {
+        let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
+        ("stop", vec![(681, Wish::Cancel)], vec![unread])
+    }));
+    for (name, wishes, troubles) in walks {
+        let walk = Walk {
+            kind: kind(name),
+            wishes,
+            troubles,
+        };
+        let story = go(&walk);
+        assert!(story.is_none(), "{name}: {walk:?}: {}", story.unwrap_or_default());
+    }
+}

@@ -272,6 +272,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             overlap: true,
             life: LifeState::Accessible,
             observed_at: Some(1_500),
+            observed_row: None,
             observed: Some(LifeState::Accessible),
             enablement: Enablement::Enabled,
             uid: Some(998),
