@@ -17,9 +17,9 @@ const MAX_INLINE: usize = 40 * 1024;
 const MAX_SCRIPT: usize = 4 * 1024 * 1024;
 /// How long one short command may take.
 const SHORT: Duration = Duration::from_secs(10);
-/// Shortest and longest wait between looks at a running process; in between an eighth of the time that it has run, so
+/// Shortest and longest wait between looks at a running process; in between a quarter of the time that it has run, so
 /// that its end is seen soon at the cost of few calls.
-const WAITS: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(50));
+const WAITS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(50));
 /// How many looks in a row may fail before the outcome counts as unknown.
 const MAX_FAILURES: u32 = 5;
 
