@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::open::beside;
+use crate::model::utc::civil;
 
 /// Copies the table and its log to `<path>.damaged-<UTC time>` and `<path>.damaged-<UTC time>-wal`; the copy's path. A
 /// copy of the very same bytes is not made twice: a daemon that is started again must not fill the disk.
@@ -101,22 +102,10 @@ fn same(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-/// Seconds since 1970 as `20261124T175900Z` (the days by Howard Hinnant's civil_from_days).
+/// Seconds since 1970 as `20261124T175900Z`.
 fn utc(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (year, month, day) = civil(seconds / 86_400);
+    let rest = seconds % 86_400;
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
