@@ -47,6 +47,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// How jobs run and stay.
     pub jobs: JobSettings,
+    /// The pause between two audits. `[audit] every`, 5 s to 1 h.
+    pub audit_every: Duration,
     /// What is done about guests that die.
     pub evacuation: EvacuationSettings,
     /// What is logged. `[log] level`.
@@ -305,6 +307,10 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     let deadlines = deadlines(top.section("deadlines"));
 
     let job_settings = jobs(top.section("jobs"));
+    let mut audit = top.section("audit");
+    let audit_every = audit.span("every", 5 * SECOND..=HOUR, 60 * SECOND);
+    audit.finish();
+
     let evacuation = evacuation::evacuation(top.section("evacuation"));
 
     let mut log = top.section("log");
@@ -326,6 +332,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         drain_unreachable,
         deadlines,
         jobs: job_settings,
+        audit_every,
         evacuation,
         log: level.map(|found| found.value).unwrap_or_default(),
     })
