@@ -404,9 +404,8 @@ impl Run<'_> {
     }
 
     async fn look_retire(&mut self) -> Look {
-        let by_duty = self.handover.kind == Kind::Move && self.keeps(Rule::RetireByDuty);
-        if by_duty && self.own_duty().await?.is_none() {
-            return Ok(Seen::Holds);
+        if let Some(seen) = self.retired_by_another().await? {
+            return Ok(seen);
         }
         let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
@@ -441,6 +440,30 @@ impl Run<'_> {
             return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
+    }
+}
+
+impl Run<'_> {
+    /// Whether a later handover of the service has to do with the old copy now, and what that makes of its retirement: a
+    /// move onto that guest has taken the duty over, and an upgrade there may need the disk of the bundle before.
+    pub(super) async fn retired_by_another(&self) -> Result<Option<Seen>, StepError> {
+        let (job, service) = (self.handover.job, &self.handover.service);
+        match self.handover.kind {
+            Kind::Move if self.keeps(Rule::RetireByDuty) => {
+                Ok(self.own_duty().await?.is_none().then_some(Seen::Holds))
+            }
+            Kind::Replace => {
+                let open = self.world.table.unfinished().await?;
+                let later = open.iter().find(|h| h.service == *service && h.job > job);
+                Ok(later.map(|h| {
+                    Seen::Never(Reason::new(
+                        "Busy",
+                        format!("job {} has {service} now: the rest goes after it", h.job),
+                    ))
+                }))
+            }
+            _ => Ok(None),
+        }
     }
 }
 

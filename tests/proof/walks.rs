@@ -239,6 +239,12 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
         ("upgrade in place", vec![(2445, Wish::Move(2))], vec![unread])
     }));
+    // The retirement of g2 waits for an answer while the service moves back there.
+    walks.extend((170..190).map(|call| {
+        let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
+        let wishes = vec![(1662, Wish::Move(3)), (2204, Wish::Move(2))];
+        ("evacuate failed, volume", wishes, vec![unread])
+    }));
     // While its row cannot be read; at which call that is may change.
     walks.extend((15..35).map(|call| {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
