@@ -150,6 +150,8 @@ impl Run<'_> {
             d.service == self.handover.service
                 && d.guest == source.guest
                 && d.generation == self.handover.generation
+                // A removal has the generation that it found.
+                && d.digest == source.digest
         }))
     }
 

@@ -488,8 +488,11 @@ fn end_gap(run: &mut Run<'_>) {
     }
 }
 
+/// Ends the duty of this handover, unless another one has it now; where that cannot be read, whoever carries duties ends it.
 async fn fulfil(run: &Run<'_>) {
-    let Some(place) = &run.handover.source else { return };
+    let (Some(place), Ok(Some(_))) = (&run.handover.source, run.own_duty().await) else {
+        return;
+    };
     let world = run.world;
     let (service, guest, generation) = (&run.handover.service, place.guest, run.handover.generation);
     keep_trying(world, || world.table.fulfil(service, guest, generation)).await;

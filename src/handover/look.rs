@@ -447,23 +447,24 @@ impl Run<'_> {
     /// Whether a later handover of the service has to do with the old copy now, and what that makes of its retirement: a
     /// move onto that guest has taken the duty over, and an upgrade there may need the disk of the bundle before.
     pub(super) async fn retired_by_another(&self) -> Result<Option<Seen>, StepError> {
-        let (job, service) = (self.handover.job, &self.handover.service);
-        match self.handover.kind {
-            Kind::Move if self.keeps(Rule::RetireByDuty) => {
-                Ok(self.own_duty().await?.is_none().then_some(Seen::Holds))
-            }
-            Kind::Replace => {
-                let open = self.world.table.unfinished().await?;
-                let later = open.iter().find(|h| h.service == *service && h.job > job);
-                Ok(later.map(|h| {
-                    Seen::Never(Reason::new(
-                        "Busy",
-                        format!("job {} has {service} now: the rest goes after it", h.job),
-                    ))
-                }))
-            }
-            _ => Ok(None),
+        let (kind, job, service) = (self.handover.kind, self.handover.job, &self.handover.service);
+        if !matches!(kind, Kind::Move | Kind::Replace) || !self.keeps(Rule::RetireByDuty) {
+            return Ok(None);
         }
+        if self.own_duty().await?.is_none() {
+            return Ok(Some(Seen::Holds));
+        }
+        if kind == Kind::Move {
+            return Ok(None);
+        }
+        let open = self.world.table.unfinished().await?;
+        let later = open.iter().find(|h| h.service == *service && h.job > job);
+        Ok(later.map(|h| {
+            Seen::Never(Reason::new(
+                "Busy",
+                format!("job {} has {service} now: the rest goes after it", h.job),
+            ))
+        }))
     }
 }
 

@@ -262,7 +262,10 @@ fn what_has_not_been_up_since_its_guest_booted_was_stopped_by_nobody() {
         wanted: LifeState::Stopped,
         ..s
     };
-    assert_eq!(observed(&stopped, &booted("inactive"), None).0, LifeState::Stopped);
+    assert_eq!(
+        observed(&stopped, &booted("inactive"), None).0,
+        LifeState::Stopped
+    );
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use crate::lab::{Lab, Ran};
 use crate::undoing::{START_NAMED, STOP_NAMED};
 
-
 /// Moves `web` to g2, where it cannot be confirmed, and cancels the move while no name server answers; the stuck job.
 #[track_caller]
 fn get_stuck(lab: &Lab) -> u64 {

@@ -15,7 +15,8 @@ use crate::kinds::{KINDS, Kind};
 enum Wish {
     Move(u8),
     Deploy(u8),
-    Upgrade,
+    /// To this version, which may be the one before.
+    Upgrade(char),
     Start,
     Stop,
     Remove,
@@ -42,7 +43,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         4 => (1_u8..=3).prop_map(Wish::Move),
         1 => (1_u8..=3).prop_map(Wish::Deploy),
-        1 => Just(Wish::Upgrade),
+        2 => prop::sample::select(&['1', '2'][..]).prop_map(Wish::Upgrade),
         1 => Just(Wish::Start),
         1 => Just(Wish::Stop),
         1 => Just(Wish::Remove),
@@ -109,9 +110,9 @@ fn ask(simulation: &mut Simulation, kind: Kind, wish: Wish) {
                     .deploy(&bundle, &target, DeployOptions::default(), "walk")
                     .await
             }
-            Wish::Upgrade => {
+            Wish::Upgrade(version) => {
                 requests
-                    .upgrade("web", &bundle('2'), None, MoveOptions::default(), "walk")
+                    .upgrade("web", &bundle(version), None, MoveOptions::default(), "walk")
                     .await
             }
             Wish::Start => requests.start("web", "walk").await,
@@ -219,7 +220,7 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         ),
         (
             "move accessible, volume",
-            vec![(13380, Wish::Stop), (433, Wish::Upgrade)],
+            vec![(13380, Wish::Stop), (433, Wish::Upgrade('2'))],
             Vec::new(),
         ),
     ];
@@ -244,6 +245,18 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
         let wishes = vec![(1662, Wish::Move(3)), (2204, Wish::Move(2))];
         ("evacuate failed, volume", wishes, vec![unread])
+    }));
+    // An upgrade whose retirement waits for an answer is rolled back meanwhile.
+    walks.extend((132..152).map(|call| {
+        let unread = trouble(call, Some(PortFault::Hang), Weather::Nothing);
+        let wishes = vec![(11855, Wish::Upgrade('2')), (2500, Wish::Upgrade('1'))];
+        ("evacuate running, volume", wishes, vec![unread])
+    }));
+    // And one whose service is removed meanwhile.
+    walks.extend((77..97).map(|call| {
+        let unread = trouble(call, Some(PortFault::Hang), Weather::Dies(1));
+        let wishes = vec![(45, Wish::Upgrade('2')), (2568, Wish::Remove)];
+        ("move accessible", wishes, vec![unread])
     }));
     // While its row cannot be read; at which call that is may change.
     walks.extend((15..35).map(|call| {

@@ -189,7 +189,9 @@ fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord
     for (guest_id, guest) in &world.guests {
         // An old copy that drained is being retired, or a move onto it is about to stop it.
         let owed = table.duties.contains_key(&(row.id.clone(), *guest_id))
-            || table.latest(&row.id).is_some_and(|(h, _)| is_displacing(h, *guest_id));
+            || table
+                .latest(&row.id)
+                .is_some_and(|(h, _)| is_displacing(h, *guest_id));
         found.unless(!guest.serves(&row.id) || owed, 4, || {
             format!("{} is stopped, and runs on {}", row.id, guest.name)
         });
