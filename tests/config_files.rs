@@ -56,14 +56,14 @@ fn drop_ins_are_read_in_the_order_of_their_names_and_win_over_the_main_file() {
 }
 
 #[test]
-fn a_drop_in_changes_one_key_of_a_zone_and_adds_another_zone() {
+fn a_drop_in_replaces_the_server_of_a_zone_if_it_says_so_and_adds_another_zone() {
     let etc = Etc::new(
         "[addresses]\nnetworks = ['10.0.0.0/8']\n[[dns.zone]]\nname = 'svc.lab'\nserver = '127.0.0.1'\n",
     );
     etc.write(
         "handoverd.d/10-zone.toml",
         "[addresses]\nnetworks = ['fd00::/8']\n\
-         [[dns.zone]]\nname = 'svc.lab.'\nserver = '127.0.0.1:5353'\n\
+         [[dns.zone]]\nname = 'svc.lab.'\nserver = '127.0.0.1:5353'\nreplaces = '127.0.0.1'\n\
          [[dns.zone]]\nname = 'more.lab'\nserver = '::1'\n",
     );
     let settings = etc.load().unwrap();
@@ -75,6 +75,23 @@ fn a_drop_in_changes_one_key_of_a_zone_and_adds_another_zone() {
     assert_eq!(zones, ["svc.lab 127.0.0.1:5353", "more.lab [::1]:53"]);
     let networks: Vec<_> = settings.networks.iter().map(ToString::to_string).collect();
     assert_eq!(networks, ["fd00::/8"]);
+}
+
+#[test]
+fn two_files_that_name_different_servers_for_a_zone_are_refused_with_the_lines_of_both() {
+    let etc = Etc::new(&format!("{ZONE}name = 'svc.lab'\nserver = '127.0.0.1'\n"));
+    etc.write(
+        "handoverd.d/10-other.toml",
+        "[[dns.zone]]\nname = 'SVC.lab.'\nserver = '127.0.0.2'\n",
+    );
+    let error = etc.load().unwrap_err();
+    let expected = format!(
+        "{}:3: dns.zone.server: svc.lab has the server 127.0.0.1 at {}:5, ",
+        etc.path("handoverd.d/10-other.toml").display(),
+        etc.path("handoverd.toml").display()
+    );
+    assert!(error.to_string().starts_with(&expected), "{error}");
+    assert_eq!(error.problems().len(), 1, "{error}");
 }
 
 #[test]

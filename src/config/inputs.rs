@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Place, Problem};
+use super::rivals::Rivals;
 
 /// One configuration file as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +52,12 @@ impl Value {
     }
 }
 
-/// All fragments as one table: later ones win key by key; what is not TOML is told and left out.
+/// All fragments as one table: later ones win key by key. What is not TOML is told and left out; what two files may not
+/// both say is told as well.
 pub(crate) fn merge(fragments: &[Fragment]) -> (Table, Vec<Problem>) {
     let mut whole = Table::new();
     let mut problems = Vec::new();
+    let mut rivals = Rivals::default();
     for (order, fragment) in fragments.iter().enumerate() {
         let file = File { order, fragment };
         let (table, errors) = DeTable::parse_recoverable(&fragment.text);
@@ -66,6 +69,7 @@ pub(crate) fn merge(fragments: &[Fragment]) -> (Table, Vec<Problem>) {
         if errors.is_empty() {
             let table = file.table(table.get_ref());
             tell_twins(&table, "", &mut problems);
+            rivals.tell(&table, &mut problems);
             lay_over(&mut whole, table);
         }
     }
@@ -141,7 +145,7 @@ fn are_rows(list: &[Input]) -> bool {
 }
 
 /// A row's name as far as merging is concerned: names differ neither by case nor by a final dot (RFC 4343).
-fn row_name(row: &Input) -> Option<String> {
+pub(super) fn row_name(row: &Input) -> Option<String> {
     let Value::Table(table) = &row.value else {
         return None;
     };
@@ -264,13 +268,14 @@ mod tests {
             ),
             fragment(
                 "b",
-                "[[dns.zone]]\nname = 'SVC.lab'\nserver = 'two'\n[[dns.zone]]\nname = 'x.lab'",
+                "[[dns.zone]]\nname = 'SVC.lab'\nview = 'two'\n[[dns.zone]]\nname = 'x.lab'",
             ),
         ]);
         assert_eq!(problems, []);
         let rows = rows(&table);
         assert_eq!(rows.len(), 2);
-        assert_eq!(text_at(rows[0], "server"), "two");
+        assert_eq!(text_at(rows[0], "server"), "one");
+        assert_eq!(text_at(rows[0], "view"), "two");
         assert_eq!(text_at(rows[0], "key_name"), "k");
         assert_eq!(text_at(rows[1], "name"), "x.lab");
     }

@@ -17,7 +17,8 @@
 //! ([`ConfigError`]), each with its file, line and key.
 //!
 //! Drop-ins are read after the main file, sorted by file name. A key that comes later wins. A list is replaced as a
-//! whole, but the tables of `[[dns.zone]]` and `[[libvirt.host]]` are merged key by key where their `name` is the same.
+//! whole, but the tables of `[[dns.zone]]` and `[[libvirt.host]]` are merged key by key where their `name` is the same;
+//! a zone's server changes only where the later table says which one it replaces.
 
 mod describe;
 pub mod error;
@@ -25,6 +26,7 @@ mod evacuation;
 pub mod inputs;
 pub mod network;
 pub mod reading;
+mod rivals;
 pub(crate) mod section;
 mod settings;
 mod zone;

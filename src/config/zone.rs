@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::reading::Surroundings;
+use super::rivals::REPLACES;
 use super::section::Section;
 use crate::model::name::DnsName;
 
@@ -128,6 +129,8 @@ fn zone(mut row: Section<'_>, surroundings: &impl Surroundings) -> Option<ZoneSe
         |row, key| row.read(key, server),
         "the address of its primary, as in \"10.77.0.2:53\"",
     );
+    // What it says was looked at when the files were laid over each other.
+    row.parse::<ServerAddress>(REPLACES);
     let secondaries = row.list::<ServerAddress>("secondaries");
     let view_place = row.given("view");
     let view = row.read("view", view);
@@ -182,7 +185,7 @@ impl FromStr for ServerAddress {
 }
 
 /// An IP address with or without a port; an IPv6 address with a port stands in brackets.
-fn server(text: &str) -> Result<SocketAddr, &'static str> {
+pub(super) fn server(text: &str) -> Result<SocketAddr, &'static str> {
     let parsed = text
         .parse::<SocketAddr>()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT)));
