@@ -30,9 +30,7 @@ const SPREAD_LOOK: Duration = Duration::from_secs(1);
 /// How long a lowering may take beside its UPDATE.
 pub(super) fn longest(facts: &Facts, limits: &Limits) -> Duration {
     let from = facts.lowering.map_or(0, |lowering| lowering.from);
-    Duration::from_secs(u64::from(from))
-        .saturating_add(limits.drain_margin)
-        .saturating_add(limits.unreachable)
+    limits.wait_for(from).saturating_add(limits.unreachable)
 }
 
 impl Run<'_> {

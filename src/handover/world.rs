@@ -39,6 +39,11 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// How long it takes until resolvers have forgotten what had a TTL of so many seconds.
+    pub fn wait_for(&self, ttl: u32) -> Duration {
+        Duration::from_secs(ttl.into()).saturating_add(self.drain_margin)
+    }
+
     /// The deadline of a goal, for a service with this manifest; `None`: the goal sets its own end.
     pub fn deadline(&self, goal: Goal, direction: Direction, manifest: &Manifest) -> Option<Duration> {
         match (direction, goal) {

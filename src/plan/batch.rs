@@ -346,6 +346,12 @@ impl Batch {
 
     /// How long what is left takes if each service takes as long as it is expected to; those that run are counted whole.
     pub fn expected(&self) -> Duration {
+        self.expected_after(&BTreeMap::new())
+    }
+
+    /// The same where these services cannot go on until so long from now, whenever it is their turn: all of them wait at the
+    /// same time.
+    pub fn expected_after(&self, waits: &BTreeMap<ServiceId, Duration>) -> Duration {
         let mut batch = self.clone();
         let mut running: BTreeSet<(Duration, ServiceId)> = batch
             .members
@@ -360,7 +366,8 @@ impl Batch {
                     .index
                     .get(&service)
                     .map(|at| batch.members[*at].task.expected);
-                running.insert((now.saturating_add(expected.unwrap_or_default()), service));
+                let goes_on = waits.get(&service).copied().unwrap_or_default().max(now);
+                running.insert((goes_on.saturating_add(expected.unwrap_or_default()), service));
             }
             let Some((end, service)) = running.pop_first() else {
                 return now;

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use crate::handover::record::Handover;
 use crate::model::batch::BatchMember;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{Digest, GuestId, ServiceId};
+use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
 use crate::model::manifest::Manifest;
 use crate::model::needs::{Needs, Resources};
 use crate::model::obstacle::Obstacle;
@@ -156,11 +156,33 @@ impl Known {
                 .filter(|duty| duty.serve_until > now)
                 .map(|duty| (duty.service, duty.digest, duty.guest))
                 .collect(),
-            took: last_times(&table.jobs(None, LAST_JOBS).await?),
+            took: BTreeMap::new(),
             listening: BTreeMap::new(),
         };
         known.find_listening();
+        known.find_times(requests).await?;
         Ok(known)
+    }
+
+    /// How long the last handover of each service took, without what it waited for resolvers to forget a long TTL: the
+    /// next one may wait for another time, or not at all.
+    async fn find_times(&mut self, requests: &Requests) -> Result<(), Refusal> {
+        let table = &requests.world.table;
+        let last = last_times(&table.jobs(None, LAST_JOBS).await?);
+        for (service, (job, mut took)) in last {
+            let limits = &requests.world.limits;
+            let long =
+                |row: &&ServiceRecord| row.dns.as_ref().is_some_and(|dns| dns.ttl > limits.lower_above);
+            let row = self.services.iter().find(|row| row.id.as_str() == service);
+            if row.filter(long).is_some()
+                && let Some(handover) = table.handover(job).await?
+                && let Some(lowering) = handover.facts.lowering.filter(|lowering| !lowering.given_up)
+            {
+                took = took.saturating_sub(limits.wait_for(lowering.from));
+            }
+            self.took.insert(service, took);
+        }
+        Ok(())
     }
 
     fn find_listening(&mut self) {
@@ -238,14 +260,14 @@ impl Known {
     }
 }
 
-/// How long the last handover of each service took, of those that were done. `jobs` are newest first.
-fn last_times(jobs: &[JobRecord]) -> BTreeMap<String, Duration> {
+/// The last handover of each service, of those that were done, and how long it took. `jobs` are newest first.
+fn last_times(jobs: &[JobRecord]) -> BTreeMap<String, (JobId, Duration)> {
     let mut took = BTreeMap::new();
     for job in jobs {
         let moved = matches!(job.operation.as_str(), "move" | "upgrade");
         if let (true, Some("done"), Some(finished)) = (moved, job.result.as_deref(), job.finished) {
             let time = Duration::from_millis(finished.saturating_sub(job.started));
-            took.entry(job.object.clone()).or_insert(time);
+            took.entry(job.object.clone()).or_insert((job.id, time));
         }
     }
     took

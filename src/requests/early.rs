@@ -1,10 +1,14 @@
 //! Members of a batch whose names have a long TTL. All of them begin at once, and go as far as the wait for resolvers: so a
 //! batch waits once, and not once for each place that its limits leave. What comes after that wait begins in turn.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
-use super::Requests;
+use super::planning::Decided;
+use super::{MoveOptions, Requests};
 use crate::model::batch::Batch;
+use crate::model::guest::GuestSummary;
+use crate::model::ids::ServiceId;
 use crate::model::service::ServiceRecord;
 
 /// How many are begun at the same time: each asks its guests.
@@ -76,7 +80,9 @@ impl Requests {
             let row = services.iter().find(|row| row.id == member.service);
             match (&member.result, member.job, member.target, row) {
                 (None, Some(_), ..) => early.hold(index),
-                (None, None, Some(_), Some(row)) if waits && self.has_long_ttl(row, &mut answers).await => {
+                (None, None, Some(_), Some(row))
+                    if waits && self.long_ttl(row, &mut answers).await.is_some() =>
+                {
                     early.ahead.push_back(index);
                 }
                 _ => {}
@@ -85,12 +91,42 @@ impl Requests {
         early
     }
 
-    /// Whether a move of the service begins with the lowering of its name's TTL: by what the zone says, else the table. Once a
-    /// zone does not answer, none is asked any more: that would take a time-out for each name.
-    async fn has_long_ttl(&self, row: &ServiceRecord, answers: &mut bool) -> bool {
-        let Some(dns) = row.dns.as_ref().filter(|_| row.wanted.wants_running()) else {
-            return false;
+    /// How long services wait for resolvers to forget a long TTL before they move as it was decided; those that do not wait
+    /// are left out.
+    pub(super) async fn ttl_waits(
+        &self,
+        source: &GuestSummary,
+        decided: &Decided,
+        options: &MoveOptions,
+    ) -> BTreeMap<ServiceId, Duration> {
+        let mut waits = BTreeMap::new();
+        if options.drain.is_some() || !source.is_running() {
+            return waits;
+        }
+        let services = match self.world.table.services().await {
+            Ok(services) => services,
+            Err(error) => {
+                tracing::warn!(%error, "a plan does not count the lowering of TTLs");
+                return waits;
+            }
         };
+        let mut answers = true;
+        let begin = |entry: &&super::planning::Entry| entry.target.is_some() && entry.job.is_none();
+        for entry in decided.entries.iter().filter(begin) {
+            let Some(row) = services.iter().find(|row| row.id == entry.service) else {
+                continue;
+            };
+            if let Some(ttl) = self.long_ttl(row, &mut answers).await {
+                waits.insert(row.id.clone(), self.world.limits.wait_for(ttl));
+            }
+        }
+        waits
+    }
+
+    /// The TTL of the service's name in seconds, where a move begins with lowering it: by what the zone says, else the table.
+    /// Once a zone does not answer, none is asked any more: that would take a time-out for each name.
+    async fn long_ttl(&self, row: &ServiceRecord, answers: &mut bool) -> Option<u32> {
+        let dns = row.dns.as_ref().filter(|_| row.wanted.wants_running())?;
         let mut ttl = dns.ttl;
         if *answers {
             match self.world.names.read(&dns.name).await {
@@ -101,6 +137,6 @@ impl Requests {
                 }
             }
         }
-        ttl > self.world.limits.lower_above
+        (ttl > self.world.limits.lower_above).then_some(ttl)
     }
 }

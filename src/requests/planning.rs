@@ -64,7 +64,7 @@ pub struct Entry {
     pub stale: Option<Duration>,
     /// Its DNS name.
     pub name: Option<String>,
-    /// How long its last handover took.
+    /// How long its handover is expected to take; `None`: nothing is known of that.
     pub expected: Option<Duration>,
     /// Of its manifest.
     pub priority: i32,
@@ -123,6 +123,19 @@ pub struct Decided {
 }
 
 impl Decided {
+    /// Counts in how long services wait for resolvers to forget a long TTL before they move; all of them at the same time.
+    pub(super) fn wait_first(&mut self, waits: &BTreeMap<ServiceId, Duration>) {
+        if waits.is_empty() {
+            return;
+        }
+        self.expected = Some(self.schedule.expected_after(waits));
+        for entry in &mut self.entries {
+            if let Some(wait) = waits.get(&entry.service) {
+                entry.expected = Some(wait.saturating_add(entry.expected.unwrap_or(EXPECTED)));
+            }
+        }
+    }
+
     /// The services that no guest fits.
     pub fn homeless(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| entry.target.is_none())

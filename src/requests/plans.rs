@@ -95,7 +95,8 @@ impl Requests {
         let strategy = self.strategy(target, &TargetName::of(target), &source).await?;
         let which = service.as_ref().map_or(Which::All, Which::One);
         let limits = limits_of(&self.batch_options(&options));
-        let decided = self.decide(&source, which, strategy, limits).await?;
+        let mut decided = self.decide(&source, which, strategy, limits).await?;
+        decided.wait_first(&self.ttl_waits(&source, &decided, &options).await);
         let plan = Plan {
             id: self.new_plan_id(),
             object: service

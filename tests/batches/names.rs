@@ -165,7 +165,7 @@ fn a_daemon_that_is_killed_while_a_server_lags_asks_it_again() {
 }
 
 /// So many services with names of this TTL.
-fn long_lived(services: usize, ttl: u32) -> SimWorld {
+pub fn long_lived(services: usize, ttl: u32) -> SimWorld {
     let names: Vec<String> = (0..services).map(|n| format!("s{n:02}")).collect();
     let cast: Vec<_> = names
         .iter()
@@ -186,7 +186,7 @@ fn ttls(stage: &Stage) -> Vec<u32> {
 }
 
 /// Seconds that a batch took from its beginning to the end of its last member.
-fn seconds(job: &JobRecord) -> u64 {
+pub fn seconds(job: &JobRecord) -> u64 {
     (job.finished.unwrap() - job.started) / 1000
 }
 

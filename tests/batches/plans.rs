@@ -7,6 +7,7 @@ use handoverd::requests::plans::Plan;
 use handoverd::requests::refusal::Refusal;
 use handoverd::requests::{BatchChoices, MoveOptions};
 
+use crate::names::{long_lived, seconds};
 use crate::stage::{Stage, choosing, guest, host, id, manifest, many};
 
 impl Stage {
@@ -77,6 +78,43 @@ fn a_plan_tells_for_each_service_why_and_why_not_the_others() {
         "{}",
         plan.decided.load
     );
+}
+
+#[test]
+fn the_expected_time_counts_one_wait_for_resolvers_and_is_what_it_takes() {
+    let mut stage = Stage::of(long_lived(4, 300));
+    // There, where nothing is known yet; and back, where the last times are, with the wait of then in them.
+    for (from, to) in [("g1", "g2"), ("g2", "g1")] {
+        let plan = stage.plan(from, to, MoveOptions::default()).unwrap();
+        let expected = plan.decided.expected.unwrap().as_secs();
+        for entry in &plan.decided.entries {
+            let alone = entry.expected.unwrap().as_secs();
+            assert!((302..330).contains(&alone), "{entry:?}");
+        }
+        let job = stage.apply(&plan).unwrap();
+        stage.end();
+        let (record, _) = stage.told(job);
+        assert_eq!(record.result.as_deref(), Some("done"), "{}", record.error_details);
+        let took = seconds(&record);
+        assert!(
+            expected.abs_diff(took) < 15,
+            "{from} to {to}: expected {expected} s, took {took} s"
+        );
+    }
+}
+
+#[test]
+fn no_wait_for_resolvers_is_expected_where_none_will_be() {
+    let short = MoveOptions {
+        drain: Some(0),
+        ..MoveOptions::default()
+    };
+    let mut stage = Stage::of(long_lived(2, 300));
+    let plan = stage.plan("g1", "g2", short).unwrap();
+    assert_eq!(plan.decided.expected, None, "nothing is known of these services");
+    stage.0.shared.lock().happen(vec![(0, Happening::Die(guest(1)))]);
+    let plan = stage.plan("g1", "g2", MoveOptions::default()).unwrap();
+    assert_eq!(plan.decided.expected, None, "the source is dead");
 }
 
 #[test]

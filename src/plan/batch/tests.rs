@@ -233,6 +233,25 @@ fn the_expected_time_counts_what_runs_side_by_side_and_what_waits() {
     assert_eq!(expected(1), Duration::from_secs(9));
 }
 
+#[test]
+fn services_that_cannot_go_on_yet_wait_side_by_side_and_are_counted_so() {
+    let tasks = ["a", "b", "c"].map(|name| task(name, 1, 0, &[], 4)).to_vec();
+    let waits = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (id(name), Duration::from_secs(60)))
+            .collect()
+    };
+    let expected = |in_all, waiting: &[&str]| {
+        let batch = Batch::of(tasks.clone(), Limits { in_all, ..WIDE }).unwrap();
+        batch.expected_after(&waits(waiting)).as_secs()
+    };
+    assert_eq!(expected(9, &["a", "b", "c"]), 64);
+    assert_eq!(expected(1, &["a", "b", "c"]), 72);
+    assert_eq!(expected(9, &["a"]), 64);
+    assert_eq!(expected(9, &[]), 4);
+}
+
 proptest! {
     /// A random batch is run to its end, services ending in a random order.
     #[test]
