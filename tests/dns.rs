@@ -1,15 +1,14 @@
 //! The DNS adapter against real servers: every case runs against BIND and against Knot, each test with a server of its
-//! own on loopback that it ends. `cargo test --test dns -- --ignored` are the long runs.
+//! own on loopback that it ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 /// Makes a test of each case for each server. A case is an `async fn` with the server as its type parameter.
 macro_rules! on_every_server {
-    ($($(#[$attribute:meta])* $case:ident),* $(,)?) => {
+    ($($case:ident),* $(,)?) => {
         mod bind {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                $(#[$attribute])*
                 async fn $case() {
                     super::$case::<crate::bind::Bind>().await;
                 }
@@ -18,7 +17,6 @@ macro_rules! on_every_server {
         mod knot {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                $(#[$attribute])*
                 async fn $case() {
                     super::$case::<crate::knot::Knot>().await;
                 }
@@ -39,6 +37,8 @@ mod change;
 mod knot;
 #[path = "dns/late.rs"]
 mod late;
+#[path = "dns/lowering.rs"]
+mod lowering;
 #[path = "dns/proxy.rs"]
 mod proxy;
 #[path = "dns/question.rs"]

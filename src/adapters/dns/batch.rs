@@ -191,7 +191,11 @@ impl Primary {
         let scope = self.scope(&change.name);
         match (sent, records) {
             // The answer is lost, but the name itself says that the message came through.
-            (Sent::Open(_), Ok(records)) if verdict::holds(change, &records) => Ok(Swapped::Yes),
+            (Sent::Open(_), Ok(records))
+                if verdict::holds(change, &records) && verdict::has_ttl(change, &records) =>
+            {
+                Ok(Swapped::Yes)
+            }
             (Sent::Open(failure), _) => Err(failure.of(scope)),
             // Whatever keeps us from looking, the update was answered: the caller has to look.
             (_, Err(error)) => Err(PortError::unknown(format!(

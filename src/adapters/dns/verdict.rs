@@ -175,6 +175,13 @@ pub(super) fn holds(change: &NameChange, records: &NameRecords) -> bool {
     records.ownership == wanted && addresses_hold && srv_holds
 }
 
+/// Whether the addresses have the TTL that `change` gives them. Where an answer is lost, nothing else may tell that the
+/// change was made: one that lowers a TTL leaves all else as it was.
+pub(super) fn has_ttl(change: &NameChange, records: &NameRecords) -> bool {
+    let given = change.addresses.as_ref().filter(|(set, _)| !set.is_empty());
+    given.is_none_or(|(_, ttl)| *ttl == records.ttl)
+}
+
 /// The refusal of a change that sets addresses beside a CNAME.
 fn beside_alias(scope: Scope<'_>, change: &NameChange, records: &NameRecords) -> Option<PortError> {
     let sets = change.addresses.as_ref().is_some_and(|(set, _)| !set.is_empty());
