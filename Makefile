@@ -7,11 +7,12 @@ CARGO ?= cargo
 # What the Rust code needs to be built (the lab's packages are named in tests/lab/install-deps).
 BUILD_PACKAGES := gcc libc6-dev pkg-config libvirt-dev
 
-.PHONY: help deps build demo test check bench soak model install clean
+.PHONY: help deps build demo test load check bench soak model install clean
 
 help:
 	@echo "make demo    move a service between two real guests under load, and report (root; KEEP=1 keeps the lab)"
 	@echo "make test    everything: formatting, lints, unit, bus, DNS and lab tests (root)"
+	@echo "make load    move a service 20 times between guests under load from four clients, in the lab (root; MOVES=n)"
 	@echo "make check   the part of it that needs neither root nor a lab"
 	@echo "make bench   measure staging, moving and idling in the lab (root)"
 	@echo "make soak    random walks of simulated handovers (SEEDS=1000000, SEED=n)"
@@ -35,6 +36,13 @@ demo: deps
 
 test: deps
 	@CARGO="$(CARGO)" tests/everything
+
+# What `make test` does with 4 moves. Its lab is its own, and goes.
+MOVES ?= 20
+load: deps
+	@export LAB_NAME=$${LAB_NAME:-load} MOVES=$(MOVES); \
+	$(CARGO) test --locked --test e2e -- --test-threads=1 --nocapture under_load; code=$$?; \
+	tests/lab/lab down && exit $$code
 
 check:
 	@CARGO="$(CARGO)" tests/everything check

@@ -1,7 +1,7 @@
 //! The lab as a test sees it: one lab for all tests, one test at a time, each begins with no service.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -55,7 +55,8 @@ impl Ran {
     }
 }
 
-fn tool(name: &str) -> PathBuf {
+/// The path of a program in `tests/lab`.
+pub fn tool(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab").join(name)
 }
 
@@ -298,46 +299,6 @@ impl Lab {
         )
     }
 
-    /// Starts the load generator in the client; its first request has ended when this returns.
-    ///
-    /// A request has 5 s: an emulated guest on a busy machine is slow at times, and what is lost is refused, reset
-    /// or never answered.
-    #[track_caller]
-    pub fn load(&self, url: &str, rate: u32) -> Load {
-        let (file, summary) = tempfile::NamedTempFile::new_in(self.scratch.path())
-            .unwrap()
-            .keep()
-            .unwrap();
-        drop(file);
-        let mut child = lab_command()
-            .args(["exec", "client", "--"])
-            .arg(tool("load"))
-            .args([
-                "--url",
-                url,
-                "--rate",
-                &rate.to_string(),
-                "--duration",
-                "300",
-                "--timeout",
-                "5",
-                "--log",
-                "--json",
-            ])
-            .arg(&summary)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(child.stdout.take().unwrap());
-        let mut first = String::new();
-        log.read_line(&mut first).unwrap();
-        assert!(!first.is_empty(), "the load generator ended at once");
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
-        Load { child, summary }
-    }
-
     /// Waits until `holds` answers with something; fails with `what` after `seconds`.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, seconds: u64, mut holds: impl FnMut() -> Option<T>) -> T {
@@ -378,41 +339,6 @@ impl Lab {
                 removed.err
             );
         }
-    }
-}
-
-/// The load generator at work.
-pub struct Load {
-    child: Child,
-    summary: PathBuf,
-}
-
-impl Load {
-    /// Ends it and reads its summary.
-    #[track_caller]
-    pub fn stop(mut self) -> Value {
-        let status = self.end();
-        let mut said = String::new();
-        if let Some(mut err) = self.child.stderr.take() {
-            err.read_to_string(&mut said).unwrap();
-        }
-        let text = std::fs::read_to_string(&self.summary)
-            .unwrap_or_else(|error| panic!("no summary ({error}), {status:?}: {said}"));
-        serde_json::from_str(&text).unwrap()
-    }
-
-    fn end(&mut self) -> std::io::Result<std::process::ExitStatus> {
-        if let (None, Ok(pid)) = (self.child.try_wait()?, i32::try_from(self.child.id())) {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)?;
-        }
-        self.child.wait()
-    }
-}
-
-impl Drop for Load {
-    fn drop(&mut self) {
-        // A failed test must not load the guests of the next one.
-        self.end().ok();
     }
 }
 

@@ -1,4 +1,4 @@
-"""The dns node (BIND, authoritative, TSIG updates) and the client node (a caching resolver)."""
+"""The dns node (BIND, authoritative, TSIG updates) and the client node (two caching resolvers)."""
 
 import base64
 import os
@@ -83,24 +83,32 @@ def start_dns() -> None:
 
 def start_client() -> None:
     node = settings.CLIENT
-    directory = settings.node_state(node)
     if nodes.find(node) is None:
         say("client: starting")
+        directory = settings.node_state(node)
         nodes.start(node, [{"kind": "overlay", "source": str(directory / "overlay-etc"), "target": "/etc"},
                            {"kind": "tmpfs", "target": "/run"}])
         files.put(node, "/etc/hosts", "127.0.0.1 localhost\n")
         files.put(node, "/etc/resolv.conf", "nameserver 127.0.0.1\n")
         files.put(node, "/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n")
     network.connect(node, settings.CLIENT_ADDRESS)
-    if not hosts.runs(node, "dnsmasq"):
-        # Names that are not there are not cached; those that are, for exactly their TTL.
-        nodes.inside(node, [
-            "dnsmasq", "--conf-file=/dev/null", "--user=root", "--pid-file=/run/dnsmasq.pid", "--no-resolv",
-            "--no-hosts", "--listen-address=127.0.0.1", "--bind-interfaces", "--cache-size=10000", "--no-negcache",
-            f"--server=/svc.lab/{settings.DNS_ADDRESS}", f"--server=/other.lab/{settings.DNS_ADDRESS}",
-            f"--log-facility={directory}/dnsmasq.log"])
-        wait_for("client: the resolver does not answer", lambda: _answers(node, "127.0.0.1"), timeout=20,
-                 hint=lambda: f"its log: {directory}/dnsmasq.log")
+    for address, least in settings.RESOLVERS.items():
+        _start_resolver(address, least)
+
+
+def _start_resolver(address: str, least: int) -> None:
+    """A dnsmasq in the client: names that are not there are not cached, the others for their TTL, but at least `least` s."""
+    node = settings.CLIENT
+    if nodes.inside(node, ["pgrep", "-f", "--", f"--listen-address={address}"], check=False).returncode == 0:
+        return
+    log = settings.node_state(node) / f"dnsmasq-{address}.log"
+    nodes.inside(node, [
+        "dnsmasq", "--conf-file=/dev/null", "--user=root", f"--pid-file=/run/dnsmasq-{address}.pid", "--no-resolv",
+        "--no-hosts", f"--listen-address={address}", "--bind-interfaces", "--cache-size=10000", "--no-negcache",
+        f"--min-cache-ttl={least}", f"--server=/svc.lab/{settings.DNS_ADDRESS}",
+        f"--server=/other.lab/{settings.DNS_ADDRESS}", f"--log-facility={log}"])
+    wait_for(f"client: the resolver at {address} does not answer", lambda: _answers(node, address), timeout=20,
+             hint=lambda: f"its log: {log}")
 
 
 def _answers(node: str, server: str) -> bool:

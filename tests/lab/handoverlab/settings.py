@@ -27,6 +27,10 @@ PREFIX = "10.77.0."
 DNS_ADDRESS = PREFIX + "2"
 CLIENT_ADDRESS = PREFIX + "3"
 
+# The client's caching resolvers, each with the least time in seconds for which it remembers what it was told: the first
+# honours TTLs exactly and is in resolv.conf, the second is one of those that do not.
+RESOLVERS = {"127.0.0.1": 0, "127.0.0.2": 10}
+
 SUITES = ("bullseye", "bookworm", "trixie")
 
 _NAMESPACE = uuid.UUID("6f0c5a53-3b0e-5c55-9a43-0f6f3f6d7a10")
