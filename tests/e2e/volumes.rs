@@ -5,8 +5,6 @@ use serde_json::Value;
 use crate::lab::Lab;
 use crate::ledger::VOLUME;
 
-/// Settings of a test, which `Lab::take` does not know: each test takes its own away.
-
 impl Lab {
     /// The error of a job that was begun with these arguments and failed.
     #[track_caller]
