@@ -13,9 +13,10 @@ use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits, World};
 use crate::model::ids::HostId;
-use crate::ports::{Clock, Guest, Hypervisor, NameServer, Table};
+use crate::plan::load::Smoothing;
+use crate::ports::{Clock, Guest, GuestGauges, HostGauges, Hypervisor, NameServer, Table};
 use crate::requests::jobs::{Jobs, Runtime};
-use crate::requests::loads::NotMeasured;
+use crate::requests::loads::Gauges;
 use crate::requests::refusal::Refusal;
 use crate::requests::{BatchLimits, Requests};
 
@@ -25,6 +26,10 @@ pub struct Ports {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// The inside of guests.
     pub guest: Arc<dyn Guest>,
+    /// What hosts count of their guests.
+    pub host_gauges: Arc<dyn HostGauges>,
+    /// How guests say that they fare.
+    pub guest_gauges: Arc<dyn GuestGauges>,
     /// The zones.
     pub names: Arc<dyn NameServer>,
     /// The service table.
@@ -37,11 +42,13 @@ impl Ports {
     /// One thing that is all of them.
     pub fn all<P>(ports: Arc<P>) -> Self
     where
-        P: Hypervisor + Guest + NameServer + Table + Clock + 'static,
+        P: Hypervisor + Guest + HostGauges + GuestGauges + NameServer + Table + Clock + 'static,
     {
         Self {
             hypervisor: ports.clone(),
             guest: ports.clone(),
+            host_gauges: ports.clone(),
+            guest_gauges: ports.clone(),
             names: ports.clone(),
             table: ports.clone(),
             clock: ports,
@@ -122,6 +129,12 @@ fn limits(settings: &Settings) -> Limits {
 
 /// What answers a daemon's callers; it does nothing by itself yet.
 pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<Requests> {
+    let loads = Gauges::new(
+        ports.host_gauges,
+        ports.guest_gauges,
+        ports.clock.clone(),
+        Smoothing::default(),
+    );
     let world = World::new(
         ports.hypervisor,
         ports.guest,
@@ -134,7 +147,7 @@ pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<R
     );
     let world = Arc::new(world.with_protocol(terms.protocol));
     let jobs = Jobs::new(world.clone(), runtime, terms.parallel, terms.keep);
-    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), terms.batch))
+    Arc::new(Requests::new(world, jobs, Arc::new(loads), terms.batch))
 }
 
 /// Takes up what an earlier daemon left: how many handovers, how many batches.
@@ -155,4 +168,9 @@ pub fn loops(requests: &Arc<Requests>) -> [BoxFuture<'static, ()>; 2] {
         Box::pin(async move { duties.carry_duties().await }),
         Box::pin(async move { audits.audit_every_minute().await }),
     ]
+}
+
+/// Measures loads for as long as the daemon runs.
+pub async fn measure(requests: Arc<Requests>) {
+    requests.loads.keep_measuring(&requests.world).await;
 }

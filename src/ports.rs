@@ -3,6 +3,7 @@
 //! Implemented by `adapters/`; the core sees only these. Every call has a deadline inside its adapter or as an
 //! argument; no call returns only because something was *sent*: what counts is the look that follows.
 
+mod measuring;
 mod recovering;
 mod watching;
 
@@ -24,6 +25,7 @@ use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::watch::blast::Alarm;
 
+pub use measuring::{GuestGauges, HostGauges};
 pub use recovering::{GuestFiles, ImagePool};
 pub use watching::{Heard, Listening, Spool, Watching};
 

@@ -236,7 +236,7 @@ pub fn guest_row(g: &GuestRow) -> Row {
         .iter()
         .map(|o| (o.word().to_owned(), o.to_string()))
         .collect();
-    row([
+    let mut columns = row([
         ("name", owned(g.summary.name.as_str())),
         ("host", owned(g.summary.host.as_str())),
         ("state", owned(g.summary.state.as_str())),
@@ -252,7 +252,21 @@ pub fn guest_row(g: &GuestRow) -> Row {
         ),
         ("services", owned(g.services.clone())),
         ("obstacles", owned(obstacles)),
-    ])
+    ]);
+    if let Some(load) = g.load {
+        columns.extend(row([
+            ("load", owned(fraction(load.score()))),
+            ("load_cpu", owned(fraction(load.cpu))),
+            ("load_memory", owned(fraction(load.memory))),
+            ("load_pressure", owned(fraction(load.pressure))),
+        ]));
+    }
+    columns
+}
+
+/// A share as a number from 0 to 1.
+pub fn fraction(share: Share) -> f64 {
+    f64::from(share.as_millionths()) / 1e6
 }
 
 /// One service of a plan: its id and its row.
@@ -279,10 +293,9 @@ pub fn entry_row(entry: &Entry) -> (String, Row) {
         columns.insert("stale_ms".to_owned(), owned(millis(age)));
     }
     if let Some((before, after)) = target.and_then(|target| target.load) {
-        let share = |share: Share| f64::from(share.as_millionths()) / 1e6;
         columns.extend(row([
-            ("load_before", owned(share(before))),
-            ("load_after", owned(share(after))),
+            ("load_before", owned(fraction(before))),
+            ("load_after", owned(fraction(after))),
         ]));
     }
     (entry.service.to_string(), columns)

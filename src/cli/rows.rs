@@ -172,8 +172,21 @@ pub struct ObstacleRow {
     pub text: String,
 }
 
+/// How loaded a guest is, each as a share from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Load {
+    /// The largest of the others, by which guests are compared.
+    pub score: f64,
+    /// Of its virtual CPUs.
+    pub cpu: f64,
+    /// Of its memory.
+    pub memory: f64,
+    /// Of the last seconds, in which something waited for CPU, memory or IO.
+    pub pressure: f64,
+}
+
 /// A row of `ListGuests`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Guest {
     /// Its UUID.
     pub uuid: String,
@@ -191,6 +204,8 @@ pub struct Guest {
     pub addresses: Vec<String>,
     /// Whether it has a persistent definition: `yes` or `no`.
     pub persistent: String,
+    /// How loaded it is, where that is known.
+    pub load: Option<Load>,
     /// The services whose home it is.
     pub services: Vec<String>,
     /// What keeps services from it; only looked for with `--check`.
@@ -209,6 +224,12 @@ impl From<(String, Properties)> for Guest {
             address: read.filled("address"),
             addresses: read.texts("addresses"),
             persistent: read.text("persistent"),
+            load: read.fraction("load").map(|score| Load {
+                score,
+                cpu: read.fraction("load_cpu").unwrap_or_default(),
+                memory: read.fraction("load_memory").unwrap_or_default(),
+                pressure: read.fraction("load_pressure").unwrap_or_default(),
+            }),
             services: read.texts("services"),
             obstacles: read
                 .pairs("obstacles")

@@ -15,7 +15,7 @@ use crate::model::ids::{Digest, GuestId, ServiceId};
 use crate::model::manifest::Manifest;
 use crate::model::needs::{Needs, Resources};
 use crate::model::obstacle::Obstacle;
-use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::plan::cluster::{Cluster, GuestView, ServiceView};
 use crate::plan::preflight;
 use crate::plan::strategy::Strategy;
@@ -25,6 +25,8 @@ use crate::ports::JobRecord;
 const ASKED_AT_ONCE: usize = 16;
 /// How many of the last jobs tell how long a service's handover takes.
 const LAST_JOBS: u32 = 500;
+/// How long a service that came to a guest is counted on top of that guest's load, in milliseconds: two time constants.
+const SETTLES: Millis = 60_000;
 
 /// How closely guests are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,6 +129,8 @@ struct Known {
     /// Guests with an old copy that still serves.
     draining: Vec<(ServiceId, Digest, GuestId)>,
     took: BTreeMap<String, Duration>,
+    /// Services that came to their homes so lately that no load shows it yet.
+    settling: BTreeSet<String>,
     /// Guests where a service listens on a port.
     listening: BTreeMap<u16, BTreeSet<GuestId>>,
 }
@@ -138,6 +142,7 @@ impl Known {
         let bundles = table.bundles().await?;
         let batches = table.unfinished_batches().await?;
         let duties = table.duties().await?;
+        let jobs = table.jobs(None, LAST_JOBS).await?;
         let mut known = Self {
             services: table.services().await?,
             bundles: bundles
@@ -156,7 +161,8 @@ impl Known {
                 .filter(|duty| duty.serve_until > now)
                 .map(|duty| (duty.service, duty.digest, duty.guest))
                 .collect(),
-            took: last_times(&table.jobs(None, LAST_JOBS).await?),
+            took: last_times(&jobs),
+            settling: came_lately(&jobs, now),
             listening: BTreeMap::new(),
         };
         known.find_listening();
@@ -198,6 +204,7 @@ impl Known {
         ServiceView {
             id: service.id.clone(),
             home: Some(service.guest),
+            settling: self.settling.contains(service.id.as_str()),
             going,
             generation: service.generation,
             wanted: service.wanted,
@@ -236,6 +243,17 @@ impl Known {
         }
         found
     }
+}
+
+/// Services that a handover has brought to another guest lately.
+fn came_lately(jobs: &[JobRecord], now: Millis) -> BTreeSet<String> {
+    let came = |job: &&JobRecord| {
+        matches!(job.operation.as_str(), "deploy" | "move" | "upgrade" | "start")
+            && job.result.as_deref() == Some("done")
+            && job.source != job.target
+            && job.finished.is_some_and(|at| now.saturating_sub(at) < SETTLES)
+    };
+    jobs.iter().filter(came).map(|job| job.object.clone()).collect()
 }
 
 /// How long the last handover of each service took, of those that were done. `jobs` are newest first.

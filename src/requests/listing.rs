@@ -11,6 +11,7 @@ use crate::model::guest::GuestSummary;
 use crate::model::ids::{GuestId, JobId};
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
+use crate::plan::load::Load;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
 
@@ -38,6 +39,8 @@ pub struct GuestRow {
     pub address: Option<IpAddr>,
     /// Ids of the services whose home it is.
     pub services: Vec<String>,
+    /// Its load, where that is known.
+    pub load: Option<Load>,
     /// What is in the way of it as a target.
     pub obstacles: Vec<Obstacle>,
 }
@@ -53,13 +56,21 @@ impl Requests {
             None => self.guests().await,
         };
         let services = self.world.table.services().await?;
-        let rows = guests
-            .into_iter()
-            .map(|guest| self.guest_row(guest, &services, probe));
+        let measured = self.loads.of(&guests).await;
+        let rows = guests.into_iter().map(|guest| {
+            let load = measured.get(&guest.id).and_then(|measured| measured.load);
+            self.guest_row(guest, &services, load, probe)
+        });
         Ok(join_all(rows).await)
     }
 
-    async fn guest_row(&self, summary: GuestSummary, services: &[ServiceRecord], probe: bool) -> GuestRow {
+    async fn guest_row(
+        &self,
+        summary: GuestSummary,
+        services: &[ServiceRecord],
+        load: Option<Load>,
+        probe: bool,
+    ) -> GuestRow {
         let agent = match (summary.is_running(), summary.agent_connected) {
             (false, _) => "off",
             (true, true) => "connected",
@@ -87,6 +98,7 @@ impl Requests {
                 .collect(),
             agent,
             addresses,
+            load,
             obstacles,
             summary,
         }

@@ -165,6 +165,12 @@ impl Simulation {
         self.executor.spawner().spawn(Box::pin(watches));
     }
 
+    /// From now on the daemon that runs measures loads.
+    pub fn measure_loads(&mut self) {
+        let measures = assembly::measure(self.requests.clone());
+        self.executor.spawner().spawn(Box::pin(measures));
+    }
+
     fn senses(&self) -> Senses {
         let ports = Arc::new(SimPorts::new(self.shared.clone(), self.terms.own.clone()));
         Senses {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::gauges::SimGauge;
 use super::happening::Happening;
 use super::table::SimTable;
 use super::zone::SimZone;
@@ -122,6 +123,8 @@ pub struct SimGuest {
     pub agent_speaks: bool,
     /// Its systemd's version.
     pub systemd: u32,
+    /// What it has, and what of that is used by others than services.
+    pub gauge: SimGauge,
     /// Where it is active, or was last.
     pub host: HostId,
     /// Where it was when the world began: what a daemon that does not ask by UUID believes.
@@ -245,6 +248,7 @@ impl SimGuest {
             boots: 1,
             agent_speaks: true,
             systemd: 252,
+            gauge: SimGauge::default(),
             host: host.clone(),
             first_host: host.clone(),
             live: SimDefinition::default(),

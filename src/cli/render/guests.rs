@@ -7,12 +7,17 @@ use super::table::{Tone, Word, table};
 use super::text::{clean, or_dash};
 use crate::cli::rows::Guest;
 
+/// A guest with more load than this has little room.
+const BUSY: f64 = 0.9;
+
 /// All guests, one a row. `checked`: they were probed; a column tells how it went, and a line per obstacle follows.
 pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     if guests.is_empty() {
         return "no guests\n".to_owned();
     }
-    let mut header = vec!["GUEST", "HOST", "STATE", "AGENT", "ADDRESS", "SERVICES", "UUID"];
+    let mut header = vec![
+        "GUEST", "HOST", "STATE", "AGENT", "LOAD", "ADDRESS", "SERVICES", "UUID",
+    ];
     if checked {
         header.push("OBSTACLES");
     }
@@ -49,6 +54,7 @@ fn row(guest: &Guest, checked: bool) -> Vec<Word> {
         or_dash(Some(&guest.host)).into_owned().into(),
         state,
         agent,
+        load(guest),
         or_dash(address).into_owned().into(),
         or_dash(Some(&services)).into_owned().into(),
         guest.uuid.clone().into(),
@@ -65,10 +71,31 @@ fn row(guest: &Guest, checked: bool) -> Vec<Word> {
     row
 }
 
+/// The share of what is scarcest, and what that is: `73 % memory`.
+fn load(guest: &Guest) -> Word {
+    let Some(load) = guest.load else {
+        return Word::from("-");
+    };
+    let parts = [
+        (load.cpu, "cpu"),
+        (load.memory, "memory"),
+        (load.pressure, "pressure"),
+    ];
+    let scarcest = parts
+        .into_iter()
+        .rfind(|(share, _)| *share >= load.score)
+        .map_or("", |(_, what)| what);
+    let told = format!("{:.0} % {scarcest}", load.score * 100.0);
+    match load.score {
+        score if score >= BUSY => Word::new(told, Tone::Warn),
+        _ => Word::from(told),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rows::ObstacleRow;
+    use crate::cli::rows::{Load, ObstacleRow};
 
     fn g3() -> Guest {
         Guest {
@@ -80,6 +107,7 @@ mod tests {
             address: None,
             addresses: vec![],
             persistent: "yes".into(),
+            load: None,
             services: vec!["a".into(), "b".into()],
             obstacles: vec![ObstacleRow {
                 word: "no-agent".into(),
@@ -93,8 +121,8 @@ mod tests {
         let plain = list(&[g3()], false, Look::default());
         assert_eq!(
             plain,
-            "GUEST  HOST  STATE    AGENT         ADDRESS  SERVICES  UUID\n\
-             g3     hv1   running  disconnected  -        a, b      6f2c0a52-0000-4000-8000-000000000003\n"
+            "GUEST  HOST  STATE    AGENT         LOAD  ADDRESS  SERVICES  UUID\n\
+             g3     hv1   running  disconnected  -     -        a, b      6f2c0a52-0000-4000-8000-000000000003\n"
         );
         let checked = list(&[g3()], true, Look::default());
         assert!(
@@ -102,6 +130,25 @@ mod tests {
             "{checked}"
         );
         assert!(checked.ends_with("g3: no-agent: start it\n"), "{checked}");
+    }
+
+    #[test]
+    fn a_load_is_told_by_what_is_scarcest() {
+        let of = |cpu, memory| {
+            let load = Load {
+                score: f64::max(cpu, memory),
+                cpu,
+                memory,
+                pressure: 0.0,
+            };
+            let guest = Guest {
+                load: Some(load),
+                ..g3()
+            };
+            list(&[guest], false, Look::default())
+        };
+        assert!(of(0.124, 0.734).contains("  73 % memory  "));
+        assert!(of(0.995, 0.5).contains("  100 % cpu  "));
     }
 
     #[test]

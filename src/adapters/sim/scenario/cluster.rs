@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::cast::Cast;
+use super::super::gauges::SimGauge;
 use super::super::happening::Happening;
 use super::super::words;
 use super::super::world::{SimGuest, SimWorld};
@@ -172,6 +173,7 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
         let state = word(&mut row, "state", &states);
         let silent = word(&mut row, "agent", &[("answers", false), ("silent", true)]);
         let systemd = row.count("systemd", 1..=999, 252);
+        let gauge = gauge(&mut row);
         if let Some(host) = host.as_ref().filter(|host| !hosts.contains(&host.value)) {
             row.tell(&host.place, "host", unknown_host(host.value.as_str(), hosts));
         }
@@ -185,6 +187,7 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
             }
             let mut guest = SimGuest::new(&name.value, address.value, &host.value);
             guest.systemd = systemd.into();
+            guest.gauge = gauge;
             world.guests.insert(id, guest);
         }
         match state {
@@ -198,6 +201,20 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
         row.finish();
     }
     later
+}
+
+/// What a guest has, and what of that is used beside its services.
+fn gauge(row: &mut Section<'_>) -> SimGauge {
+    let mut percent = |key| row.count(key, 0..=100, 0).into();
+    let (cpu_used, memory_used, pressure) =
+        (percent("cpu_used"), percent("memory_used"), percent("pressure"));
+    SimGauge {
+        memory: u64::from(row.count("memory_mib", 64..=u16::MAX, 4096)) << 20,
+        cpus: row.count("cpus", 1..=512, 2).into(),
+        cpu_used,
+        memory_used,
+        pressure,
+    }
 }
 
 /// A guest's name stands in scripts, so it is one word.
