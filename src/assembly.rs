@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::config::{self, Settings};
+use crate::config::{self, GuestLabels, Settings};
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits, World};
@@ -71,6 +71,8 @@ pub struct Terms {
     pub keep: Duration,
     /// Which addresses of a guest are published.
     pub address_rule: AddressRule,
+    /// What is configured of single guests.
+    pub labels: GuestLabels,
     /// The rules of handovers.
     pub protocol: Protocol,
 }
@@ -90,6 +92,7 @@ impl Terms {
             parallel: settings.jobs.parallel.into(),
             keep: settings.jobs.keep,
             address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
+            labels: settings.guests.clone(),
             protocol: Protocol::default(),
         }
     }
@@ -147,7 +150,8 @@ pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<R
     );
     let world = Arc::new(world.with_protocol(terms.protocol));
     let jobs = Jobs::new(world.clone(), runtime, terms.parallel, terms.keep);
-    Arc::new(Requests::new(world, jobs, Arc::new(loads), terms.batch))
+    let requests = Requests::new(world, jobs, Arc::new(loads), terms.batch);
+    Arc::new(requests.with_labels(terms.labels.clone()))
 }
 
 /// Takes up what an earlier daemon left: how many handovers, how many batches.

@@ -251,6 +251,10 @@ pub fn guest_row(g: &GuestRow) -> Row {
             owned(if g.summary.persistent { "yes" } else { "no" }),
         ),
         ("services", owned(g.services.clone())),
+        (
+            "labels",
+            owned(g.labels.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        ),
         ("obstacles", owned(obstacles)),
     ]);
     if let Some(load) = g.load {

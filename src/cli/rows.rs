@@ -204,6 +204,8 @@ pub struct Guest {
     pub addresses: Vec<String>,
     /// Whether it has a persistent definition: `yes` or `no`.
     pub persistent: String,
+    /// What services may ask of it, such as `zone=a`.
+    pub labels: Vec<String>,
     /// How loaded it is, where that is known.
     pub load: Option<Load>,
     /// The services whose home it is.
@@ -224,6 +226,7 @@ impl From<(String, Properties)> for Guest {
             address: read.filled("address"),
             addresses: read.texts("addresses"),
             persistent: read.text("persistent"),
+            labels: read.texts("labels"),
             load: read.fraction("load").map(|score| Load {
                 score,
                 cpu: read.fraction("load_cpu").unwrap_or_default(),

@@ -34,6 +34,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         deadlines,
         jobs,
         evacuation,
+        guests,
         log,
     } = settings;
     writeln!(out, "host = {}", quoted(host.as_str()))?;
@@ -83,6 +84,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         jobs.per_guest, jobs.per_host
     )?;
     super::evacuation::write(out, evacuation)?;
+    super::guests::write(out, guests)?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }
 

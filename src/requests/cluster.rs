@@ -87,12 +87,12 @@ impl Requests {
             listed_obstacles(&guest, self.world.host.as_str())
         };
         GuestView {
+            labels: self.labels.of(&guest),
             id: guest.id,
             name: guest.name,
             host: guest.host,
             capacity: measured.map_or(Resources::NONE, |measured| measured.capacity),
             load: measured.and_then(|measured| measured.load),
-            labels: BTreeSet::new(),
             obstacles,
             maintenance: None,
         }

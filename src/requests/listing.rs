@@ -1,5 +1,6 @@
 //! Rows for lists: services, guests, jobs.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
@@ -9,6 +10,7 @@ use super::jobs::JobView;
 use super::refusal::Refusal;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{GuestId, JobId};
+use crate::model::needs::Label;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
 use crate::plan::load::Load;
@@ -39,6 +41,8 @@ pub struct GuestRow {
     pub address: Option<IpAddr>,
     /// Ids of the services whose home it is.
     pub services: Vec<String>,
+    /// Its labels, from the configuration and its metadata.
+    pub labels: BTreeSet<Label>,
     /// Its load, where that is known.
     pub load: Option<Load>,
     /// What is in the way of it as a target.
@@ -98,6 +102,7 @@ impl Requests {
                 .collect(),
             agent,
             addresses,
+            labels: self.labels.of(&summary),
             load,
             obstacles,
             summary,

@@ -26,6 +26,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use futures_util::lock::Mutex;
 
+use crate::config::GuestLabels;
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
@@ -109,6 +110,8 @@ pub struct Requests {
     pub plans: Plans,
     /// Whether services of dead guests are moved.
     pub evacuations: Evacuations,
+    /// What is configured of single guests.
+    pub labels: GuestLabels,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -123,10 +126,17 @@ impl Requests {
             loads,
             plans: Plans::default(),
             evacuations: Evacuations::default(),
+            labels: GuestLabels::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),
         }
+    }
+
+    /// The same, with what is configured of single guests.
+    #[must_use]
+    pub fn with_labels(self, labels: GuestLabels) -> Self {
+        Self { labels, ..self }
     }
 
     /// Deploys a bundle's service to a guest.

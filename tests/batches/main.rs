@@ -6,6 +6,7 @@
 
 mod bad_names;
 mod faults;
+mod labels;
 mod loads;
 mod moves;
 mod names;

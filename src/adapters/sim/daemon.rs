@@ -16,6 +16,7 @@ use super::story;
 use super::words;
 use super::world::{Power, SimWorld};
 use crate::assembly::{self, Ports, Terms};
+use crate::config::GuestLabels;
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits};
@@ -110,6 +111,7 @@ pub fn terms(own: HostId) -> Terms {
         parallel: 8,
         keep: Duration::ZERO,
         address_rule: all_addresses(),
+        labels: GuestLabels::default(),
         protocol: Protocol::default(),
     }
 }

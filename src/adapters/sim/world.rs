@@ -13,6 +13,7 @@ use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
 use crate::model::lifecycle::ShutoffReason;
 use crate::model::name::{DnsName, NameChange};
+use crate::model::needs::Label;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
 use crate::model::volume::FileSystem;
@@ -141,6 +142,8 @@ pub struct SimGuest {
     pub booted_with: BTreeSet<String>,
     /// The daemon that controls it.
     pub controller: Option<String>,
+    /// The labels in its metadata.
+    pub labels: Vec<Label>,
     /// What is inside, by service.
     pub copies: BTreeMap<ServiceId, SimCopy>,
 }
@@ -257,6 +260,7 @@ impl SimGuest {
             touched: BTreeSet::new(),
             booted_with: BTreeSet::new(),
             controller: None,
+            labels: Vec::new(),
             copies: BTreeMap::new(),
         }
     }

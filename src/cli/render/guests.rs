@@ -18,10 +18,15 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     let mut header = vec![
         "GUEST", "HOST", "STATE", "AGENT", "LOAD", "ADDRESS", "SERVICES", "UUID",
     ];
+    let labelled = guests.iter().any(|guest| !guest.labels.is_empty());
+    if labelled {
+        header.push("LABELS");
+    }
     if checked {
         header.push("OBSTACLES");
     }
-    let rows = guests.iter().map(|guest| row(guest, checked)).collect();
+    let row = |guest| row(guest, labelled, checked);
+    let rows = guests.iter().map(row).collect();
     let mut text = table(&header, rows, look);
     for guest in guests.iter().filter(|_| checked) {
         for obstacle in &guest.obstacles {
@@ -33,7 +38,7 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     text
 }
 
-fn row(guest: &Guest, checked: bool) -> Vec<Word> {
+fn row(guest: &Guest, labelled: bool, checked: bool) -> Vec<Word> {
     let state = match (guest.state.as_str(), guest.persistent.as_str()) {
         (state, "no") => Word::new(format!("{state}, transient"), Tone::Warn),
         ("running", _) => Word::new("running", Tone::Good),
@@ -59,6 +64,10 @@ fn row(guest: &Guest, checked: bool) -> Vec<Word> {
         or_dash(Some(&services)).into_owned().into(),
         guest.uuid.clone().into(),
     ];
+    if labelled {
+        let labels = guest.labels.join(", ");
+        row.push(or_dash(Some(&labels)).into_owned().into());
+    }
     if checked {
         row.push(match guest.obstacles.as_slice() {
             [] => Word::new("none", Tone::Good),
@@ -107,6 +116,7 @@ mod tests {
             address: None,
             addresses: vec![],
             persistent: "yes".into(),
+            labels: vec![],
             load: None,
             services: vec!["a".into(), "b".into()],
             obstacles: vec![ObstacleRow {
@@ -130,6 +140,20 @@ mod tests {
             "{checked}"
         );
         assert!(checked.ends_with("g3: no-agent: start it\n"), "{checked}");
+    }
+
+    #[test]
+    fn labels_have_a_column_where_a_guest_has_some() {
+        let other = Guest {
+            labels: vec!["ssd".into(), "zone=a".into()],
+            ..g3()
+        };
+        let text = list(&[g3(), other], false, Look::default());
+        assert!(
+            text.contains("  LABELS\n") && text.ends_with("  ssd, zone=a\n"),
+            "{text}"
+        );
+        assert!(text.contains("000003  -\n"), "{text}");
     }
 
     #[test]
