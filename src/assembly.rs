@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 
 use crate::config::{self, GuestLabels, Settings};
 use crate::handover::goals::Goal;
@@ -174,7 +174,8 @@ pub fn loops(requests: &Arc<Requests>) -> [BoxFuture<'static, ()>; 2] {
     ]
 }
 
-/// Measures loads for as long as the daemon runs.
-pub async fn measure(requests: Arc<Requests>) {
-    requests.loads.keep_measuring(&requests.world).await;
+/// What else it does by itself: measure loads, and end maintenances in time.
+pub async fn upkeep(requests: Arc<Requests>) {
+    let measures = requests.loads.keep_measuring(&requests.world);
+    join(measures, requests.expire_maintenance()).await;
 }

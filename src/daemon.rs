@@ -150,13 +150,13 @@ async fn serve(ports: Ports, senses: Senses, terms: Terms, settings: &Settings) 
     };
     let watcher = tokio::spawn(requests.clone().watch_guests(senses, by));
     let [duties, audits] = assembly::loops(&requests).map(tokio::spawn);
-    let measures = tokio::spawn(assembly::measure(requests.clone()));
+    let upkeep = tokio::spawn(assembly::upkeep(requests.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
-    for task in [watcher, duties, audits, measures] {
+    for task in [watcher, duties, audits, upkeep] {
         task.abort();
     }
     if let Err(error) = connection.close().await {

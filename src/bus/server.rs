@@ -311,13 +311,13 @@ impl ShownGuests {
                     Some(before) => {
                         let shown = server.interface::<_, GuestObject>(path).await?;
                         shown.get_mut().await.0 = guest.clone();
-                        // A load is never twice the same: who wants it, reads it.
-                        let load = guest.load;
-                        if (GuestRow {
-                            load,
+                        // A load is never twice the same, nor how long a maintenance lasts yet: who wants them, reads them.
+                        let before = GuestRow {
+                            load: guest.load,
+                            maintenance: guest.maintenance.clone(),
                             ..before.clone()
-                        }) == *guest
-                        {
+                        };
+                        if before == *guest {
                             continue;
                         }
                         let names = ["Name", "Host", "State", "AgentState", "Addresses", "Services"];

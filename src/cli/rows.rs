@@ -15,6 +15,27 @@ pub struct Frozen {
     pub why: String,
 }
 
+/// What becomes of the services of a guest whose maintenance has begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Drain {
+    /// The guest's name.
+    pub guest: String,
+    /// The job that moves them elsewhere.
+    pub job: Option<u64>,
+    /// Why there is none.
+    pub error: Option<String>,
+}
+
+impl From<(String, u64, String)> for Drain {
+    fn from((guest, job, error): (String, u64, String)) -> Self {
+        Self {
+            guest,
+            job: (job > 0).then_some(job),
+            error: (!error.is_empty()).then_some(error),
+        }
+    }
+}
+
 /// Reads single values out of an `a{sv}`.
 pub struct Reader<'a>(pub &'a Properties);
 
@@ -206,6 +227,8 @@ pub struct Guest {
     pub persistent: String,
     /// What services may ask of it, such as `zone=a`.
     pub labels: Vec<String>,
+    /// How long it is in maintenance yet, by whom and why.
+    pub maintenance: Option<String>,
     /// How loaded it is, where that is known.
     pub load: Option<Load>,
     /// The services whose home it is.
@@ -227,6 +250,7 @@ impl From<(String, Properties)> for Guest {
             addresses: read.texts("addresses"),
             persistent: read.text("persistent"),
             labels: read.texts("labels"),
+            maintenance: read.filled("maintenance"),
             load: read.fraction("load").map(|score| Load {
                 score,
                 cpu: read.fraction("load_cpu").unwrap_or_default(),

@@ -67,9 +67,11 @@ impl Requests {
         let guests = self.guests().await;
         let measured = self.loads.of(&guests).await;
         let known = Known::read(self).await?;
+        let (now, maintenance) = (self.world.clock.now(), self.maintenance().await?);
         let asked = guests.into_iter().map(|guest| {
             let measured = measured.get(&guest.id).copied();
-            self.guest_view(guest, look, measured)
+            let maintained = maintenance.of_guest(now, guest.id, &guest.host);
+            self.guest_view(guest, look, measured, maintained)
         });
         let guests = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
         let view = |service: &ServiceRecord| known.view(service, Some(service.guest) == moving);
@@ -77,7 +79,13 @@ impl Requests {
         Ok(Cluster::of(guests, services))
     }
 
-    async fn guest_view(&self, guest: GuestSummary, look: Look, measured: Option<Measured>) -> GuestView {
+    async fn guest_view(
+        &self,
+        guest: GuestSummary,
+        look: Look,
+        measured: Option<Measured>,
+        maintenance: Option<String>,
+    ) -> GuestView {
         let obstacles = if look.asks(&guest) {
             match self.ask(&guest, &preflight::any_service(), None, true).await {
                 Ok(asked) => asked.obstacles,
@@ -94,7 +102,7 @@ impl Requests {
             capacity: measured.map_or(Resources::NONE, |measured| measured.capacity),
             load: measured.and_then(|measured| measured.load),
             obstacles,
-            maintenance: None,
+            maintenance,
         }
     }
 }

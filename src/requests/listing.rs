@@ -45,6 +45,8 @@ pub struct GuestRow {
     pub labels: BTreeSet<Label>,
     /// Its load, where that is known.
     pub load: Option<Load>,
+    /// Why and how long yet it is in maintenance; `None`: it is not.
+    pub maintenance: Option<String>,
     /// What is in the way of it as a target.
     pub obstacles: Vec<Obstacle>,
 }
@@ -61,20 +63,20 @@ impl Requests {
         };
         let services = self.world.table.services().await?;
         let measured = self.loads.of(&guests).await;
-        let rows = guests.into_iter().map(|guest| {
-            let load = measured.get(&guest.id).and_then(|measured| measured.load);
-            self.guest_row(guest, &services, load, probe)
-        });
-        Ok(join_all(rows).await)
+        let (now, maintenance) = (self.world.clock.now(), self.maintenance().await?);
+        let rows = guests
+            .into_iter()
+            .map(|guest| self.guest_row(guest, &services, probe));
+        let mut rows = join_all(rows).await;
+        for row in &mut rows {
+            let guest = &row.summary;
+            row.load = measured.get(&guest.id).and_then(|measured| measured.load);
+            row.maintenance = maintenance.of_guest(now, guest.id, &guest.host);
+        }
+        Ok(rows)
     }
 
-    async fn guest_row(
-        &self,
-        summary: GuestSummary,
-        services: &[ServiceRecord],
-        load: Option<Load>,
-        probe: bool,
-    ) -> GuestRow {
+    async fn guest_row(&self, summary: GuestSummary, services: &[ServiceRecord], probe: bool) -> GuestRow {
         let agent = match (summary.is_running(), summary.agent_connected) {
             (false, _) => "off",
             (true, true) => "connected",
@@ -103,7 +105,8 @@ impl Requests {
             agent,
             addresses,
             labels: self.labels.of(&summary),
-            load,
+            load: None,
+            maintenance: None,
             obstacles,
             summary,
         }

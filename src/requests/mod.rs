@@ -14,6 +14,7 @@ pub mod find;
 pub mod jobs;
 pub mod listing;
 pub mod loads;
+pub mod maintenance;
 mod moves;
 pub mod planning;
 pub mod plans;
@@ -159,6 +160,7 @@ impl Requests {
         let files = crate::model::placement::environment(&bundle.manifest, &options.files)
             .map_err(|e| Refusal::InvalidArgument(e.to_string()))?;
         let target = self.guest(target).await?;
+        self.refuse_maintained(&target).await?;
         let volume = self.volume_for_deploy(&bundle, &target).await?;
         let fit = self.preflight(&target, &bundle, files, None, false).await?;
         let life = match (options.stopped, bundle.manifest.dns.is_some()) {
@@ -228,8 +230,11 @@ impl Requests {
                 target.name
             )));
         }
-        if !in_place && !old.manifest.movable {
-            return Err(Refusal::NotMovable(service.id.to_string()));
+        if !in_place {
+            if !old.manifest.movable {
+                return Err(Refusal::NotMovable(service.id.to_string()));
+            }
+            self.refuse_maintained(&target).await?;
         }
         let files = carried_files(&bundle, &service, &options.files)?;
         let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;

@@ -46,7 +46,7 @@ fn decided(stage: &mut Stage) -> (Vec<String>, Vec<Option<u32>>) {
 #[test]
 fn the_guest_whose_scarcest_resource_is_least_used_is_the_least_loaded() {
     let mut stage = Stage::of(loaded(1, [(10, 0, 0), (70, 5, 0), (5, 60, 0), (5, 5, 40)]));
-    stage.0.measure_loads();
+    stage.0.keep_up();
     stage.0.run(60_000, |_| false);
     let (targets, loads) = decided(&mut stage);
     assert_eq!(loads, [Some(10), Some(70), Some(60), Some(40)]);
@@ -68,7 +68,7 @@ fn guests_that_are_off_and_guests_that_nobody_asks_are_told_as_far_as_they_are_k
     world.happen(&Happening::AgentSilent(guest(3)));
     world.happen(&Happening::Die(guest(4)));
     let mut stage = Stage::of(world);
-    stage.0.measure_loads();
+    stage.0.keep_up();
     stage.0.run(60_000, |_| false);
     let (_, loads) = decided(&mut stage);
     assert_eq!(loads, [Some(10), Some(20), Some(30), None]);
@@ -91,7 +91,7 @@ impl Director for NoGauges {
 fn services_are_moved_though_nothing_can_be_measured() {
     for fault in [PortFault::Refuse, PortFault::Unavailable, PortFault::Hang] {
         let mut stage = Stage::with(loaded(4, [(10, 10, 10); 4]), Box::new(NoGauges(fault)));
-        stage.0.measure_loads();
+        stage.0.keep_up();
         let (record, members) = stage.moved("g1", "least-loaded", MoveOptions::default());
         assert_eq!(record.result.as_deref(), Some("done"), "{}", record.error_details);
         assert!(

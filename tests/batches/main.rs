@@ -8,6 +8,7 @@ mod bad_names;
 mod faults;
 mod labels;
 mod loads;
+mod maintenance;
 mod moves;
 mod names;
 mod plans;

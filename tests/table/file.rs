@@ -188,7 +188,7 @@ fn file_and_log(path: &Path) -> [Vec<u8>; 2] {
 async fn a_newer_version_is_refused_and_left_as_it_is() {
     let f = Fixture::new().await;
     let other = rusqlite::Connection::open(&f.path).unwrap();
-    other.pragma_update(None, "user_version", 6).unwrap();
+    other.pragma_update(None, "user_version", 7).unwrap();
     // Once with the version in the log only, once in the file itself.
     let killed = cut_the_power(&f);
     drop((other, f.table));

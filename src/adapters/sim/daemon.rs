@@ -167,10 +167,10 @@ impl Simulation {
         self.executor.spawner().spawn(Box::pin(watches));
     }
 
-    /// From now on the daemon that runs measures loads.
-    pub fn measure_loads(&mut self) {
-        let measures = assembly::measure(self.requests.clone());
-        self.executor.spawner().spawn(Box::pin(measures));
+    /// From now on the daemon that runs measures loads and ends maintenances in time.
+    pub fn keep_up(&mut self) {
+        let upkeep = assembly::upkeep(self.requests.clone());
+        self.executor.spawner().spawn(Box::pin(upkeep));
     }
 
     fn senses(&self) -> Senses {

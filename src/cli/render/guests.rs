@@ -28,6 +28,13 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     let row = |guest| row(guest, labelled, checked);
     let rows = guests.iter().map(row).collect();
     let mut text = table(&header, rows, look);
+    for guest in guests {
+        if let Some(maintenance) = &guest.maintenance {
+            let (name, maintenance) = (clean(&guest.name), clean(maintenance));
+            // Writing to a String cannot fail.
+            writeln!(text, "{name}: in maintenance {maintenance}").ok();
+        }
+    }
     for guest in guests.iter().filter(|_| checked) {
         for obstacle in &guest.obstacles {
             let (name, word, what) = (clean(&guest.name), clean(&obstacle.word), clean(&obstacle.text));
@@ -40,6 +47,7 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
 
 fn row(guest: &Guest, labelled: bool, checked: bool) -> Vec<Word> {
     let state = match (guest.state.as_str(), guest.persistent.as_str()) {
+        (state, _) if guest.maintenance.is_some() => Word::new(format!("{state}, maintenance"), Tone::Warn),
         (state, "no") => Word::new(format!("{state}, transient"), Tone::Warn),
         ("running", _) => Word::new("running", Tone::Good),
         (state, _) => Word::new(state, Tone::Dim),
@@ -117,6 +125,7 @@ mod tests {
             addresses: vec![],
             persistent: "yes".into(),
             labels: vec![],
+            maintenance: None,
             load: None,
             services: vec!["a".into(), "b".into()],
             obstacles: vec![ObstacleRow {
@@ -140,6 +149,20 @@ mod tests {
             "{checked}"
         );
         assert!(checked.ends_with("g3: no-agent: start it\n"), "{checked}");
+    }
+
+    #[test]
+    fn a_maintenance_is_told_with_its_end() {
+        let guest = Guest {
+            maintenance: Some("for another 50 min, by uid 0: new kernel".into()),
+            ..g3()
+        };
+        let text = list(&[guest], false, Look::default());
+        assert!(text.contains("  running, maintenance  "), "{text}");
+        assert!(
+            text.ends_with("\ng3: in maintenance for another 50 min, by uid 0: new kernel\n"),
+            "{text}"
+        );
     }
 
     #[test]
