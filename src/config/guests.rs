@@ -36,12 +36,13 @@ pub(super) fn write(out: &mut String, guests: &GuestLabels) -> fmt::Result {
     for (name, labels) in &guests.0 {
         let quoted = |text: &str| toml::Value::from(text).to_string();
         let labels: Vec<String> = labels.iter().map(|label| quoted(label.as_str())).collect();
-        writeln!(
-            out,
-            "\n[guests.{}]\nlabels = [{}]",
-            quoted(name),
-            labels.join(", ")
-        )?;
+        let bare = |b: u8| b.is_ascii_alphanumeric() || b"-_".contains(&b);
+        let name = if !name.is_empty() && name.bytes().all(bare) {
+            name.clone()
+        } else {
+            quoted(name)
+        };
+        writeln!(out, "\n[guests.{name}]\nlabels = [{}]", labels.join(", "))?;
     }
     Ok(())
 }

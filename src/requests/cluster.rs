@@ -6,14 +6,14 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::Requests;
-use super::loads::Measured;
+use super::loads::{Measured, UNKNOWN};
 use super::refusal::Refusal;
 use crate::handover::record::Handover;
 use crate::model::batch::BatchMember;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Digest, GuestId, ServiceId};
 use crate::model::manifest::Manifest;
-use crate::model::needs::{Needs, Resources};
+use crate::model::needs::Needs;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::plan::cluster::{Cluster, GuestView, ServiceView};
@@ -99,7 +99,7 @@ impl Requests {
             id: guest.id,
             name: guest.name,
             host: guest.host,
-            capacity: measured.map_or(Resources::NONE, |measured| measured.capacity),
+            capacity: measured.map_or(UNKNOWN, |measured| measured.capacity),
             load: measured.and_then(|measured| measured.load),
             obstacles,
             maintenance,

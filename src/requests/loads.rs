@@ -29,6 +29,13 @@ const FRESH: Millis = 5_000;
 /// How many guests are asked at the same time.
 const ASKED_AT_ONCE: usize = 4;
 
+/// What a guest is taken to have of which nothing was ever measured: a number that cannot be had must not leave the services of
+/// a dead guest without a home. Large enough for all of them, and so small that one service more shows in the score.
+pub const UNKNOWN: Resources = Resources {
+    memory: 1 << 40,
+    cpu: 1_000_000,
+};
+
 /// What is known of one guest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured {
@@ -192,19 +199,11 @@ impl Loads for Gauges {
 /// need, and no need is too large for one.
 pub struct NotMeasured;
 
-impl NotMeasured {
-    /// Large enough for every guest, and so small that one service more shows in the score.
-    const CAPACITY: Resources = Resources {
-        memory: 1 << 40,
-        cpu: 1_000_000,
-    };
-}
-
 #[async_trait]
 impl Loads for NotMeasured {
     async fn of(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured> {
         let measured = Measured {
-            capacity: Self::CAPACITY,
+            capacity: UNKNOWN,
             load: None,
         };
         guests.iter().map(|guest| (guest.id, measured)).collect()

@@ -6,7 +6,7 @@ use handoverd::adapters::sim::world::SimWorld;
 use handoverd::plan::load::Share;
 use handoverd::requests::MoveOptions;
 
-use crate::stage::{Stage, guest, many};
+use crate::stage::{Stage, guest, manifest, many};
 
 /// Four guests with these percentages of CPU, memory and pressure in use; the services are on `g1`.
 fn loaded(services: usize, used: [(u32, u32, u32); 4]) -> SimWorld {
@@ -74,6 +74,26 @@ fn guests_that_are_off_and_guests_that_nobody_asks_are_told_as_far_as_they_are_k
     assert_eq!(loads, [Some(10), Some(20), Some(30), None]);
 }
 
+#[test]
+fn what_services_declare_is_never_more_than_a_guest_has() {
+    let mut world = loaded(3, [(0, 0, 0); 4]);
+    for service in ["s00", "s01", "s02"] {
+        manifest(&mut world, service, |m| m.needs.memory = Some(3 << 30));
+    }
+    world.guests.get_mut(&guest(4)).unwrap().gauge.memory = 2 << 30;
+    let mut stage = Stage::of(world);
+    let refused = stage
+        .begin("g1", "least-loaded", MoveOptions::default())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("no guest fits for 1 of 3 services"), "{refused}");
+    assert!(
+        refused.contains("3 GiB of memory are needed, and 1 GiB are free")
+            && refused.contains("3 GiB of memory are needed, and 2 GiB are free"),
+        "{refused}"
+    );
+}
+
 /// Nothing that only measures is ever answered.
 struct NoGauges(PortFault);
 
@@ -90,7 +110,9 @@ impl Director for NoGauges {
 #[test]
 fn services_are_moved_though_nothing_can_be_measured() {
     for fault in [PortFault::Refuse, PortFault::Unavailable, PortFault::Hang] {
-        let mut stage = Stage::with(loaded(4, [(10, 10, 10); 4]), Box::new(NoGauges(fault)));
+        let mut world = loaded(4, [(10, 10, 10); 4]);
+        manifest(&mut world, "s00", |m| m.needs.memory = Some(1 << 30));
+        let mut stage = Stage::with(world, Box::new(NoGauges(fault)));
         stage.0.keep_up();
         let (record, members) = stage.moved("g1", "least-loaded", MoveOptions::default());
         assert_eq!(record.result.as_deref(), Some("done"), "{}", record.error_details);

@@ -93,8 +93,12 @@ async fn a_service_is_moved_in_a_simulated_cluster() {
     ];
     assert_eq!(row(out(&services), "web"), web);
     let guests = daemon.run("guests").await;
-    let g1 = ["g1", "hv1", "running", "connected", "10.77.0.101", "blog,", "web"];
-    assert_eq!(row(out(&guests), "g1")[..7], g1);
+    // What stands between them is its load, which may be known by now.
+    assert_eq!(
+        row(out(&guests), "g1")[..4],
+        ["g1", "hv1", "running", "connected"]
+    );
+    assert!(out(&guests).contains("  10.77.0.101  blog, web  "), "{guests:?}");
 
     let moved = daemon.run("move web g2").await;
     assert_eq!(code(&moved), 0, "{moved:?}");

@@ -195,7 +195,7 @@ async fn a_newer_version_is_refused_and_left_as_it_is() {
     for path in [&killed, &f.path] {
         let before = file_and_log(path);
         let text = SqliteTable::open(path).unwrap_err().to_string();
-        assert!(text.contains("version 6") && text.contains("up to 5"), "{text}");
+        assert!(text.contains("version 7") && text.contains("up to 6"), "{text}");
         assert!(before == file_and_log(path), "{} was changed", path.display());
     }
 }

@@ -100,7 +100,7 @@ fn load(guest: &Guest) -> Word {
     ];
     let scarcest = parts
         .into_iter()
-        .rfind(|(share, _)| *share >= load.score)
+        .find(|(share, _)| *share >= load.score)
         .map_or("", |(_, what)| what);
     let told = format!("{:.0} % {scarcest}", load.score * 100.0);
     match load.score {
