@@ -69,6 +69,8 @@ pub struct Terms {
     pub parallel: usize,
     /// How long an ended job is shown.
     pub keep: Duration,
+    /// The pause between two audits.
+    pub audit_every: Duration,
     /// Which addresses of a guest are published.
     pub address_rule: AddressRule,
     /// What is configured of single guests.
@@ -91,6 +93,7 @@ impl Terms {
             },
             parallel: settings.jobs.parallel.into(),
             keep: settings.jobs.keep,
+            audit_every: settings.audit_every,
             address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
             labels: settings.guests.clone(),
             protocol: Protocol::default(),
@@ -165,12 +168,12 @@ pub async fn take_up(requests: &Arc<Requests>) -> Result<(usize, usize), Refusal
     Ok((handovers, batches))
 }
 
-/// What a daemon does by itself for as long as it runs: carry duties, audit.
-pub fn loops(requests: &Arc<Requests>) -> [BoxFuture<'static, ()>; 2] {
+/// What a daemon does by itself for as long as it runs: carry duties, audit with a pause of `audit_every`.
+pub fn loops(requests: &Arc<Requests>, audit_every: Duration) -> [BoxFuture<'static, ()>; 2] {
     let (duties, audits) = (requests.clone(), requests.clone());
     [
         Box::pin(async move { duties.carry_duties().await }),
-        Box::pin(async move { audits.audit_every_minute().await }),
+        Box::pin(async move { audits.audit_every(audit_every).await }),
     ]
 }
 

@@ -149,7 +149,7 @@ async fn serve(ports: Ports, senses: Senses, terms: Terms, settings: &Settings) 
         limits: settings.evacuation.limits(),
     };
     let watcher = tokio::spawn(requests.clone().watch_guests(senses, by));
-    let [duties, audits] = assembly::loops(&requests).map(tokio::spawn);
+    let [duties, audits] = assembly::loops(&requests, terms.audit_every).map(tokio::spawn);
     let upkeep = tokio::spawn(assembly::upkeep(requests.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, batches, "ready");

@@ -413,6 +413,8 @@ pub trait Table: Send + Sync {
         job: &JobRecord,
         entry: &JournalEntry,
     ) -> Result<(), TableError>;
+    /// Whether the handover of a job has its service reserved: until it is recorded, undone or abandoned.
+    async fn holds(&self, job: JobId) -> Result<bool, TableError>;
     /// Handovers that have not ended: their jobs have no result.
     async fn unfinished(&self) -> Result<Vec<Handover>, TableError>;
     /// The handover of a job.

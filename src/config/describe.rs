@@ -33,6 +33,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         drain_unreachable,
         deadlines,
         jobs,
+        audit_every,
         evacuation,
         guests,
         log,
@@ -83,6 +84,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         "per_guest = {}\nper_host = {}",
         jobs.per_guest, jobs.per_host
     )?;
+    writeln!(out, "\n[audit]\nevery = {}", quoted(&span::show(*audit_every)))?;
     super::evacuation::write(out, evacuation)?;
     super::guests::write(out, guests)?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))

@@ -48,6 +48,8 @@ pub struct Settings {
     pub deadlines: Deadlines,
     /// How jobs run and stay.
     pub jobs: JobSettings,
+    /// The pause between two audits. `[audit] every`, 5 s to 1 h.
+    pub audit_every: Duration,
     /// What is done about guests that die.
     pub evacuation: EvacuationSettings,
     /// What is said of single guests. `[guests.NAME]`.
@@ -308,6 +310,10 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     let deadlines = deadlines(top.section("deadlines"));
 
     let job_settings = jobs(top.section("jobs"));
+    let mut audit = top.section("audit");
+    let audit_every = audit.span("every", 5 * SECOND..=HOUR, 60 * SECOND);
+    audit.finish();
+
     let evacuation = evacuation::evacuation(top.section("evacuation"));
 
     let guests = guests::guests(top.named("guests"));
@@ -331,6 +337,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         drain_unreachable,
         deadlines,
         jobs: job_settings,
+        audit_every,
         evacuation,
         guests,
         log: level.map(|found| found.value).unwrap_or_default(),

@@ -237,6 +237,10 @@ impl Run<'_> {
     }
 
     async fn retire(&mut self) -> Act {
+        // Since the look: only while this holds the service no other handover acts.
+        if self.retired_by_another().await?.is_some() {
+            return Ok(());
+        }
         let (place, placement) = self.source()?;
         let (place, placement) = (place.clone(), placement.clone());
         let uninstall = !self.in_place();

@@ -96,11 +96,20 @@ pub fn outcome(handover: &Handover) -> Option<(&'static str, Option<&Reason>)> {
 
 /// Runs a handover to its end and returns its job as it is kept.
 pub async fn drive(world: &World, handover: Handover, job: JobRecord, control: &dyn JobControl) -> JobRecord {
-    let mut driver = match Driver::take_up(world, handover.clone()).await {
-        Ok(driver) => driver,
-        Err(StepError::Refused(reason)) => return end_unstarted(world, handover, job, reason).await,
-        Err(StepError::Failed(text)) => {
-            return end_unstarted(world, handover, job, Reason::new("Internal", text)).await;
+    if handover.state.is_final() {
+        // A daemon was killed before it could say so.
+        return end(world, &handover, job).await;
+    }
+    let mut tries = 0;
+    let mut driver = loop {
+        match Driver::take_up(world, handover.clone()).await {
+            Ok(driver) => break driver,
+            Err(StepError::Refused(reason)) => return end_unstarted(world, handover, job, reason).await,
+            Err(StepError::Failed(text)) => {
+                tries += 1;
+                warn!("what the handover needs cannot be read: {text}; trying again");
+                world.clock.sleep(backoff(tries)).await;
+            }
         }
     };
     control.report(&driver.run.handover, "");
@@ -198,22 +207,25 @@ impl<'w> Driver<'w> {
     }
 
     /// Ends the job of a handover that is at its end.
-    pub async fn finish(self, mut job: JobRecord) -> JobRecord {
-        let (run, world) = (&self.run, self.run.world);
-        let (result, reason) = outcome(&run.handover).unwrap_or(("failed", None));
-        job.finished = Some(world.clock.now());
-        job.result = Some(result.to_owned());
-        job.error_name = reason.map(|r| r.name.clone()).unwrap_or_default();
-        job.error_details = reason.map(|r| r.text.clone()).unwrap_or_default();
-        let entry = JournalEntry {
-            at: world.clock.now(),
-            step: "end".into(),
-            text: result.to_owned(),
-        };
-        keep_trying(world, || world.table.finish(&run.handover, &job, &entry)).await;
-        info!(result, error = job.error_details, "job ended");
-        job
+    pub async fn finish(self, job: JobRecord) -> JobRecord {
+        end(self.run.world, &self.run.handover, job).await
     }
+}
+
+async fn end(world: &World, handover: &Handover, mut job: JobRecord) -> JobRecord {
+    let (result, reason) = outcome(handover).unwrap_or(("failed", None));
+    job.finished = Some(world.clock.now());
+    job.result = Some(result.to_owned());
+    job.error_name = reason.map(|r| r.name.clone()).unwrap_or_default();
+    job.error_details = reason.map(|r| r.text.clone()).unwrap_or_default();
+    let entry = JournalEntry {
+        at: world.clock.now(),
+        step: "end".into(),
+        text: result.to_owned(),
+    };
+    keep_trying(world, || world.table.finish(handover, &job, &entry)).await;
+    info!(result, error = job.error_details, "job ended");
+    job
 }
 
 /// Where in time the driver is with the goal at hand.

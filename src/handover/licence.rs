@@ -167,7 +167,7 @@ impl Run<'_> {
         let domain = self.inspect(&place).await?;
         if !domain.is_active() {
             self.awake_for_undo(&place, &domain)?;
-            return Ok(Seen::Holds);
+            return self.look_disarmed(&place, &placement, &domain).await;
         }
         match self.copy(&place, &placement).await {
             Ok(copy) => {
@@ -195,6 +195,23 @@ impl Run<'_> {
         }
     }
 
+    /// Whether a target that is off has no licence to start a copy by when it boots, where the source must not run beside it:
+    /// the source gets its licence back before the rest is taken from the target.
+    async fn look_disarmed(&self, place: &Place, placement: &Placement, domain: &GuestDomain) -> Look {
+        if self.handover.facts.may_overlap() {
+            return Ok(Seen::Holds);
+        }
+        let mut disks = Licence::Sole.disks(placement).into_iter();
+        if let Some((role, _)) = disks.find(|(_, s)| verdict::disk_halves(domain, s) != (false, false)) {
+            let (name, disk) = (&place.guest_name, word(role));
+            return Ok(Seen::missing(format!("{name}, which is off, has {disk}")));
+        }
+        if Licence::Sole.has_bundle(placement) {
+            return self.without_grant(place, Seen::Holds).await;
+        }
+        Ok(Seen::Holds)
+    }
+
     /// An undo whose guest is off waits for it where nothing that follows would keep its copy from starting, or running on,
     /// when it is back: the service is at home there, or it must not run beside the source and is in a saved image.
     fn awake_for_undo(&self, place: &Place, domain: &GuestDomain) -> Act {
@@ -219,11 +236,16 @@ impl Run<'_> {
             .is_some_and(|p| p.guest == place.guest)
     }
 
-    /// Stops the target's units; where its agent is silent and the source must not run beside it, revokes its licence.
+    /// Stops the target's units; where its agent is silent, or it is off, and the source must not run beside it, takes its
+    /// licence.
     pub(super) async fn unstart(&mut self) -> Act {
         let (place, placement) = self.target_copy();
+        let alone = !self.handover.facts.may_overlap() && !self.is_at_home(&place);
+        if alone && !self.inspect(&place).await?.is_active() {
+            return self.take_licence(&place, &Licence::Sole.disks(&placement)).await;
+        }
         match self.step(Goal::Start, &place, &placement, GuestStep::Stop).await {
-            Err(StepError::Failed(why)) if !self.handover.facts.may_overlap() && !self.is_at_home(&place) => {
+            Err(StepError::Failed(why)) if alone => {
                 self.wait_for_silence(Goal::Start, &place, &why).await?;
                 self.revoke(Goal::Start, &place, &Licence::Sole.disks(&placement))
                     .await

@@ -14,6 +14,7 @@ use crate::model::disk::DiskRole;
 use crate::model::guest::{CopyState, GuestDomain, UnitState};
 use crate::model::ids::{GuestId, ServiceId};
 use crate::model::placement::Placement;
+use crate::model::service::ServiceRecord;
 use crate::ports::Tries;
 
 type Look = Result<Seen, StepError>;
@@ -80,10 +81,11 @@ impl Run<'_> {
             Goal::Record => self.look_record().await,
             Goal::Drain => self.look_drain().await,
             Goal::Retire => self.look_retire().await,
-            Goal::Forget => Ok(Seen::holds_if(
-                self.world.table.service(&self.handover.service).await?.is_none(),
-                "the service is in the table",
-            )),
+            Goal::Forget => {
+                let there = self.world.table.service(&self.handover.service).await?.is_some();
+                let seen = Seen::holds_if(!there, "the service is in the table");
+                self.unless_recorded(seen).await
+            }
         }
     }
 
@@ -376,23 +378,34 @@ impl Run<'_> {
     }
 
     async fn look_record(&mut self) -> Look {
-        let Some(row) = self.world.table.service(&self.handover.service).await? else {
-            return Ok(Seen::missing("the service is not in the table"));
-        };
+        let row = self.world.table.service(&self.handover.service).await?;
         let h = &self.handover;
-        let holds = match h.kind {
-            Kind::Start | Kind::Stop => row.wanted == h.facts.life,
-            _ => {
-                row.generation == h.generation && row.guest == h.target.guest && row.bundle == h.target.digest
-            }
+        let same = |row: &ServiceRecord| {
+            row.generation == h.generation && row.guest == h.target.guest && row.bundle == h.target.digest
         };
-        Ok(Seen::holds_if(holds, "the table has the state before"))
+        let seen = match row {
+            None => Seen::missing("the service is not in the table"),
+            Some(row) if matches!(h.kind, Kind::Start | Kind::Stop) => {
+                let holds = row.wanted == h.facts.life;
+                return Ok(Seen::holds_if(holds, "the table has the state before"));
+            }
+            Some(row) => Seen::holds_if(same(&row), "the table has the state before"),
+        };
+        self.unless_recorded(seen).await
+    }
+
+    /// What the table's row says, unless this handover has recorded its end: with that its reservation ended, and what the
+    /// row says since then may be another handover's.
+    async fn unless_recorded(&self, seen: Seen) -> Look {
+        match seen {
+            Seen::Missing(_) if !self.world.table.holds(self.handover.job).await? => Ok(Seen::Holds),
+            seen => Ok(seen),
+        }
     }
 
     async fn look_retire(&mut self) -> Look {
-        let by_duty = self.handover.kind == Kind::Move && self.keeps(Rule::RetireByDuty);
-        if by_duty && self.own_duty().await?.is_none() {
-            return Ok(Seen::Holds);
+        if let Some(seen) = self.retired_by_another().await? {
+            return Ok(seen);
         }
         let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
@@ -427,6 +440,30 @@ impl Run<'_> {
             return self.without_grant(&place, seen).await;
         }
         Ok(verdict::gone(halves, None))
+    }
+}
+
+impl Run<'_> {
+    /// Whether a later handover of the service has to do with the old copy now, and what that makes of its retirement: a
+    /// move onto that guest has taken the duty over, and an upgrade there may need the disk of the bundle before.
+    pub(super) async fn retired_by_another(&self) -> Result<Option<Seen>, StepError> {
+        let (job, service) = (self.handover.job, &self.handover.service);
+        match self.handover.kind {
+            Kind::Move if self.keeps(Rule::RetireByDuty) => {
+                Ok(self.own_duty().await?.is_none().then_some(Seen::Holds))
+            }
+            Kind::Replace => {
+                let open = self.world.table.unfinished().await?;
+                let later = open.iter().find(|h| h.service == *service && h.job > job);
+                Ok(later.map(|h| {
+                    Seen::Never(Reason::new(
+                        "Busy",
+                        format!("job {} has {service} now: the rest goes after it", h.job),
+                    ))
+                }))
+            }
+            _ => Ok(None),
+        }
     }
 }
 

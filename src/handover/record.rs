@@ -245,6 +245,9 @@ impl Handover {
     }
 }
 
+/// Stands between what began an undo and what it is stuck at.
+const STUCK: &str = "; its undo is stuck at ";
+
 /// Why a handover did not go forward: an error name (the last part of `org.handoverd1.Error.…`) and a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Reason {
@@ -266,12 +269,18 @@ impl Reason {
     /// The same, told together with what keeps its undo from going on at `goal`: the last such only.
     #[must_use]
     pub fn stuck(self, goal: &str, why: &Self) -> Self {
-        const STUCK: &str = "; its undo is stuck at ";
-        let first = self.text.split(STUCK).next().unwrap_or_default();
+        let first = self.resumed();
         Self {
-            text: format!("{first}{STUCK}{goal}: {}", why.text),
-            name: self.name,
+            text: format!("{}{STUCK}{goal}: {}", first.text, why.text),
+            name: first.name,
         }
+    }
+
+    /// What began an undo, without what it was stuck at.
+    #[must_use]
+    pub fn resumed(self) -> Self {
+        let first = self.text.split(STUCK).next().unwrap_or_default().to_owned();
+        Self { text: first, ..self }
     }
 }
 
@@ -314,6 +323,7 @@ pub mod tests {
             again.text,
             "cancelled by root; its undo is stuck at reserve: not this key"
         );
+        assert_eq!(again.resumed(), Reason::new("Cancelled", "cancelled by root"));
     }
 
     /// Facts of a service in this life state, with or without a name, that was seen so.

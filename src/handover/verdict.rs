@@ -257,7 +257,8 @@ pub(super) fn unit_states(copy: &CopyState) -> String {
 /// What the source is seen to be, and what that makes of its wanted state: (life, enablement).
 ///
 /// An operator's `systemctl stop` in the guest is adopted as the new wanted state, and so is a `systemctl start`;
-/// units that went down by themselves are `failed` (design section 4).
+/// units that went down by themselves are `failed` (design section 4). What has not been up since its guest booted was
+/// stopped by nobody: it stays wanted as it was.
 pub fn observed(
     service: &ServiceRecord,
     copy: &CopyState,
@@ -273,6 +274,9 @@ pub fn observed(
         }
     } else if copy.has_failed() || service.wanted == LifeState::Failed {
         LifeState::Failed
+    } else if !copy.was_up {
+        // Down since its guest booted, or not up yet: nobody stopped it.
+        service.wanted
     } else {
         LifeState::Stopped
     };

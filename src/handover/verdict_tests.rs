@@ -200,6 +200,7 @@ fn what_an_operator_did_in_the_guest_is_adopted() {
     let copy = |active: &str, enablement| CopyState {
         units: vec![unit(active)],
         enablement,
+        was_up: true,
         ..CopyState::default()
     };
     let cases = [
@@ -245,6 +246,26 @@ fn what_an_operator_did_in_the_guest_is_adopted() {
     let up = copy("active", Enablement::Enabled);
     assert_eq!(observed(&s, &up, Some(&elsewhere)).0, LifeState::Running);
     assert_eq!(observed(&s, &up, None).0, LifeState::Running);
+}
+
+#[test]
+fn what_has_not_been_up_since_its_guest_booted_was_stopped_by_nobody() {
+    let s = service();
+    let booted = |active: &str| CopyState {
+        units: vec![unit(active)],
+        ..CopyState::default()
+    };
+    assert_eq!(observed(&s, &booted("inactive"), None).0, s.wanted);
+    assert!(s.wanted.wants_running());
+    assert_eq!(observed(&s, &booted("failed"), None).0, LifeState::Failed);
+    let stopped = ServiceRecord {
+        wanted: LifeState::Stopped,
+        ..s
+    };
+    assert_eq!(
+        observed(&stopped, &booted("inactive"), None).0,
+        LifeState::Stopped
+    );
 }
 
 #[test]

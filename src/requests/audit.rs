@@ -1,4 +1,4 @@
-//! The auditor at work: once a minute by itself, and whenever somebody asks.
+//! The auditor at work: by itself, once a minute if nothing else is configured, and whenever somebody asks.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,9 +15,7 @@ use crate::audit::run::{Audited, Hand, Outcome, Report, once};
 use crate::model::ids::{JobId, ServiceId};
 use crate::model::service::Millis;
 
-/// Time from the end of one audit to the next.
-const EVERY: Duration = Duration::from_secs(60);
-/// Before the first one: handovers that were under way are taken up first, and guests that boot with the host get going.
+/// Before the first one at the latest: handovers that were under way are taken up first, and guests that boot with the host get going.
 const FIRST: Duration = Duration::from_secs(15);
 
 /// What the last audit of all services came to.
@@ -97,12 +95,12 @@ impl Audits {
 }
 
 impl Requests {
-    /// Audits once a minute for as long as the daemon runs, and does what happens by itself.
-    pub async fn audit_every_minute(&self) {
-        let mut wait = FIRST;
+    /// Audits for as long as the daemon runs, with a pause of `every` between two audits, and does what happens by itself.
+    pub async fn audit_every(&self, every: Duration) {
+        let mut wait = FIRST.min(every);
         loop {
             self.world.clock.sleep(wait).await;
-            wait = EVERY;
+            wait = every;
             let _turn = self.audits.turn.lock().await;
             match once(&self.world, None, Hand::ByItself).await {
                 Ok(report) => {

@@ -14,7 +14,7 @@ use super::refusal::Refusal;
 use crate::handover::driver::{self, JobControl};
 use crate::handover::goals::Goal;
 use crate::handover::machine::{Direction, Event, State, Terms, transition};
-use crate::handover::record::Handover;
+use crate::handover::record::{Handover, Reason};
 use crate::handover::world::World;
 use crate::model::batch::BatchMember;
 use crate::model::ids::{HandoverId, JobId};
@@ -329,15 +329,13 @@ impl Jobs {
         handover.state = transition(handover.state, &Event::Resume, terms)
             .map_err(|illegal| Refusal::NotStuck(id, illegal.to_string()))?;
         // What began an undo is why the job ends as it does.
-        if matches!(
-            handover.state,
+        handover.reason = match handover.state {
             State::At {
-                direction: Direction::Forward,
+                direction: Direction::Back,
                 ..
-            }
-        ) {
-            handover.reason = None;
-        }
+            } => handover.reason.map(Reason::resumed),
+            _ => None,
+        };
         record.finished = None;
         record.result = None;
         record.error_name.clear();

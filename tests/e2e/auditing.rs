@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::booting::disk_target;
 use crate::lab::Lab;
 use crate::refusals::nsupdate;
+use crate::settings::Setting;
 
 impl Lab {
     /// What an audit finds now, as programs see it.
@@ -28,7 +29,13 @@ impl Lab {
             .collect()
     }
 
-    /// Waits until the daemon's own audit has come to this of a service. It comes once a minute.
+    /// Makes the daemon audit by itself more often than once a minute, until the setting goes out of scope.
+    #[track_caller]
+    fn audit_often(&self) -> Setting<'_> {
+        self.with_settings(&["[audit]", "every = \"5s\""])
+    }
+
+    /// Waits until the daemon's own audit has come to this of a service.
     #[track_caller]
     fn adopted(&self, service: &str, column: &str, value: &str) {
         self.wait_for(
@@ -59,6 +66,7 @@ fn what_an_operator_does_in_a_guest_is_adopted_and_stays_so_after_a_boot() {
         (&rows[0]["remedy"], &rows[0]["copies"]),
         (&"by-itself".into(), &0.into())
     );
+    let _often = lab.audit_often();
     lab.adopted("halted", "wanted", "stopped");
     lab.adopted("disabled", "enablement", "disabled");
     assert_eq!(
@@ -198,6 +206,7 @@ fn a_name_that_somebody_changed_is_put_right_and_one_that_somebody_took_is_not()
             "update delete _handover.web.svc.lab. TXT\nupdate add _handover.web.svc.lab. 5 TXT \"{ours}\""
         ),
     );
+    let _often = lab.audit_often();
     lab.comes_to_agree("after all");
     lab.ctl(&["remove", "web"]).ok();
 }

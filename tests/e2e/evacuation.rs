@@ -6,40 +6,42 @@ use serde_json::Value;
 
 use crate::lab::Lab;
 use crate::ledger::Witness;
+use crate::settings::Setting;
 
 /// Switches evacuation on, which is off in the lab: other tests kill guests and look what becomes of it.
-const ON: &str = "/etc/handoverd/handoverd.d/evacuation.toml";
-const SETTINGS: &str =
-    "[evacuation]\\nenabled = \"yes\"\\npower_off = \"4s\"\\ndestroyed = \"3s\"\\nfound_off = \"3s\"\\n";
+const ON: [&str; 5] = [
+    "[evacuation]",
+    "enabled = \"yes\"",
+    "power_off = \"4s\"",
+    "destroyed = \"3s\"",
+    "found_off = \"3s\"",
+];
 /// Asks for a page once.
 const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode())";
 /// Longer than any of these grace periods.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// A lab whose daemon evacuates, until this goes out of scope.
-struct Evacuating<'a>(&'a Lab);
+/// A lab whose daemon evacuates, until this goes out of scope; then all guests run again.
+struct Evacuating<'a> {
+    lab: &'a Lab,
+    _on: Setting<'a>,
+}
 
 impl<'a> Evacuating<'a> {
     #[track_caller]
     fn on(lab: &'a Lab) -> Self {
-        let write = format!("mkdir -p /etc/handoverd/handoverd.d; printf '{SETTINGS}' >{ON}");
-        lab.exec("hv1", &["sh", "-c", &write]).ok();
-        lab.lab(&["daemon", "hv1", "restart"]).ok();
-        Self(lab)
+        Self {
+            lab,
+            _on: lab.with_settings(&ON),
+        }
     }
 }
 
 impl Drop for Evacuating<'_> {
     fn drop(&mut self) {
-        for command in [
-            &["exec", "hv1", "--", "rm", "-f", ON][..],
-            &["daemon", "hv1", "restart"],
-            &["up"],
-        ] {
-            let ran = self.0.lab(command);
-            if ran.code != 0 {
-                eprintln!("{command:?} did not undo: {ran:?}");
-            }
+        let ran = self.lab.lab(&["up"]);
+        if ran.code != 0 {
+            eprintln!("the guests are not up again: {ran:?}");
         }
     }
 }

@@ -27,6 +27,7 @@ mod moving;
 mod names;
 mod preflight;
 mod refusals;
+mod settings;
 mod states;
 mod stuck;
 mod systemds;

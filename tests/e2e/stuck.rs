@@ -3,8 +3,6 @@
 use crate::lab::{Lab, Ran};
 use crate::undoing::{START_NAMED, STOP_NAMED};
 
-const BENT: &str = "/etc/handoverd/handoverd.d/stuck.toml";
-
 /// Moves `web` to g2, where it cannot be confirmed, and cancels the move while no name server answers; the stuck job.
 #[track_caller]
 fn get_stuck(lab: &Lab) -> u64 {
@@ -27,18 +25,11 @@ fn serves_on_g1(lab: &Lab) {
 #[test]
 fn a_stuck_job_freezes_its_service_until_an_operator_resumes_or_abandons_it() {
     let lab = Lab::take();
+    let _bent = lab.with_settings(&["[deadlines]", "undo = \"2s\"", "[jobs]", "keep = \"1s\""]);
     let _straight = [
-        lab.at_the_end(&["exec", "hv1", "--", "rm", "-f", BENT]),
-        lab.at_the_end(&["daemon", "hv1", "restart"]),
         lab.at_the_end(&["exec", "dns", "--", "sh", "-c", START_NAMED]),
         lab.at_the_end(&["guest", "g2", "--", "rm", "-f", "/run/hold-web"]),
     ];
-    let bend = format!(
-        "mkdir -p /etc/handoverd/handoverd.d; \
-         printf '[deadlines]\\nundo = \"2s\"\\n[jobs]\\nkeep = \"1s\"\\n' >{BENT}"
-    );
-    lab.exec("hv1", &["sh", "-c", &bend]).ok();
-    lab.lab(&["daemon", "hv1", "restart"]).ok();
     lab.ctl(&[
         "deploy",
         &lab.held_with_ttl("web", 8080, "1", "", 1),

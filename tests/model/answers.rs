@@ -53,6 +53,7 @@ macro_rules! answers {
 
 answers! {
     Done(()),
+    Holds(bool),
     Domain(Option<GuestDomain>),
     Domains(Vec<GuestDomain>),
     Image(Option<(String, u64)>),

@@ -354,6 +354,10 @@ impl Table for Scripted {
             .await
     }
 
+    async fn holds(&self, job: JobId) -> Result<bool, TableError> {
+        self.row(Method::ReadTable, self.sim.holds(job)).await
+    }
+
     async fn unfinished(&self) -> Result<Vec<Handover>, TableError> {
         self.row(Method::ReadTable, self.sim.unfinished()).await
     }

@@ -223,6 +223,28 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
             Vec::new(),
         ),
     ];
+    // A copy that drains on the target of the next move; a name that resolvers remember from before it was withdrawn.
+    walks.push((
+        "move accessible",
+        vec![(1488, Wish::Stop), (436, Wish::Move(1))],
+        Vec::new(),
+    ));
+    walks.push((
+        "remove",
+        vec![(622, Wish::Deploy(2)), (1493, Wish::Move(1))],
+        Vec::new(),
+    ));
+    // Its row cannot be read after the commit, and the next move has begun when it is looked at again.
+    walks.extend((58..78).map(|call| {
+        let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
+        ("upgrade in place", vec![(2445, Wish::Move(2))], vec![unread])
+    }));
+    // The retirement of g2 waits for an answer while the service moves back there.
+    walks.extend((170..190).map(|call| {
+        let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
+        let wishes = vec![(1662, Wish::Move(3)), (2204, Wish::Move(2))];
+        ("evacuate failed, volume", wishes, vec![unread])
+    }));
     // While its row cannot be read; at which call that is may change.
     walks.extend((15..35).map(|call| {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);

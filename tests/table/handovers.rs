@@ -304,6 +304,30 @@ async fn only_a_removal_forgets_a_service() {
 }
 
 #[tokio::test]
+async fn a_service_is_held_until_its_handover_is_recorded_undone_or_abandoned() {
+    let f = Fixture::new().await;
+    let holds = |job| f.table.holds(job);
+    f.deploy("web").await;
+    assert!(!holds(JobId(77)).await.unwrap(), "a job that nobody knows");
+    let moved = f.begin_move("web", 2).await;
+    assert!(holds(moved.job).await.unwrap());
+    f.commit(&moved, &service("web", 2, 2), None).await;
+    assert!(!holds(moved.job).await.unwrap(), "recorded, and not ended");
+    let next = f.begin_move("web", 3).await;
+    assert!(holds(next.job).await.unwrap() && !holds(moved.job).await.unwrap());
+    f.table
+        .finish(&stuck(&next), &ended(&next, "stuck"), &entry("stuck"))
+        .await
+        .unwrap();
+    assert!(holds(next.job).await.unwrap(), "it may still go on");
+    f.table
+        .finish(&undone(&next), &ended(&next, "failed"), &entry("abandoned"))
+        .await
+        .unwrap();
+    assert!(!holds(next.job).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_stuck_handover_keeps_the_reservation_and_freezes_the_service() {
     let f = Fixture::new().await;
     f.deploy("web").await;

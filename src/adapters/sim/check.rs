@@ -5,7 +5,8 @@ use std::fmt;
 
 use super::table::SimTable;
 use super::world::{Power, SimGuest, SimWorld};
-use crate::handover::goals::Kind;
+use crate::handover::goals::{Goal, Kind};
+use crate::handover::machine::{Direction, State};
 use crate::handover::record::Handover;
 use crate::handover::verdict;
 use crate::model::disk::{DiskRole, DiskSerial};
@@ -186,12 +187,27 @@ fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord
         return;
     }
     for (guest_id, guest) in &world.guests {
-        // An old copy that drained is being retired.
-        let owed = table.duties.contains_key(&(row.id.clone(), *guest_id));
+        // An old copy that drained is being retired, or a move onto it is about to stop it.
+        let owed = table.duties.contains_key(&(row.id.clone(), *guest_id))
+            || table
+                .latest(&row.id)
+                .is_some_and(|(h, _)| is_displacing(h, *guest_id));
         found.unless(!guest.serves(&row.id) || owed, 4, || {
             format!("{} is stopped, and runs on {}", row.id, guest.name)
         });
     }
+}
+
+/// Whether a handover has taken a duty on a guest over, and has neither dealt with the copy there nor given the duty back.
+fn is_displacing(handover: &Handover, guest: GuestId) -> bool {
+    let displaced = &handover.facts.displaced;
+    displaced.as_ref().is_some_and(|duty| duty.guest == guest)
+        && match handover.state {
+            State::At { direction, goal, .. } | State::Stuck { direction, goal } => {
+                direction == Direction::Back || matches!(goal, Goal::Reserve | Goal::Observe | Goal::Stage)
+            }
+            State::Done { .. } | State::Undone => false,
+        }
 }
 
 /// Invariant 5, as far as one moment tells: the volume and what was synced to it, and the bundle.

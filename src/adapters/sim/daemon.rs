@@ -110,6 +110,7 @@ pub fn terms(own: HostId) -> Terms {
         },
         parallel: 8,
         keep: Duration::ZERO,
+        audit_every: Duration::from_secs(60),
         address_rule: all_addresses(),
         labels: GuestLabels::default(),
         protocol: Protocol::default(),
@@ -187,6 +188,7 @@ impl Simulation {
         self.shared.lock().note(Entry::Started);
         let (requests, shared, audits) = (self.requests.clone(), self.shared.clone(), self.audits);
         let watch = self.watch.map(|terms| (self.senses(), terms));
+        let audit_every = self.terms.audit_every;
         self.executor.spawner().spawn(Box::pin(async move {
             if assembly::take_up(&requests).await.is_err() {
                 // It does not run: systemd starts it again.
@@ -198,7 +200,7 @@ impl Simulation {
                     requests.clone().watch_guests(senses, terms).await;
                 }
             };
-            let [duties, auditor] = assembly::loops(&requests);
+            let [duties, auditor] = assembly::loops(&requests, audit_every);
             let auditor = async {
                 if audits {
                     auditor.await;

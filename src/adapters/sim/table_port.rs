@@ -92,6 +92,13 @@ impl Table for SimPorts {
             .await
     }
 
+    async fn holds(&self, job: JobId) -> Outcome<bool> {
+        self.table(Method::ReadTable, |t| {
+            Ok(t.handovers.get(&job).is_some_and(|row| row.reserved))
+        })
+        .await
+    }
+
     async fn unfinished(&self) -> Outcome<Vec<Handover>> {
         self.table(Method::ReadTable, |t| Ok(t.unfinished())).await
     }

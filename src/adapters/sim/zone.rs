@@ -102,8 +102,13 @@ impl SimZone {
         Swapped::Yes
     }
 
-    /// What the worst resolver believes that asked one server just before it gave something else.
+    /// What the worst resolver believes that asked one server just before it gave something else. Nobody promises anything of
+    /// a name that is withdrawn, nor when it is given anew of what was remembered of it.
     fn remember(&mut self, name: &DnsName, before: &NameRecords, after: &NameRecords, now: Millis) {
+        if after.addresses.is_empty() {
+            self.cached.retain(|(other, _), _| other != name);
+            return;
+        }
         let until = now.saturating_add(u64::from(before.ttl).saturating_mul(1000));
         for old in &before.addresses {
             if after.addresses.contains(old) && after.ttl >= before.ttl {

@@ -164,6 +164,13 @@ pub fn finish(
     rows::drop_unused_files(tx)
 }
 
+/// See [`crate::ports::Table::holds`].
+pub fn holds(tx: &Transaction<'_>, job: JobId) -> Outcome<bool> {
+    Ok(tx
+        .prepare_cached("SELECT 1 FROM handover WHERE job = ?1 AND reserved = 1")?
+        .exists([to_sql("job", job.0)?])?)
+}
+
 /// See [`crate::ports::Table::fulfil`].
 pub fn fulfil(
     tx: &Transaction<'_>,

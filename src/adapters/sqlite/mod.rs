@@ -259,6 +259,10 @@ impl Table for SqliteTable {
             .await
     }
 
+    async fn holds(&self, job: JobId) -> Result<bool, TableError> {
+        self.read(move |tx| handovers::holds(tx, job)).await
+    }
+
     async fn unfinished(&self) -> Result<Vec<Handover>, TableError> {
         self.read(|tx| {
             let sql = format!(

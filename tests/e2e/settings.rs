@@ -1,0 +1,36 @@
+//! Settings of the lab's daemon that a test needs otherwise than the lab has them.
+
+use crate::lab::Lab;
+
+/// One at a time.
+const DROP_IN: &str = "/etc/handoverd/handoverd.d/test.toml";
+
+/// A drop-in of the configuration, until this goes out of scope.
+pub struct Setting<'a>(&'a Lab);
+
+impl Lab {
+    /// Writes a drop-in with these lines, and starts the daemon anew with it.
+    #[must_use]
+    #[track_caller]
+    pub fn with_settings(&self, lines: &[&str]) -> Setting<'_> {
+        let script = "mkdir -p \"${1%/*}\"; file=$1; shift; printf '%s\\n' \"$@\" >\"$file\"";
+        self.exec("hv1", &[&["sh", "-c", script, "sh", DROP_IN], lines].concat())
+            .ok();
+        self.lab(&["daemon", "hv1", "restart"]).ok();
+        Setting(self)
+    }
+}
+
+impl Drop for Setting<'_> {
+    fn drop(&mut self) {
+        for command in [
+            &["exec", "hv1", "--", "rm", "-f", DROP_IN][..],
+            &["daemon", "hv1", "restart"],
+        ] {
+            let ran = self.0.lab(command);
+            if ran.code != 0 {
+                eprintln!("{command:?} did not undo: {ran:?}");
+            }
+        }
+    }
+}
