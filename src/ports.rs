@@ -27,7 +27,7 @@ use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::watch::blast::Alarm;
 use crate::watch::maintenance::{Entry as Maintained, Object};
 
-pub use measuring::{GuestGauges, HostGauges};
+pub use measuring::{GuestGauges, HostCounts, HostGauges};
 pub use recovering::{GuestFiles, ImagePool};
 pub use tries::Tries;
 pub use watching::{Heard, Listening, Spool, Watching};

@@ -7,12 +7,15 @@ use super::PortError;
 use crate::model::ids::{GuestId, HostId};
 use crate::model::vitals::{Counters, Vitals};
 
+/// What one host counts of its running guests, or why that is not known.
+pub type HostCounts = Result<Vec<(GuestId, Counters)>, (HostId, PortError)>;
+
 /// Hosts that count what their guests use.
 #[async_trait]
 pub trait HostGauges: Send + Sync {
     /// What every host counts of its running guests now: one question for each host, answered without waiting for a guest. A
     /// host that does not answer is an error of its own.
-    async fn counters(&self) -> Vec<Result<Vec<(GuestId, Counters)>, (HostId, PortError)>>;
+    async fn counters(&self) -> Vec<HostCounts>;
 }
 
 /// Guests that say how they fare.

@@ -54,7 +54,7 @@ fn a_guest_that_lacks_a_label_is_refused_by_name_as_well() {
 fn a_host_that_the_manifest_does_not_allow_is_refused_by_name_as_well() {
     let mut world = many(2, 1);
     manifest(&mut world, "s00", |m| {
-        m.needs.hosts = vec!["hv2".parse().unwrap()]
+        m.needs.hosts = vec!["hv2".parse().unwrap()];
     });
     let mut stage = Stage::of(world);
     let refused = stage.begin("s00", "g2", MoveOptions::default()).unwrap_err();

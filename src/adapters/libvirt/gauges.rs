@@ -9,9 +9,9 @@ use super::ffi::{self, Counted};
 use super::host::Host;
 use super::link::Call;
 use super::{LibvirtHosts, failure::Failure};
-use crate::model::ids::{GuestId, HostId};
+use crate::model::ids::GuestId;
 use crate::model::vitals::Counters;
-use crate::ports::{HostGauges, PortError};
+use crate::ports::{HostCounts, HostGauges, PortError};
 
 /// The groups that are asked for.
 const GROUPS: u32 =
@@ -25,7 +25,7 @@ const LATELY: u64 = 180;
 
 #[async_trait]
 impl HostGauges for LibvirtHosts {
-    async fn counters(&self) -> Vec<Result<Vec<(GuestId, Counters)>, (HostId, PortError)>> {
+    async fn counters(&self) -> Vec<HostCounts> {
         let answers = self.on_every_host(Host::counters).await;
         answers
             .into_iter()

@@ -12,7 +12,7 @@ use super::world::{Power, SimGuest, SimWorld};
 use crate::model::ids::{GuestId, HostId};
 use crate::model::needs::ASSUMED;
 use crate::model::vitals::{Counters, Vitals};
-use crate::ports::{GuestGauges, HostGauges, PortError};
+use crate::ports::{GuestGauges, HostCounts, HostGauges, PortError};
 
 /// What a guest has, and what of that is used whatever its services do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,7 +66,7 @@ impl SimGauge {
     }
 }
 
-fn counters(world: &SimWorld) -> Vec<Result<Vec<(GuestId, Counters)>, (HostId, PortError)>> {
+fn counters(world: &SimWorld) -> Vec<HostCounts> {
     let of = |host: &HostId| {
         look::host(world, host).map_err(|error| (host.clone(), error))?;
         let here = |guest: &SimGuest| guest.is_active() && guest.host == *host;
@@ -89,7 +89,7 @@ fn vitals(world: &SimWorld, id: GuestId) -> Result<Vitals, PortError> {
 
 #[async_trait]
 impl HostGauges for SimPorts {
-    async fn counters(&self) -> Vec<Result<Vec<(GuestId, Counters)>, (HostId, PortError)>> {
+    async fn counters(&self) -> Vec<HostCounts> {
         let plan = Plan::of(Method::Counters, 2);
         match self.shared.call(plan, |world| Ok(counters(world))).await {
             Ok(all) => all,
