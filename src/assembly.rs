@@ -6,16 +6,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join};
 
-use crate::config::{self, Settings};
+use crate::config::{self, GuestLabels, Settings};
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits, World};
 use crate::model::ids::HostId;
-use crate::ports::{Clock, Guest, Hypervisor, NameServer, Table};
+use crate::plan::load::Smoothing;
+use crate::ports::{Clock, Guest, GuestGauges, HostGauges, Hypervisor, NameServer, Table};
 use crate::requests::jobs::{Jobs, Runtime};
-use crate::requests::loads::NotMeasured;
+use crate::requests::loads::Gauges;
 use crate::requests::refusal::Refusal;
 use crate::requests::{BatchLimits, Requests};
 
@@ -25,6 +26,10 @@ pub struct Ports {
     pub hypervisor: Arc<dyn Hypervisor>,
     /// The inside of guests.
     pub guest: Arc<dyn Guest>,
+    /// What hosts count of their guests.
+    pub host_gauges: Arc<dyn HostGauges>,
+    /// How guests say that they fare.
+    pub guest_gauges: Arc<dyn GuestGauges>,
     /// The zones.
     pub names: Arc<dyn NameServer>,
     /// The service table.
@@ -37,11 +42,13 @@ impl Ports {
     /// One thing that is all of them.
     pub fn all<P>(ports: Arc<P>) -> Self
     where
-        P: Hypervisor + Guest + NameServer + Table + Clock + 'static,
+        P: Hypervisor + Guest + HostGauges + GuestGauges + NameServer + Table + Clock + 'static,
     {
         Self {
             hypervisor: ports.clone(),
             guest: ports.clone(),
+            host_gauges: ports.clone(),
+            guest_gauges: ports.clone(),
             names: ports.clone(),
             table: ports.clone(),
             clock: ports,
@@ -66,6 +73,8 @@ pub struct Terms {
     pub audit_every: Duration,
     /// Which addresses of a guest are published.
     pub address_rule: AddressRule,
+    /// What is configured of single guests.
+    pub labels: GuestLabels,
     /// The rules of handovers.
     pub protocol: Protocol,
 }
@@ -86,6 +95,7 @@ impl Terms {
             keep: settings.jobs.keep,
             audit_every: settings.audit_every,
             address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
+            labels: settings.guests.clone(),
             protocol: Protocol::default(),
         }
     }
@@ -125,6 +135,12 @@ fn limits(settings: &Settings) -> Limits {
 
 /// What answers a daemon's callers; it does nothing by itself yet.
 pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<Requests> {
+    let loads = Gauges::new(
+        ports.host_gauges,
+        ports.guest_gauges,
+        ports.clock.clone(),
+        Smoothing::default(),
+    );
     let world = World::new(
         ports.hypervisor,
         ports.guest,
@@ -137,7 +153,8 @@ pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<R
     );
     let world = Arc::new(world.with_protocol(terms.protocol));
     let jobs = Jobs::new(world.clone(), runtime, terms.parallel, terms.keep);
-    Arc::new(Requests::new(world, jobs, Arc::new(NotMeasured), terms.batch))
+    let requests = Requests::new(world, jobs, Arc::new(loads), terms.batch);
+    Arc::new(requests.with_labels(terms.labels.clone()))
 }
 
 /// Takes up what an earlier daemon left: how many handovers, how many batches.
@@ -158,4 +175,10 @@ pub fn loops(requests: &Arc<Requests>, audit_every: Duration) -> [BoxFuture<'sta
         Box::pin(async move { duties.carry_duties().await }),
         Box::pin(async move { audits.audit_every(audit_every).await }),
     ]
+}
+
+/// What else it does by itself: measure loads, and end maintenances in time.
+pub async fn upkeep(requests: Arc<Requests>) {
+    let measures = requests.loads.keep_measuring(&requests.world);
+    join(measures, requests.expire_maintenance()).await;
 }

@@ -93,9 +93,12 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
         spool: Arc::new(spool),
         goes_down: told,
     };
+    let agent = Arc::new(GuestAgent::new(Channel(libvirt.clone())));
     let ports = Ports {
         hypervisor: libvirt.clone(),
-        guest: Arc::new(GuestAgent::new(Channel(libvirt))),
+        guest: agent.clone(),
+        host_gauges: libvirt,
+        guest_gauges: agent,
         names: Arc::new(
             DnsPrimaries::new(zones(&settings)?, DNS_EXCHANGE).with_window(settings.batch_window),
         ),
@@ -147,12 +150,13 @@ async fn serve(ports: Ports, senses: Senses, terms: Terms, settings: &Settings) 
     };
     let watcher = tokio::spawn(requests.clone().watch_guests(senses, by));
     let [duties, audits] = assembly::loops(&requests, terms.audit_every).map(tokio::spawn);
+    let upkeep = tokio::spawn(assembly::upkeep(requests.clone()));
     notify(&[sd_notify::NotifyState::Ready]);
     tracing::info!(host = %settings.host, taken_up, batches, "ready");
     stop_signal().await.map_err(DaemonError::Signals)?;
     notify(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping; handovers under way are taken up at the next start");
-    for task in [watcher, duties, audits] {
+    for task in [watcher, duties, audits, upkeep] {
         task.abort();
     }
     if let Err(error) = connection.close().await {

@@ -3,7 +3,9 @@
 //! Implemented by `adapters/`; the core sees only these. Every call has a deadline inside its adapter or as an
 //! argument; no call returns only because something was *sent*: what counts is the look that follows.
 
+mod measuring;
 mod recovering;
+mod tries;
 mod watching;
 
 use std::fs::File;
@@ -23,8 +25,11 @@ use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::placement::Placement;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::watch::blast::Alarm;
+use crate::watch::maintenance::{Entry as Maintained, Object};
 
+pub use measuring::{GuestGauges, HostCounts, HostGauges};
 pub use recovering::{GuestFiles, ImagePool};
+pub use tries::Tries;
 pub use watching::{Heard, Listening, Spool, Watching};
 
 /// What is known about the effect of a call that failed.
@@ -189,30 +194,6 @@ pub enum GuestStep {
     Supersede,
     /// `Stop`, then removes unit files, masks, config, secrets and the empty mount point.
     Uninstall,
-}
-
-/// How many tries of a check are wanted to pass in a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Tries {
-    /// How many; 0 counts as 1.
-    pub passes: u32,
-    /// Time from the end of one to the next.
-    pub interval: Duration,
-}
-
-impl Tries {
-    /// Just one.
-    pub const ONE: Self = Self {
-        passes: 1,
-        interval: Duration::ZERO,
-    };
-
-    /// How long all of them take at most when each takes `one`.
-    pub fn lasting(self, one: Duration) -> Duration {
-        let passes = self.passes.max(1);
-        one.saturating_mul(passes)
-            .saturating_add(self.interval.saturating_mul(passes - 1))
-    }
 }
 
 /// The inside of guests, through qemu-guest-agent.
@@ -496,4 +477,9 @@ pub trait Table: Send + Sync {
     async fn keep_alarm(&self, alarm: Option<&Alarm>) -> Result<(), TableError>;
     /// The alarm that is kept.
     async fn alarm(&self) -> Result<Option<Alarm>, TableError>;
+
+    /// Keeps that this is in maintenance; `None`: that is over.
+    async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Result<(), TableError>;
+    /// All that is kept, over or not.
+    async fn maintenance(&self) -> Result<Vec<Maintained>, TableError>;
 }

@@ -100,6 +100,7 @@ fn every_default_that_the_shipped_file_shows_is_the_default() {
         hosts: defaults.hosts.clone(),
         networks: Vec::new(),
         zones: Vec::new(),
+        guests: defaults.guests.clone(),
         ..shown.clone()
     };
     assert_eq!(plain, defaults);

@@ -270,6 +270,23 @@ impl Manager {
         Ok(self.requests.thaw(&who).await?)
     }
 
+    /// Begins or ends the maintenance of a guest or host.
+    #[zbus(out_args("drains"))]
+    async fn set_maintenance(
+        &self,
+        kind: &str,
+        name: &str,
+        state: &str,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<Vec<(String, u64, String)>, BusError> {
+        let Caller(who) = self.caller(connection, &header, "maintenance").await?;
+        let begins = values::maintenance(state, &options)?;
+        let drained = self.requests.set_maintenance(kind, name, begins, &who).await?;
+        Ok(drained.into_iter().map(values::drained).collect())
+    }
+
     /// Gives a service a new bundle.
     #[zbus(out_args("job"))]
     async fn upgrade(

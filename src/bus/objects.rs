@@ -2,7 +2,7 @@
 
 use zbus::interface;
 
-use super::values::life_state;
+use super::values::{fraction, life_state};
 use crate::requests::listing::{GuestRow, ServiceRow};
 
 /// A service's object.
@@ -137,5 +137,11 @@ impl GuestObject {
     #[zbus(property)]
     fn services(&self) -> Vec<String> {
         self.0.services.clone()
+    }
+
+    /// The share of its scarcest resource that is used, 0 to 1; negative where it is not known.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn load(&self) -> f64 {
+        self.0.load.map_or(-1.0, |load| fraction(load.score()))
     }
 }

@@ -308,9 +308,18 @@ impl ShownGuests {
             for (path, guest) in &now {
                 match self.guests.get(path) {
                     Some(before) if before == guest => {}
-                    Some(_) => {
+                    Some(before) => {
                         let shown = server.interface::<_, GuestObject>(path).await?;
                         shown.get_mut().await.0 = guest.clone();
+                        // A load is never twice the same, nor how long a maintenance lasts yet: who wants them, reads them.
+                        let before = GuestRow {
+                            load: guest.load,
+                            maintenance: guest.maintenance.clone(),
+                            ..before.clone()
+                        };
+                        if before == *guest {
+                            continue;
+                        }
                         let names = ["Name", "Host", "State", "AgentState", "Addresses", "Services"];
                         changed::<GuestObject>(&self.connection, server, path, &names).await?;
                     }

@@ -13,6 +13,7 @@ use crate::model::service::ServiceRecord;
 use crate::plan::load::Share;
 use crate::requests::jobs::JobView;
 use crate::requests::listing::{GuestRow, ServiceRow};
+use crate::requests::maintenance::{Begins, Drained};
 use crate::requests::planning::Entry;
 use crate::requests::{BatchChoices, GivenFiles, MoveOptions};
 
@@ -162,6 +163,46 @@ pub fn move_options(options: &Options) -> Result<MoveOptions, BusError> {
     })
 }
 
+/// How long a maintenance lasts where nobody says.
+const MAINTENANCE: Duration = Duration::from_secs(2 * 3600);
+
+/// How a maintenance begins, by the state that is asked for; `None`: it ends.
+///
+/// # Errors
+/// `InvalidArgument` if the state or an option is not known or not valid.
+pub fn maintenance(state: &str, options: &Options) -> Result<Option<Begins>, BusError> {
+    match state {
+        "off" => known_only(options, &[]).map(|()| None),
+        "on" => {
+            known_only(options, &["for", "reason", "drain"])?;
+            let length = match text(options, "for")? {
+                None => MAINTENANCE,
+                Some(text) => crate::model::span::parse(&text).map_err(|why| {
+                    invalid(format!("option \"for\" is {text:?}: {why}; it must be like 2h"))
+                })?,
+            };
+            let drains = match options.contains_key("drain") {
+                true => yes(options, "drain")?,
+                false => true,
+            };
+            Ok(Some(Begins {
+                length,
+                reason: text(options, "reason")?.unwrap_or_default(),
+                drains,
+            }))
+        }
+        other => Err(invalid(format!("the state is {other:?}; it must be on or off"))),
+    }
+}
+
+/// A guest that is drained: its name, the job (0: none), why there is none.
+pub fn drained(drained: Drained) -> (String, u64, String) {
+    match drained.job {
+        Ok(job) => (drained.guest, job.0, String::new()),
+        Err(why) => (drained.guest, 0, why),
+    }
+}
+
 /// A span in whole milliseconds.
 pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
@@ -236,7 +277,7 @@ pub fn guest_row(g: &GuestRow) -> Row {
         .iter()
         .map(|o| (o.word().to_owned(), o.to_string()))
         .collect();
-    row([
+    let mut columns = row([
         ("name", owned(g.summary.name.as_str())),
         ("host", owned(g.summary.host.as_str())),
         ("state", owned(g.summary.state.as_str())),
@@ -251,8 +292,27 @@ pub fn guest_row(g: &GuestRow) -> Row {
             owned(if g.summary.persistent { "yes" } else { "no" }),
         ),
         ("services", owned(g.services.clone())),
+        (
+            "labels",
+            owned(g.labels.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        ),
+        ("maintenance", owned(g.maintenance.clone().unwrap_or_default())),
         ("obstacles", owned(obstacles)),
-    ])
+    ]);
+    if let Some(load) = g.load {
+        columns.extend(row([
+            ("load", owned(fraction(load.score()))),
+            ("load_cpu", owned(fraction(load.cpu))),
+            ("load_memory", owned(fraction(load.memory))),
+            ("load_pressure", owned(fraction(load.pressure))),
+        ]));
+    }
+    columns
+}
+
+/// A share as a number from 0 to 1.
+pub fn fraction(share: Share) -> f64 {
+    f64::from(share.as_millionths()) / 1e6
 }
 
 /// One service of a plan: its id and its row.
@@ -279,10 +339,9 @@ pub fn entry_row(entry: &Entry) -> (String, Row) {
         columns.insert("stale_ms".to_owned(), owned(millis(age)));
     }
     if let Some((before, after)) = target.and_then(|target| target.load) {
-        let share = |share: Share| f64::from(share.as_millionths()) / 1e6;
         columns.extend(row([
-            ("load_before", owned(share(before))),
-            ("load_after", owned(share(after))),
+            ("load_before", owned(fraction(before))),
+            ("load_after", owned(fraction(after))),
         ]));
     }
     (entry.service.to_string(), columns)

@@ -81,6 +81,8 @@ pub enum Command {
     Freeze(commands::freeze::Freeze),
     /// Let services of guests that die go elsewhere again
     Thaw(commands::freeze::Thaw),
+    /// Keep services from a guest or host that is worked on, and move away those that are there
+    Maintenance(commands::maintenance::Maintenance),
     /// Give a service a new bundle, on its guest or on another
     Upgrade(commands::upgrade::Upgrade),
     /// Remove a service from its guest, its name from DNS and its row from the table
@@ -347,6 +349,8 @@ mod tests {
             "freeze why --json",
             "freeze --show",
             "thaw",
+            "maintenance guest g1 on --for 4h --reason why --stay",
+            "maintenance host hv1 off --json",
             "audit",
             "audit web --repair --json",
             "recover-table --dry-run",

@@ -12,7 +12,7 @@ use super::events::Events;
 use super::exit::{Failure, is_gone};
 use super::job::{self, Job, JournalEntry};
 use super::proxy::{BUS_NAME, JOB, JobProxy, ManagerProxy, Options, Properties};
-use super::rows::{Bundle, Finding, Frozen, Guest, Service};
+use super::rows::{Bundle, Drain, Finding, Frozen, Guest, Service};
 
 /// Limit for connecting, and for calls that only read.
 const READ: Duration = Duration::from_secs(30);
@@ -165,6 +165,25 @@ impl Client {
     /// What the daemon refused, or that it cannot be reached.
     pub async fn thaw(&self) -> Result<(), Failure> {
         limited(Call::Change, self.manager.thaw(Options::new())).await
+    }
+
+    /// Begins or ends the maintenance of a guest or host: the guests that are drained. Guests are looked into for that.
+    ///
+    /// # Errors
+    /// What the daemon refused, or that it cannot be reached.
+    pub async fn set_maintenance(
+        &self,
+        kind: &str,
+        name: &str,
+        state: &str,
+        options: Options<'_>,
+    ) -> Result<Vec<Drain>, Failure> {
+        let asked = self.manager.set_maintenance(kind, name, state, options);
+        Ok(limited(Call::Long, asked)
+            .await?
+            .into_iter()
+            .map(Drain::from)
+            .collect())
     }
 
     /// Whether that is frozen.

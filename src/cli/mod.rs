@@ -78,6 +78,7 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Why(why) => why.run(context).await,
         Command::Freeze(freeze) => freeze.run(context).await,
         Command::Thaw(thaw) => thaw.run(context).await,
+        Command::Maintenance(maintenance) => maintenance.run(context).await,
         Command::Upgrade(upgrade) => upgrade.run(context).await,
         Command::Remove(remove) => remove.run(context).await,
         Command::Start(start) => start.run(context).await,

@@ -74,6 +74,15 @@ pub trait Manager {
     #[zbus(allow_interactive_auth)]
     async fn thaw(&self, options: Options<'_>) -> zbus::Result<()>;
 
+    #[zbus(allow_interactive_auth)]
+    async fn set_maintenance(
+        &self,
+        kind: &str,
+        name: &str,
+        state: &str,
+        options: Options<'_>,
+    ) -> zbus::Result<Vec<(String, u64, String)>>;
+
     #[zbus(property)]
     fn frozen(&self) -> zbus::Result<(u64, String)>;
 

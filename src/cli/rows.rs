@@ -15,6 +15,27 @@ pub struct Frozen {
     pub why: String,
 }
 
+/// What becomes of the services of a guest whose maintenance has begun.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Drain {
+    /// The guest's name.
+    pub guest: String,
+    /// The job that moves them elsewhere.
+    pub job: Option<u64>,
+    /// Why there is none.
+    pub error: Option<String>,
+}
+
+impl From<(String, u64, String)> for Drain {
+    fn from((guest, job, error): (String, u64, String)) -> Self {
+        Self {
+            guest,
+            job: (job > 0).then_some(job),
+            error: (!error.is_empty()).then_some(error),
+        }
+    }
+}
+
 /// Reads single values out of an `a{sv}`.
 pub struct Reader<'a>(pub &'a Properties);
 
@@ -172,8 +193,21 @@ pub struct ObstacleRow {
     pub text: String,
 }
 
+/// How loaded a guest is, each as a share from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct Load {
+    /// The largest of the others, by which guests are compared.
+    pub score: f64,
+    /// Of its virtual CPUs.
+    pub cpu: f64,
+    /// Of its memory.
+    pub memory: f64,
+    /// Of the last seconds, in which something waited for CPU, memory or IO.
+    pub pressure: f64,
+}
+
 /// A row of `ListGuests`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Guest {
     /// Its UUID.
     pub uuid: String,
@@ -191,6 +225,12 @@ pub struct Guest {
     pub addresses: Vec<String>,
     /// Whether it has a persistent definition: `yes` or `no`.
     pub persistent: String,
+    /// What services may ask of it, such as `zone=a`.
+    pub labels: Vec<String>,
+    /// How long it is in maintenance yet, by whom and why.
+    pub maintenance: Option<String>,
+    /// How loaded it is, where that is known.
+    pub load: Option<Load>,
     /// The services whose home it is.
     pub services: Vec<String>,
     /// What keeps services from it; only looked for with `--check`.
@@ -209,6 +249,14 @@ impl From<(String, Properties)> for Guest {
             address: read.filled("address"),
             addresses: read.texts("addresses"),
             persistent: read.text("persistent"),
+            labels: read.texts("labels"),
+            maintenance: read.filled("maintenance"),
+            load: read.fraction("load").map(|score| Load {
+                score,
+                cpu: read.fraction("load_cpu").unwrap_or_default(),
+                memory: read.fraction("load_memory").unwrap_or_default(),
+                pressure: read.fraction("load_pressure").unwrap_or_default(),
+            }),
             services: read.texts("services"),
             obstacles: read
                 .pairs("obstacles")

@@ -23,6 +23,7 @@
 mod describe;
 pub mod error;
 mod evacuation;
+mod guests;
 pub mod inputs;
 pub mod network;
 pub mod reading;
@@ -36,6 +37,7 @@ use std::path::Path;
 pub use describe::describe;
 pub use error::{ConfigError, Place, Problem};
 pub use evacuation::EvacuationSettings;
+pub use guests::GuestLabels;
 pub use inputs::Fragment;
 pub use network::{MOST_PUBLISHED, Network, publishable_set};
 pub use settings::{BusAddress, Deadlines, HostSettings, JobSettings, LogLevel, Settings, settings};

@@ -234,6 +234,25 @@ impl<'p> Section<'p> {
         Self::new(path, place, table, self.problems)
     }
 
+    /// The tables below `key`, by the names that somebody gave them.
+    pub fn named(&mut self, key: &'static str) -> Vec<(String, Section<'p>)> {
+        let Section {
+            path, left, problems, ..
+        } = self.section(key);
+        let mut tables = Vec::new();
+        for (name, input) in left {
+            let path = dotted(&path, &name);
+            match input.value {
+                Value::Table(table) => {
+                    let section = Self::new(path, input.place, table, problems);
+                    tables.push((name, section));
+                }
+                _ => problems.tell(&input.place, &path, format!("it must be a table: [{path}]")),
+            }
+        }
+        tables
+    }
+
     /// The tables of a list of tables, in the order in which they were first named.
     pub fn rows(&mut self, key: &'static str) -> Vec<Section<'p>> {
         let path = dotted(&self.path, key);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::error::{ConfigError, Place};
 use super::evacuation::{self, EvacuationSettings};
+use super::guests::{self, GuestLabels};
 use super::inputs::{self, Fragment};
 use super::network::Network;
 use super::reading::Surroundings;
@@ -51,6 +52,8 @@ pub struct Settings {
     pub audit_every: Duration,
     /// What is done about guests that die.
     pub evacuation: EvacuationSettings,
+    /// What is said of single guests. `[guests.NAME]`.
+    pub guests: GuestLabels,
     /// What is logged. `[log] level`.
     pub log: LogLevel,
 }
@@ -313,6 +316,8 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
 
     let evacuation = evacuation::evacuation(top.section("evacuation"));
 
+    let guests = guests::guests(top.named("guests"));
+
     let mut log = top.section("log");
     let level = log.parse("level");
     log.finish();
@@ -334,6 +339,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         jobs: job_settings,
         audit_every,
         evacuation,
+        guests,
         log: level.map(|found| found.value).unwrap_or_default(),
     })
 }

@@ -132,6 +132,7 @@ mod tests {
                 persistent: true,
                 managed_save: false,
                 controller: None,
+                labels: Vec::new(),
             },
             live: Some(definition(live)),
             config: Some(definition(config)),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::disk::{DiskSerial, ScsiAddress};
 use super::ids::{GuestId, HostId};
 use super::life::Enablement;
+use super::needs::Label;
 
 /// A domain's state (virDomainState).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -106,6 +107,8 @@ pub struct GuestSummary {
     pub managed_save: bool,
     /// The daemon that controls it, by the id of that daemon's own host, as its metadata says; `None`: nobody yet.
     pub controller: Option<String>,
+    /// The labels that its metadata gives it; those of the configuration are not among them.
+    pub labels: Vec<Label>,
 }
 
 impl GuestSummary {

@@ -17,4 +17,5 @@ pub mod span;
 pub mod unit;
 pub mod unit_file;
 pub mod utc;
+pub mod vitals;
 pub mod volume;

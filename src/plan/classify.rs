@@ -62,6 +62,7 @@ mod tests {
             persistent: true,
             managed_save: false,
             controller: None,
+            labels: Vec::new(),
         }
     }
 

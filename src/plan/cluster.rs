@@ -38,6 +38,8 @@ pub struct ServiceView {
     pub id: ServiceId,
     /// Its home; `None`: it is not deployed yet.
     pub home: Option<GuestId>,
+    /// It came there so lately that its home's load hardly shows it yet.
+    pub settling: bool,
     /// The target of a handover that is under way.
     pub going: Option<GuestId>,
     /// Its generation in the service table.
@@ -78,7 +80,7 @@ pub struct Cluster {
     services: Vec<ServiceView>,
     /// For each guest: what the services there and on their way there need.
     taken: Vec<Resources>,
-    /// For each guest: what the services on their way there will add to its load.
+    /// For each guest: what the services on their way there, and those that came lately, will add to its load.
     coming: Vec<Resources>,
     /// For each guest: the services whose home it is.
     residents: Vec<Vec<usize>>,
@@ -120,6 +122,9 @@ impl Cluster {
         let (together, apart) = (find(&service.needs.affinity), find(&service.needs.anti_affinity));
         if let Some(home) = home {
             self.taken[home] = self.taken[home].plus(demand);
+            if service.settling {
+                self.coming[home] = self.coming[home].plus(weight);
+            }
             self.residents[home].push(index);
         }
         if let Some(going) = going.filter(|going| Some(*going) != home) {

@@ -181,6 +181,7 @@ mod tests {
                 persistent: config.is_some(),
                 managed_save: false,
                 controller: None,
+                labels: Vec::new(),
             },
             live,
             config,

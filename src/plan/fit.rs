@@ -1,10 +1,11 @@
 //! Why a guest does not take a service, for people and for programs.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::load::Share;
 use crate::model::ids::{GuestId, HostId, ServiceId};
-use crate::model::needs::{Label, show_cpu, show_memory};
+use crate::model::needs::{Label, Needs, show_cpu, show_memory};
 use crate::model::obstacle::Obstacle;
 
 /// One reason why a guest was not taken.
@@ -122,6 +123,19 @@ impl fmt::Display for Rejection {
             Self::NotNamed => f.write_str("it would do, but another guest was named"),
         }
     }
+}
+
+/// What a service's manifest says against a guest, whatever is there.
+pub fn of_guest(labels: &BTreeSet<Label>, host: &HostId, needs: &Needs) -> Vec<Rejection> {
+    let allowed = needs.hosts.is_empty() || needs.hosts.contains(host);
+    let host = (!allowed).then(|| Rejection::Host {
+        host: host.clone(),
+        allowed: needs.hosts.clone(),
+    });
+    let lacking = needs.labels.iter().filter(|label| !labels.contains(*label));
+    let lacking: Vec<Label> = lacking.cloned().collect();
+    let labels = (!lacking.is_empty()).then_some(Rejection::Labels(lacking));
+    host.into_iter().chain(labels).collect()
 }
 
 /// `a, b and c`.

@@ -109,16 +109,16 @@ impl Default for Smoothing {
     }
 }
 
-/// The load of one guest over time.
+/// A share over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Smoothed {
-    seen: Option<(Millis, Load)>,
+    seen: Option<(Millis, Share)>,
 }
 
 impl Smoothed {
     /// Takes a sample of time `at` in. One that is not younger than the last is ignored (the clock was set back, or two
     /// arrive in the wrong order); after a gap longer than the limit, the sample alone counts.
-    pub fn take(&mut self, at: Millis, sample: Load, by: Smoothing) {
+    pub fn take(&mut self, at: Millis, sample: Share, by: Smoothing) {
         let Some((last, before)) = self.seen else {
             self.seen = Some((at, sample));
             return;
@@ -126,31 +126,19 @@ impl Smoothed {
         let Some(gap) = at.checked_sub(last).filter(|gap| *gap > 0) else {
             return;
         };
-        let load = if gap > millis(by.limit) {
+        let share = if gap > millis(by.limit) {
             sample
         } else {
-            let constant = millis(by.constant);
-            let mix = |old: Share, new: Share| mixed(old, new, gap, constant);
-            Load {
-                cpu: mix(before.cpu, sample.cpu),
-                memory: mix(before.memory, sample.memory),
-                pressure: mix(before.pressure, sample.pressure),
-            }
+            mixed(before, sample, gap, millis(by.constant))
         };
-        self.seen = Some((at, load));
+        self.seen = Some((at, share));
     }
 
-    /// The load as far as it is known at `now`; `None` without a sample that is young enough.
-    pub fn at(&self, now: Millis, by: Smoothing) -> Option<Load> {
+    /// The share as far as it is known at `now`; `None` without a sample that is young enough.
+    pub fn at(&self, now: Millis, by: Smoothing) -> Option<Share> {
         self.seen
             .filter(|(at, _)| now.saturating_sub(*at) <= millis(by.limit))
-            .map(|(_, load)| load)
-    }
-
-    /// How old the last sample is at `now`.
-    pub fn age(&self, now: Millis) -> Option<Duration> {
-        self.seen
-            .map(|(at, _)| Duration::from_millis(now.saturating_sub(at)))
+            .map(|(_, share)| share)
     }
 }
 
@@ -178,14 +166,7 @@ mod tests {
         limit: Duration::from_secs(180),
     };
 
-    fn load(percent: u32) -> Load {
-        let share = Share::percent(percent);
-        Load {
-            cpu: share,
-            memory: share,
-            pressure: share,
-        }
-    }
+    const P: fn(u32) -> Share = Share::percent;
 
     #[test]
     fn the_scarcest_resource_is_the_score() {
@@ -201,19 +182,19 @@ mod tests {
     #[test]
     fn a_change_goes_half_of_its_way_in_the_time_constant() {
         let mut smoothed = Smoothed::default();
-        smoothed.take(1_000, load(0), BY);
-        smoothed.take(31_000, load(100), BY);
-        assert_eq!(smoothed.at(31_000, BY).unwrap().score(), Share::percent(50));
+        smoothed.take(1_000, P(0), BY);
+        smoothed.take(31_000, P(100), BY);
+        assert_eq!(smoothed.at(31_000, BY).unwrap(), Share::percent(50));
     }
 
     #[test]
     fn one_peak_among_steady_samples_hardly_shows() {
         let mut smoothed = Smoothed::default();
         for second in 0..20 {
-            smoothed.take(second * 5_000, load(20), BY);
+            smoothed.take(second * 5_000, P(20), BY);
         }
-        smoothed.take(100_000, load(100), BY);
-        let peak = smoothed.at(100_000, BY).unwrap().score();
+        smoothed.take(100_000, P(100), BY);
+        let peak = smoothed.at(100_000, BY).unwrap();
         assert!(peak < Share::percent(32) && peak > Share::percent(28), "{peak}");
     }
 
@@ -221,22 +202,21 @@ mod tests {
     fn a_load_that_nobody_has_looked_at_for_long_is_unknown() {
         let mut smoothed = Smoothed::default();
         assert_eq!(smoothed.at(0, BY), None);
-        smoothed.take(1_000, load(40), BY);
-        assert_eq!(smoothed.at(181_000, BY), Some(load(40)));
+        smoothed.take(1_000, P(40), BY);
+        assert_eq!(smoothed.at(181_000, BY), Some(P(40)));
         assert_eq!(smoothed.at(181_001, BY), None);
-        assert_eq!(smoothed.age(3_000), Some(Duration::from_secs(2)));
         // What was before the gap says nothing any more.
-        smoothed.take(300_000, load(80), BY);
-        assert_eq!(smoothed.at(300_000, BY), Some(load(80)));
+        smoothed.take(300_000, P(80), BY);
+        assert_eq!(smoothed.at(300_000, BY), Some(P(80)));
     }
 
     #[test]
     fn a_sample_from_before_the_last_is_ignored() {
         let mut smoothed = Smoothed::default();
-        smoothed.take(10_000, load(40), BY);
-        smoothed.take(10_000, load(100), BY);
-        smoothed.take(4_000, load(100), BY);
-        assert_eq!(smoothed.at(10_000, BY), Some(load(40)));
+        smoothed.take(10_000, P(40), BY);
+        smoothed.take(10_000, P(100), BY);
+        smoothed.take(4_000, P(100), BY);
+        assert_eq!(smoothed.at(10_000, BY), Some(P(40)));
     }
 
     #[test]
@@ -256,15 +236,15 @@ mod tests {
             let (mut smoothed, mut now) = (Smoothed::default(), 0);
             for (gap, percent) in &samples {
                 now += gap;
-                smoothed.take(now, load(*percent), BY);
+                smoothed.take(now, P(*percent), BY);
             }
-            let score = smoothed.at(now, BY).unwrap().score();
-            prop_assert!(score >= Share::percent(least) && score <= Share::percent(most));
+            let share = smoothed.at(now, BY).unwrap();
+            prop_assert!(share >= P(least) && share <= P(most));
         }
 
         #[test]
         fn a_steady_load_stays_what_it_is(gaps in proptest::collection::vec(1_u64..60_000, 1..40), parts in 0_u32..=1_000_000) {
-            let steady = Load { cpu: Share::millionths(parts), ..Load::default() };
+            let steady = Share::millionths(parts);
             let (mut smoothed, mut now) = (Smoothed::default(), 0);
             for gap in gaps {
                 now += gap;

@@ -8,6 +8,7 @@ pub mod damper;
 pub mod decided;
 pub mod disk_slot;
 pub mod fit;
+pub mod gauge;
 mod group;
 pub mod load;
 pub mod placement;

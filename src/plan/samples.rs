@@ -48,6 +48,7 @@ pub fn service(name: &str, home: u32) -> ServiceView {
     ServiceView {
         id: id(name),
         home: Some(guest_id(home)),
+        settling: false,
         going: None,
         generation: Generation(1),
         wanted: LifeState::Accessible,

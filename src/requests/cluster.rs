@@ -6,16 +6,16 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::Requests;
-use super::loads::Measured;
+use super::loads::{Measured, UNKNOWN};
 use super::refusal::Refusal;
 use crate::handover::record::Handover;
 use crate::model::batch::BatchMember;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{Digest, GuestId, JobId, ServiceId};
 use crate::model::manifest::Manifest;
-use crate::model::needs::{Needs, Resources};
+use crate::model::needs::Needs;
 use crate::model::obstacle::Obstacle;
-use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::plan::cluster::{Cluster, GuestView, ServiceView};
 use crate::plan::preflight;
 use crate::plan::strategy::Strategy;
@@ -25,6 +25,8 @@ use crate::ports::JobRecord;
 const ASKED_AT_ONCE: usize = 16;
 /// How many of the last jobs tell how long a service's handover takes.
 const LAST_JOBS: u32 = 500;
+/// How long a service that came to a guest is counted on top of that guest's load, in milliseconds: two time constants.
+const SETTLES: Millis = 60_000;
 
 /// How closely guests are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,9 +67,11 @@ impl Requests {
         let guests = self.guests().await;
         let measured = self.loads.of(&guests).await;
         let known = Known::read(self).await?;
+        let (now, maintenance) = (self.world.clock.now(), self.maintenance().await?);
         let asked = guests.into_iter().map(|guest| {
             let measured = measured.get(&guest.id).copied();
-            self.guest_view(guest, look, measured)
+            let maintained = maintenance.of_guest(now, guest.id, &guest.host);
+            self.guest_view(guest, look, measured, maintained)
         });
         let guests = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
         let view = |service: &ServiceRecord| known.view(service, Some(service.guest) == moving);
@@ -75,7 +79,13 @@ impl Requests {
         Ok(Cluster::of(guests, services))
     }
 
-    async fn guest_view(&self, guest: GuestSummary, look: Look, measured: Option<Measured>) -> GuestView {
+    async fn guest_view(
+        &self,
+        guest: GuestSummary,
+        look: Look,
+        measured: Option<Measured>,
+        maintenance: Option<String>,
+    ) -> GuestView {
         let obstacles = if look.asks(&guest) {
             match self.ask(&guest, &preflight::any_service(), None, true).await {
                 Ok(asked) => asked.obstacles,
@@ -85,14 +95,14 @@ impl Requests {
             listed_obstacles(&guest, self.world.host.as_str())
         };
         GuestView {
+            labels: self.labels.of(&guest),
             id: guest.id,
             name: guest.name,
             host: guest.host,
-            capacity: measured.map_or(Resources::NONE, |measured| measured.capacity),
+            capacity: measured.map_or(UNKNOWN, |measured| measured.capacity),
             load: measured.and_then(|measured| measured.load),
-            labels: BTreeSet::new(),
             obstacles,
-            maintenance: None,
+            maintenance,
         }
     }
 }
@@ -127,6 +137,8 @@ struct Known {
     /// Guests with an old copy that still serves.
     draining: Vec<(ServiceId, Digest, GuestId)>,
     took: BTreeMap<String, Duration>,
+    /// Services that came to their homes so lately that no load shows it yet.
+    settling: BTreeSet<String>,
     /// Guests where a service listens on a port.
     listening: BTreeMap<u16, BTreeSet<GuestId>>,
 }
@@ -138,6 +150,7 @@ impl Known {
         let bundles = table.bundles().await?;
         let batches = table.unfinished_batches().await?;
         let duties = table.duties().await?;
+        let jobs = table.jobs(None, LAST_JOBS).await?;
         let mut known = Self {
             services: table.services().await?,
             bundles: bundles
@@ -157,23 +170,26 @@ impl Known {
                 .map(|duty| (duty.service, duty.digest, duty.guest))
                 .collect(),
             took: BTreeMap::new(),
+            settling: came_lately(&jobs, now),
             listening: BTreeMap::new(),
         };
         known.find_listening();
-        known.find_times(requests).await?;
+        known.find_times(requests, &jobs).await?;
         Ok(known)
     }
 
     /// How long the last handover of each service took, without what it waited for resolvers to forget a long TTL: the
     /// next one may wait for another time, or not at all.
-    async fn find_times(&mut self, requests: &Requests) -> Result<(), Refusal> {
+    async fn find_times(&mut self, requests: &Requests, jobs: &[JobRecord]) -> Result<(), Refusal> {
         let table = &requests.world.table;
-        let last = last_times(&table.jobs(None, LAST_JOBS).await?);
-        for (service, (job, mut took)) in last {
+        for (service, (job, mut took)) in last_times(jobs) {
             let limits = &requests.world.limits;
             let long =
                 |row: &&ServiceRecord| row.dns.as_ref().is_some_and(|dns| dns.ttl > limits.lower_above);
-            let row = self.services.iter().find(|row| row.id.as_str() == service);
+            let found = self
+                .services
+                .binary_search_by(|row| row.id.as_str().cmp(service.as_str()));
+            let row = found.ok().and_then(|at| self.services.get(at));
             if row.filter(long).is_some()
                 && let Some(handover) = table.handover(job).await?
                 && let Some(lowering) = handover.facts.lowering.filter(|lowering| !lowering.given_up)
@@ -220,6 +236,7 @@ impl Known {
         ServiceView {
             id: service.id.clone(),
             home: Some(service.guest),
+            settling: self.settling.contains(service.id.as_str()),
             going,
             generation: service.generation,
             wanted: service.wanted,
@@ -258,6 +275,17 @@ impl Known {
         }
         found
     }
+}
+
+/// Services that a handover has brought to another guest lately.
+fn came_lately(jobs: &[JobRecord], now: Millis) -> BTreeSet<String> {
+    let came = |job: &&JobRecord| {
+        matches!(job.operation.as_str(), "deploy" | "move" | "upgrade" | "start")
+            && job.result.as_deref() == Some("done")
+            && job.source != job.target
+            && job.finished.is_some_and(|at| now.saturating_sub(at) < SETTLES)
+    };
+    jobs.iter().filter(came).map(|job| job.object.clone()).collect()
 }
 
 /// The last handover of each service, of those that were done, and how long it took. `jobs` are newest first.

@@ -279,6 +279,7 @@ impl Requests {
                     persistent: false,
                     managed_save: false,
                     controller: None,
+                    labels: Vec::new(),
                 })
             }
             other => other,

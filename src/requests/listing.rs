@@ -1,5 +1,6 @@
 //! Rows for lists: services, guests, jobs.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use futures_util::future::join_all;
@@ -9,8 +10,10 @@ use super::jobs::JobView;
 use super::refusal::Refusal;
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{GuestId, JobId};
+use crate::model::needs::Label;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
+use crate::plan::load::Load;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
 
@@ -38,6 +41,12 @@ pub struct GuestRow {
     pub address: Option<IpAddr>,
     /// Ids of the services whose home it is.
     pub services: Vec<String>,
+    /// Its labels, from the configuration and its metadata.
+    pub labels: BTreeSet<Label>,
+    /// Its load, where that is known.
+    pub load: Option<Load>,
+    /// Why and how long yet it is in maintenance; `None`: it is not.
+    pub maintenance: Option<String>,
     /// What is in the way of it as a target.
     pub obstacles: Vec<Obstacle>,
 }
@@ -53,10 +62,18 @@ impl Requests {
             None => self.guests().await,
         };
         let services = self.world.table.services().await?;
+        let measured = self.loads.of(&guests).await;
+        let (now, maintenance) = (self.world.clock.now(), self.maintenance().await?);
         let rows = guests
             .into_iter()
             .map(|guest| self.guest_row(guest, &services, probe));
-        Ok(join_all(rows).await)
+        let mut rows = join_all(rows).await;
+        for row in &mut rows {
+            let guest = &row.summary;
+            row.load = measured.get(&guest.id).and_then(|measured| measured.load);
+            row.maintenance = maintenance.of_guest(now, guest.id, &guest.host);
+        }
+        Ok(rows)
     }
 
     async fn guest_row(&self, summary: GuestSummary, services: &[ServiceRecord], probe: bool) -> GuestRow {
@@ -87,6 +104,9 @@ impl Requests {
                 .collect(),
             agent,
             addresses,
+            labels: self.labels.of(&summary),
+            load: None,
+            maintenance: None,
             obstacles,
             summary,
         }

@@ -14,6 +14,7 @@ pub mod find;
 pub mod jobs;
 pub mod listing;
 pub mod loads;
+pub mod maintenance;
 mod moves;
 pub mod planning;
 pub mod plans;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use futures_util::lock::Mutex;
 
+use crate::config::GuestLabels;
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
@@ -109,6 +111,8 @@ pub struct Requests {
     pub plans: Plans,
     /// Whether services of dead guests are moved.
     pub evacuations: Evacuations,
+    /// What is configured of single guests.
+    pub labels: GuestLabels,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -123,10 +127,17 @@ impl Requests {
             loads,
             plans: Plans::default(),
             evacuations: Evacuations::default(),
+            labels: GuestLabels::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),
         }
+    }
+
+    /// The same, with what is configured of single guests.
+    #[must_use]
+    pub fn with_labels(self, labels: GuestLabels) -> Self {
+        Self { labels, ..self }
     }
 
     /// Deploys a bundle's service to a guest.
@@ -149,6 +160,7 @@ impl Requests {
         let files = crate::model::placement::environment(&bundle.manifest, &options.files)
             .map_err(|e| Refusal::InvalidArgument(e.to_string()))?;
         let target = self.guest(target).await?;
+        self.refuse_maintained(&target).await?;
         let volume = self.volume_for_deploy(&bundle, &target).await?;
         let fit = self.preflight(&target, &bundle, files, None, false).await?;
         let life = match (options.stopped, bundle.manifest.dns.is_some()) {
@@ -218,8 +230,11 @@ impl Requests {
                 target.name
             )));
         }
-        if !in_place && !old.manifest.movable {
-            return Err(Refusal::NotMovable(service.id.to_string()));
+        if !in_place {
+            if !old.manifest.movable {
+                return Err(Refusal::NotMovable(service.id.to_string()));
+            }
+            self.refuse_maintained(&target).await?;
         }
         let files = carried_files(&bundle, &service, &options.files)?;
         let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;

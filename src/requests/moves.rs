@@ -107,6 +107,7 @@ impl Requests {
         if let Some(handover) = self.same_move(&service.id, target.id).await? {
             return Ok(handover.job);
         }
+        self.refuse_maintained(&target).await?;
         let volume = self.volume_for_move(service, &bundle.manifest, &target).await?;
         let displaces = self.has_duty(&service.id, &target, &bundle.digest).await?;
         let (fit, seen) = join(

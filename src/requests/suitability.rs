@@ -13,7 +13,7 @@ use crate::model::life::{Enablement, LifeState};
 use crate::model::obstacle::Obstacle;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
-use crate::plan::preflight;
+use crate::plan::{fit, preflight};
 
 /// A guest that will do.
 pub(super) struct Fit {
@@ -86,6 +86,14 @@ impl Requests {
         own: bool,
     ) -> Result<Fit, Refusal> {
         let placement = Placement::of(bundle, &files);
+        let needs = &bundle.manifest.needs;
+        let unfit: Vec<String> = fit::of_guest(&self.labels.of(target), &target.host, needs)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        if !unfit.is_empty() {
+            return Err(Refusal::Unsuitable(target.name.clone(), unfit.join("; ")));
+        }
         let asked = self.ask(target, &placement, uid, own).await?;
         if !asked.obstacles.is_empty() {
             return Err(Refusal::unsuitable(&target.name, &asked.obstacles));

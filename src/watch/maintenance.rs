@@ -15,7 +15,7 @@ pub const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 const REASON: usize = 200;
 
 /// What is in maintenance.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Object {
     /// One guest.
@@ -25,7 +25,7 @@ pub enum Object {
 }
 
 /// One maintenance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Entry {
     /// What is in maintenance.
     pub object: Object,

@@ -79,6 +79,7 @@ pub fn running(number: u8) -> GuestDomain {
             persistent: true,
             managed_save: false,
             controller: Some("hv1".into()),
+            labels: Vec::new(),
         },
         live: Some(definition.clone()),
         config: Some(definition),

@@ -6,6 +6,9 @@
 
 mod bad_names;
 mod faults;
+mod labels;
+mod loads;
+mod maintenance;
 mod moves;
 mod names;
 mod plans;

@@ -93,8 +93,12 @@ async fn a_service_is_moved_in_a_simulated_cluster() {
     ];
     assert_eq!(row(out(&services), "web"), web);
     let guests = daemon.run("guests").await;
-    let g1 = ["g1", "hv1", "running", "connected", "10.77.0.101", "blog,", "web"];
-    assert_eq!(row(out(&guests), "g1")[..7], g1);
+    // What stands between them is its load, which may be known by now.
+    assert_eq!(
+        row(out(&guests), "g1")[..4],
+        ["g1", "hv1", "running", "connected"]
+    );
+    assert!(out(&guests).contains("  10.77.0.101  blog, web  "), "{guests:?}");
 
     let moved = daemon.run("move web g2").await;
     assert_eq!(code(&moved), 0, "{moved:?}");
@@ -170,4 +174,59 @@ async fn an_unknown_word_in_a_simulated_cluster_is_told_and_ends_with_78() {
         folder.path().display()
     );
     assert_eq!(err(&output), line);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_in_maintenance_is_drained_and_shown_until_it_ends() {
+    let daemon = Daemon::start(&cluster("")).await;
+    let begun = daemon
+        .run("maintenance guest g1 on --for 40h --reason kernel")
+        .await;
+    assert_eq!(code(&begun), 0, "{begun:?}");
+    let told = out(&begun);
+    assert!(told.starts_with("guest g1 is in maintenance\ng1: job "), "{told}");
+    let guests = daemon.run("guests g1 --json").await;
+    let why = json(&guests)[0]["maintenance"].as_str().unwrap().to_owned();
+    assert!(why.contains("for another ") && why.ends_with(": kernel"), "{why}");
+    let refused = daemon.run("move batch g1").await;
+    assert!(
+        code(&refused) != 0 && err(&refused).contains("in maintenance"),
+        "{refused:?}"
+    );
+    let ended = daemon.run("maintenance guest g1 off").await;
+    assert_eq!(out(&ended), "guest g1 is no longer in maintenance\n");
+    assert_eq!(
+        json(&daemon.run("guests g1 --json").await)[0]["maintenance"],
+        serde_json::Value::Null
+    );
+    let wrong = daemon.run("maintenance guest g1 on --for 10s").await;
+    assert!(
+        err(&wrong).contains("maintenance lasts 1 min to 30 d"),
+        "{wrong:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_and_loads_of_guests_are_shown() {
+    let text = cluster("")
+        .replace("#labels = []", "labels = [\"ssd\", \"zone=a\"]")
+        .replacen("#cpu_used = 0", "cpu_used = 40", 1);
+    let daemon = Daemon::start(&text).await;
+    let load = in_time(async {
+        loop {
+            let guests = json(&daemon.run("guests g1 --json").await);
+            assert_eq!(guests[0]["labels"], serde_json::json!(["ssd", "zone=a"]));
+            // A second look is needed, five seconds of the cluster's time after the first.
+            if let Some(load) = guests[0]["load"]["score"].as_f64() {
+                return load;
+            }
+        }
+    })
+    .await;
+    assert!((load - 0.4).abs() < 0.001, "{load}");
+    let table = daemon.run("guests").await;
+    assert!(
+        out(&table).contains("  40 % cpu  ") && out(&table).contains("  ssd, zone=a\n"),
+        "{table:?}"
+    );
 }

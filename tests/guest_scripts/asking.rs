@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use handoverd::adapters::guest_agent::answer::parse_probe;
 use handoverd::adapters::guest_agent::check;
 use handoverd::adapters::guest_agent::script::{self, Root};
+use handoverd::adapters::guest_agent::vitals;
 use handoverd::model::manifest::{Check, CheckProbe};
+use handoverd::model::vitals::Vitals;
 use handoverd::ports::{GuestStep, Tries};
 
 use crate::fake::{DEADLINE, Fake, in_each_shell, shells, web};
@@ -264,4 +266,31 @@ fn quoted_text_reaches_a_program_as_it_is() {
             );
         }
     }
+}
+
+#[test]
+fn a_guest_says_how_much_memory_and_how_much_pressure_it_has() {
+    in_each_shell(|fake| {
+        let ask = || vitals::parse(&fake.run(&vitals::render(&fake.root())));
+        assert!(ask().is_err(), "without /proc/meminfo nothing is known");
+        fs::write(
+            fake.at("/proc/meminfo"),
+            "MemTotal:         386712 kB\nMemFree:           12000 kB\nMemAvailable:     290034 kB\nBuffers: 1 kB\n",
+        )
+        .unwrap();
+        let mut known = Vitals {
+            memory: 386_712 * 1024,
+            available: 290_034 * 1024,
+            pressure: None,
+        };
+        assert_eq!(ask(), Ok(known));
+        fs::create_dir(fake.at("/proc/pressure")).unwrap();
+        for (what, lately) in [("cpu", "1.50"), ("memory", "0.00"), ("io", "7.25")] {
+            let line = |kind, lately| format!("{kind} avg10={lately} avg60=50.00 avg300=50.00 total=12345\n");
+            let text = line("some", lately) + &line("full", "90.00");
+            fs::write(fake.at("/proc/pressure").join(what), text).unwrap();
+        }
+        known.pressure = Some(725);
+        assert_eq!(ask(), Ok(known));
+    });
 }

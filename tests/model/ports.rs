@@ -23,6 +23,7 @@ use handoverd::ports::{
     PortError, Swapped, Table, TableError, Tries,
 };
 use handoverd::watch::blast::Alarm;
+use handoverd::watch::maintenance::{Entry as Maintained, Object};
 
 use super::answers::{Failure, Keep};
 use super::script::{Ruling, Script, Slot};
@@ -447,6 +448,14 @@ impl Table for Scripted {
 
     async fn alarm(&self) -> Result<Option<Alarm>, TableError> {
         self.sim.alarm().await
+    }
+
+    async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Result<(), TableError> {
+        self.sim.keep_maintenance(object, entry).await
+    }
+
+    async fn maintenance(&self) -> Result<Vec<Maintained>, TableError> {
+        self.sim.maintenance().await
     }
 
     async fn audit(&self, at: Millis, who: &str, what: &str, decision: &str) -> Result<(), TableError> {

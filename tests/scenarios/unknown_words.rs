@@ -72,8 +72,8 @@ fn an_unknown_key_is_told_with_the_nearest() {
     refused(
         "address = ",
         "adress = ",
-        "cluster.toml:8: guest.adress: there is no such key; the nearest is \"address\" (allowed here: address, agent, host, name, \
-         state, systemd, uuid)",
+        "cluster.toml:8: guest.adress: there is no such key; the nearest is \"address\" (allowed here: address, agent, cpu_used, cpus, \
+         host, labels, memory_mib, memory_used, name, pressure, state, systemd, uuid)",
     );
     refused(
         "[[service]]",

@@ -8,6 +8,7 @@ mod contract;
 mod duties;
 mod file;
 mod handovers;
+mod maintenance;
 mod older;
 mod records;
 mod secrets;

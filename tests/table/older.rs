@@ -65,6 +65,7 @@ async fn a_table_of_version_1_is_migrated_and_read_whole() {
     assert_eq!(table.journal(JobId(2)).await.unwrap(), [entry("commit")]);
     assert_eq!(table.jobs(None, 9).await.unwrap().len(), 2);
     assert_eq!(table.next_attempt(&id("web")).await.unwrap().0, 2);
+    assert_eq!(table.maintenance().await.unwrap(), []);
 }
 
 #[tokio::test]

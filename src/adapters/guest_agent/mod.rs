@@ -14,6 +14,7 @@ pub mod protocol;
 pub mod read_back;
 pub mod script;
 mod script_data;
+pub mod vitals;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -25,7 +26,9 @@ use async_trait::async_trait;
 use crate::model::guest::{AgentInfo, CopyState, ProbeReport};
 use crate::model::ids::{Attempt, GuestId};
 use crate::model::placement::Placement;
-use crate::ports::{Fault, Guest, GuestFiles, GuestStep, PortError, Tries};
+use crate::model::vitals::Vitals;
+use crate::plan::preflight;
+use crate::ports::{Fault, Guest, GuestFiles, GuestGauges, GuestStep, PortError, Tries};
 
 use answer::Answer;
 use exec::{Script, run};
@@ -195,6 +198,15 @@ impl<C: AgentChannel> GuestFiles for GuestAgent<C> {
         read_back::parse_file(&text, limit).map_err(|error| {
             PortError::refused(format!("{path} in guest {guest} cannot be read back: {error}"))
         })
+    }
+}
+
+#[async_trait]
+impl<C: AgentChannel> GuestGauges for GuestAgent<C> {
+    async fn vitals(&self, guest: GuestId) -> Result<Vitals, PortError> {
+        let script = Script::reading(&preflight::any_service(), vitals::render(&self.root));
+        let text = self.lines(guest, &script, SHORT).await?;
+        vitals::parse(&text).map_err(|error| garbled(guest, "look at its load", &error))
     }
 }
 

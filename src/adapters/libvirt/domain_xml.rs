@@ -10,12 +10,17 @@ use roxmltree::{Document, Node};
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk, ScsiAddress};
 use crate::model::grant::Grant;
 use crate::model::guest::{Definition, DomainDisk, ScsiController};
+use crate::model::needs::Label;
 
 /// The name of the virtio-serial port behind which qemu-guest-agent listens.
 const AGENT_PORT: &str = "org.qemu.guest_agent.0";
 
 /// The namespace of our element in a domain's `<metadata>`.
 pub const METADATA_URI: &str = "urn:handoverd:domain:1";
+
+/// The namespace of an operator's element with the domain's labels. Its own, for libvirt keeps one element for each
+/// namespace, and ours is written by the daemon.
+const LABELS_URI: &str = "urn:handoverd:labels:1";
 
 /// Slots of an i440fx machine's only PCI bus that are taken as usable at most. The bus has 32; slots 0 and 1 belong
 /// to the chipset, and two more are left alone for a video card and what libvirt adds by itself.
@@ -44,6 +49,8 @@ pub struct DomainXml {
     pub agent_connected: bool,
     /// The daemon that controls the domain, as its metadata says.
     pub controller: Option<String>,
+    /// The labels in its metadata; what is no label is left out.
+    pub labels: Vec<Label>,
 }
 
 /// A disk as it can be named to libvirt when it is to be detached.
@@ -75,12 +82,13 @@ pub fn parse(xml: &str) -> Result<DomainXml, BadDomainXml> {
             machine: machine.to_owned(),
             free_pcie_ports: free_ports(devices),
         },
-        controller: child(domain, "metadata")
-            .and_then(|metadata| {
-                metadata
-                    .children()
-                    .find(|node| node.has_tag_name((METADATA_URI, "controller")))
-            })
+        labels: metadata(domain, LABELS_URI, "labels")
+            .and_then(|node| node.text())
+            .into_iter()
+            .flat_map(str::split_whitespace)
+            .filter_map(|word| word.parse().ok())
+            .collect(),
+        controller: metadata(domain, METADATA_URI, "controller")
             .and_then(|node| node.attribute("host"))
             .map(str::to_owned),
         agent_connected: children(devices, "channel")
@@ -190,6 +198,12 @@ fn domain<'a, 'i>(document: &'a Document<'i>) -> Result<Node<'a, 'i>, BadDomainX
     } else {
         Err(BadDomainXml::Missing("<domain>"))
     }
+}
+
+/// An element of a domain's `<metadata>`.
+fn metadata<'a, 'i>(domain: Node<'a, 'i>, uri: &'static str, name: &'static str) -> Option<Node<'a, 'i>> {
+    let mut all = child(domain, "metadata")?.children();
+    all.find(|node| node.has_tag_name((uri, name)))
 }
 
 fn children<'a, 'i>(node: Node<'a, 'i>, name: &'static str) -> impl Iterator<Item = Node<'a, 'i>> {

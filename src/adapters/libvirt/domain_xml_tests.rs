@@ -365,3 +365,18 @@ fn the_controlling_daemon_is_read_from_our_own_namespace_only() {
     assert_eq!(parse(&domain_with("")).unwrap().controller, None);
     assert_eq!(controller_metadata("h'1"), "<controller host='h&apos;1'/>");
 }
+
+#[test]
+fn labels_are_read_from_their_own_namespace_and_what_is_no_label_is_left_out() {
+    let with = |metadata: &str| {
+        let xml = domain_with("").replace("<os>", &format!("<metadata>{metadata}</metadata><os>"));
+        let labels = parse(&xml).unwrap().labels;
+        labels.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let both = "<h:controller xmlns:h='urn:handoverd:domain:1' host='hv1'/>\
+                <l:labels xmlns:l='urn:handoverd:labels:1'> ssd\n zone=a a=b=c </l:labels>";
+    assert_eq!(with(both), ["ssd", "zone=a"]);
+    assert!(with("<l:labels xmlns:l='urn:handoverd:labels:1'/>").is_empty());
+    assert!(with("<l:labels xmlns:l='urn:other'>ssd</l:labels>").is_empty());
+    assert!(with("").is_empty());
+}

@@ -79,6 +79,59 @@ pub(super) fn domain_state(domain: &Domain) -> Result<(u32, i32), Error> {
     Ok((state.cast_unsigned(), reason))
 }
 
+/// One number that libvirt counts of a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// Its name, as virConnectGetAllDomainStats documents it.
+    pub(super) name: String,
+    /// The number.
+    pub(super) value: u64,
+}
+
+/// virConnectGetAllDomainStats: the groups `stats` of all domains that `flags` choose, by UUID. Only what is an unsigned number
+/// is told. (`virt`'s own wrapper gives bare pointers, and never frees them.)
+pub(super) fn all_domain_stats(
+    connection: &Connect,
+    stats: u32,
+    flags: u32,
+) -> Result<Vec<(Uuid, Vec<Counted>)>, Error> {
+    let mut records: *mut sys::virDomainStatsRecordPtr = ptr::null_mut();
+    // SAFETY: the connection is valid while `connection` lives; the out-pointer is to a live pointer.
+    let count =
+        unsafe { sys::virConnectGetAllDomainStats(connection.as_ptr(), stats, &raw mut records, flags) };
+    let Ok(count) = usize::try_from(count) else {
+        return Err(Error::last_error());
+    };
+    let mut all = Vec::with_capacity(count);
+    for index in 0..count {
+        // SAFETY: on success libvirt has written `count` pointers to records, which stay valid until they are freed below.
+        let record = unsafe { &**records.add(index) };
+        let mut bytes = [0_u8; 16];
+        // SAFETY: a record's domain is valid as long as the record; the buffer has the 16 bytes that are written.
+        if unsafe { sys::virDomainGetUUID(record.dom, bytes.as_mut_ptr()) } < 0 {
+            continue;
+        }
+        let counted = (0..usize::try_from(record.nparams).unwrap_or(0)).filter_map(|index| {
+            // SAFETY: a record has `nparams` parameters at `params`, valid as long as the record.
+            let parameter = unsafe { &*record.params.add(index) };
+            let value = match parameter.type_.cast_unsigned() {
+                // SAFETY: the type says which member of the union was written.
+                sys::VIR_TYPED_PARAM_UINT => u64::from(unsafe { parameter.value.ui }),
+                // SAFETY: as above.
+                sys::VIR_TYPED_PARAM_ULLONG => unsafe { parameter.value.ul },
+                _ => return None,
+            };
+            // SAFETY: by virTypedParameter's documentation the field's name is NUL-terminated within its array.
+            let name = unsafe { owned(parameter.field.as_ptr()) };
+            Some(Counted { name, value })
+        });
+        all.push((Uuid::from_bytes(bytes), counted.collect()));
+    }
+    // SAFETY: the list came from the call above and nothing refers to it any more; it frees records and domains too.
+    unsafe { sys::virDomainStatsRecordListFree(records) };
+    Ok(all)
+}
+
 /// The definition inside a managed-save image.
 pub(super) fn managed_save_xml(domain: &Domain) -> Result<String, Error> {
     // SAFETY: the domain pointer is valid while `domain` lives; no flag is given.

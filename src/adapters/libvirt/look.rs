@@ -222,6 +222,9 @@ fn read(domain: &Domain, host: &HostId) -> Result<GuestDomain, Failure> {
         .into_iter()
         .flatten()
         .find_map(|xml| xml.controller.clone());
+    // As the controller: what is in force now, and of a guest that is off its definition.
+    let labels = [&live, &config].into_iter().flatten().next();
+    let labels = labels.map(|xml| xml.labels.clone()).unwrap_or_default();
     let summary = GuestSummary {
         id: GuestId(domain.uuid()?),
         name: domain.name()?,
@@ -231,6 +234,7 @@ fn read(domain: &Domain, host: &HostId) -> Result<GuestDomain, Failure> {
         persistent: config.is_some(),
         managed_save: managed_save(domain)?,
         controller,
+        labels,
     };
     Ok(GuestDomain {
         summary,

@@ -15,6 +15,7 @@ mod domain_xml;
 mod events;
 mod failure;
 mod ffi;
+mod gauges;
 mod grants;
 mod host;
 mod hotplug;

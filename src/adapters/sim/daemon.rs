@@ -16,6 +16,7 @@ use super::story;
 use super::words;
 use super::world::{Power, SimWorld};
 use crate::assembly::{self, Ports, Terms};
+use crate::config::GuestLabels;
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits};
@@ -111,6 +112,7 @@ pub fn terms(own: HostId) -> Terms {
         keep: Duration::ZERO,
         audit_every: Duration::from_secs(60),
         address_rule: all_addresses(),
+        labels: GuestLabels::default(),
         protocol: Protocol::default(),
     }
 }
@@ -164,6 +166,12 @@ impl Simulation {
         self.watch = Some(terms);
         let watches = self.requests.clone().watch_guests(self.senses(), terms);
         self.executor.spawner().spawn(Box::pin(watches));
+    }
+
+    /// From now on the daemon that runs measures loads and ends maintenances in time.
+    pub fn keep_up(&mut self) {
+        let upkeep = assembly::upkeep(self.requests.clone());
+        self.executor.spawner().spawn(Box::pin(upkeep));
     }
 
     fn senses(&self) -> Senses {

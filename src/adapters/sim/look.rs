@@ -66,6 +66,7 @@ fn summary(id: GuestId, guest: &SimGuest, host: &HostId) -> GuestSummary {
         persistent: guest.configs.contains_key(host),
         managed_save: here && guest.power == Power::Asleep,
         controller: guest.controller.clone(),
+        labels: guest.labels.clone(),
     }
 }
 

@@ -35,6 +35,10 @@ pub enum Method {
     MakeVolume,
     /// `Hypervisor::delete_volume`.
     DeleteVolume,
+    /// `HostGauges::counters`.
+    Counters,
+    /// `GuestGauges::vitals`.
+    Vitals,
     /// `Guest::agent`.
     Agent,
     /// `Guest::addresses`.
@@ -86,6 +90,8 @@ impl Method {
                 | Self::Image
                 | Self::Grants
                 | Self::Volume
+                | Self::Counters
+                | Self::Vitals
                 | Self::Agent
                 | Self::Addresses
                 | Self::Probe

@@ -1,7 +1,7 @@
 //! A deterministic world for the daemon: every port of it, with its own clock.
 //!
 //! - [`world`]: what is true: hosts, guests, disks, zone, tables; plain state
-//! - [`grants`]: the files by which guests have bundles
+//! - [`grants`]: the files by which guests have bundles; [`gauges`]: how loaded guests are
 //! - [`inside`]: systemd's rules and the guest steps; [`look`]: what libvirt tells; [`zone`], [`table`]
 //! - [`happening`]: what happens without the daemon's doing
 //! - `events`: what hosts tell of it; the [`crate::ports::Watching`] and [`crate::ports::Spool`] ports
@@ -22,6 +22,7 @@ pub mod check;
 pub mod daemon;
 mod events;
 pub mod executor;
+pub mod gauges;
 mod grants;
 pub mod happening;
 mod inside;

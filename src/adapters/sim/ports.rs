@@ -43,7 +43,7 @@ impl SimPorts {
     }
 
     /// Waits as for an agent that does not answer, where this one does not.
-    async fn reach_agent(&self, guest: GuestId, effect: bool) -> Result<(), PortError> {
+    pub(super) async fn reach_agent(&self, guest: GuestId, effect: bool) -> Result<(), PortError> {
         let (up, speaks) = {
             let inner = self.shared.lock();
             let found = inner.world.guests.get(&guest);

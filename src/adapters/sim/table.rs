@@ -10,6 +10,7 @@ use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, TableError};
 use crate::watch::blast::Alarm;
+use crate::watch::maintenance::Entry as Maintained;
 
 pub(super) type Outcome<T> = Result<T, TableError>;
 
@@ -47,6 +48,8 @@ pub struct SimTable {
     pub decisions: Vec<Decision>,
     /// Why no service is moved automatically.
     pub alarm: Option<Alarm>,
+    /// What is in maintenance.
+    pub maintenance: Vec<Maintained>,
 }
 
 pub(super) fn conflict<T>(text: String) -> Outcome<T> {

@@ -12,6 +12,7 @@ use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
 use crate::watch::blast::Alarm;
+use crate::watch::maintenance::{Entry as Maintained, Object};
 
 type Outcome<T> = Result<T, TableError>;
 
@@ -218,5 +219,18 @@ impl Table for SimPorts {
 
     async fn alarm(&self) -> Outcome<Option<Alarm>> {
         self.table(Method::ReadTable, |t| Ok(t.alarm.clone())).await
+    }
+
+    async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Outcome<()> {
+        self.table(Method::Note, |t| {
+            t.maintenance.retain(|kept| kept.object != *object);
+            t.maintenance.extend(entry.cloned());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn maintenance(&self) -> Outcome<Vec<Maintained>> {
+        self.table(Method::ReadTable, |t| Ok(t.maintenance.clone())).await
     }
 }

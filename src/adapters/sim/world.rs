@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::gauges::SimGauge;
 use super::happening::Happening;
 use super::table::SimTable;
 use super::zone::SimZone;
@@ -12,6 +13,7 @@ use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
 use crate::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
 use crate::model::lifecycle::ShutoffReason;
 use crate::model::name::{DnsName, NameChange};
+use crate::model::needs::Label;
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::Millis;
 use crate::model::volume::FileSystem;
@@ -122,6 +124,8 @@ pub struct SimGuest {
     pub agent_speaks: bool,
     /// Its systemd's version.
     pub systemd: u32,
+    /// What it has, and what of that is used by others than services.
+    pub gauge: SimGauge,
     /// Where it is active, or was last.
     pub host: HostId,
     /// Where it was when the world began: what a daemon that does not ask by UUID believes.
@@ -138,6 +142,8 @@ pub struct SimGuest {
     pub booted_with: BTreeSet<String>,
     /// The daemon that controls it.
     pub controller: Option<String>,
+    /// The labels in its metadata.
+    pub labels: Vec<Label>,
     /// What is inside, by service.
     pub copies: BTreeMap<ServiceId, SimCopy>,
 }
@@ -245,6 +251,7 @@ impl SimGuest {
             boots: 1,
             agent_speaks: true,
             systemd: 252,
+            gauge: SimGauge::default(),
             host: host.clone(),
             first_host: host.clone(),
             live: SimDefinition::default(),
@@ -253,6 +260,7 @@ impl SimGuest {
             touched: BTreeSet::new(),
             booted_with: BTreeSet::new(),
             controller: None,
+            labels: Vec::new(),
             copies: BTreeMap::new(),
         }
     }

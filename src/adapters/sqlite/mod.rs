@@ -27,6 +27,7 @@ use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
 use crate::ports::{Commit, JobRecord, JournalEntry, Table, TableError};
 use crate::watch::blast::Alarm;
+use crate::watch::maintenance::{Entry as Maintained, Object};
 use rows::{Dropped, Outcome, to_sql};
 
 pub use open::OpenError;
@@ -436,6 +437,35 @@ impl Table for SqliteTable {
             rows::first(tx, "SELECT alarm FROM alarm", [], |_, row| {
                 rows::from_json("the alarm", &row.get::<_, String>(0)?)
             })
+        })
+        .await
+    }
+
+    async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Result<(), TableError> {
+        let (object, entry) = (object.clone(), entry.cloned());
+        self.write(move |tx| {
+            let object = rows::to_json("what is in maintenance", &object)?;
+            match &entry {
+                Some(entry) => {
+                    let entry = rows::to_json("a maintenance", entry)?;
+                    let insert = "INSERT OR REPLACE INTO maintenance (object, entry) VALUES (?1, ?2)";
+                    tx.execute(insert, [object, entry])?
+                }
+                None => tx.execute("DELETE FROM maintenance WHERE object = ?1", [object])?,
+            };
+            Ok(())
+        })
+        .await
+    }
+
+    async fn maintenance(&self) -> Result<Vec<Maintained>, TableError> {
+        self.read(|tx| {
+            rows::all(
+                tx,
+                "SELECT entry FROM maintenance ORDER BY object",
+                [],
+                |_, row| rows::from_json("a maintenance", &row.get::<_, String>(0)?),
+            )
         })
         .await
     }

@@ -12,6 +12,7 @@ pub const STEPS: &[&str] = &[
     include_str!("version_3.sql"),
     include_str!("version_4.sql"),
     include_str!("version_5.sql"),
+    include_str!("version_6.sql"),
 ];
 
 /// The version that a list of steps leads to.

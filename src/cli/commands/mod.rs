@@ -7,6 +7,7 @@ pub mod deploy;
 pub mod freeze;
 pub mod guests;
 pub mod jobs;
+pub mod maintenance;
 pub mod man;
 pub mod moves;
 pub mod plan;

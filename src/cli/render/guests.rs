@@ -7,17 +7,34 @@ use super::table::{Tone, Word, table};
 use super::text::{clean, or_dash};
 use crate::cli::rows::Guest;
 
+/// A guest with more load than this has little room.
+const BUSY: f64 = 0.9;
+
 /// All guests, one a row. `checked`: they were probed; a column tells how it went, and a line per obstacle follows.
 pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     if guests.is_empty() {
         return "no guests\n".to_owned();
     }
-    let mut header = vec!["GUEST", "HOST", "STATE", "AGENT", "ADDRESS", "SERVICES", "UUID"];
+    let mut header = vec![
+        "GUEST", "HOST", "STATE", "AGENT", "LOAD", "ADDRESS", "SERVICES", "UUID",
+    ];
+    let labelled = guests.iter().any(|guest| !guest.labels.is_empty());
+    if labelled {
+        header.push("LABELS");
+    }
     if checked {
         header.push("OBSTACLES");
     }
-    let rows = guests.iter().map(|guest| row(guest, checked)).collect();
+    let row = |guest| row(guest, labelled, checked);
+    let rows = guests.iter().map(row).collect();
     let mut text = table(&header, rows, look);
+    for guest in guests {
+        if let Some(maintenance) = &guest.maintenance {
+            let (name, maintenance) = (clean(&guest.name), clean(maintenance));
+            // Writing to a String cannot fail.
+            writeln!(text, "{name}: in maintenance {maintenance}").ok();
+        }
+    }
     for guest in guests.iter().filter(|_| checked) {
         for obstacle in &guest.obstacles {
             let (name, word, what) = (clean(&guest.name), clean(&obstacle.word), clean(&obstacle.text));
@@ -28,8 +45,9 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     text
 }
 
-fn row(guest: &Guest, checked: bool) -> Vec<Word> {
+fn row(guest: &Guest, labelled: bool, checked: bool) -> Vec<Word> {
     let state = match (guest.state.as_str(), guest.persistent.as_str()) {
+        (state, _) if guest.maintenance.is_some() => Word::new(format!("{state}, maintenance"), Tone::Warn),
         (state, "no") => Word::new(format!("{state}, transient"), Tone::Warn),
         ("running", _) => Word::new("running", Tone::Good),
         (state, _) => Word::new(state, Tone::Dim),
@@ -49,10 +67,15 @@ fn row(guest: &Guest, checked: bool) -> Vec<Word> {
         or_dash(Some(&guest.host)).into_owned().into(),
         state,
         agent,
+        load(guest),
         or_dash(address).into_owned().into(),
         or_dash(Some(&services)).into_owned().into(),
         guest.uuid.clone().into(),
     ];
+    if labelled {
+        let labels = guest.labels.join(", ");
+        row.push(or_dash(Some(&labels)).into_owned().into());
+    }
     if checked {
         row.push(match guest.obstacles.as_slice() {
             [] => Word::new("none", Tone::Good),
@@ -65,10 +88,31 @@ fn row(guest: &Guest, checked: bool) -> Vec<Word> {
     row
 }
 
+/// The share of what is scarcest, and what that is: `73 % memory`.
+fn load(guest: &Guest) -> Word {
+    let Some(load) = guest.load else {
+        return Word::from("-");
+    };
+    let parts = [
+        (load.cpu, "cpu"),
+        (load.memory, "memory"),
+        (load.pressure, "pressure"),
+    ];
+    let scarcest = parts
+        .into_iter()
+        .find(|(share, _)| *share >= load.score)
+        .map_or("", |(_, what)| what);
+    let told = format!("{:.0} % {scarcest}", load.score * 100.0);
+    match load.score {
+        score if score >= BUSY => Word::new(told, Tone::Warn),
+        _ => Word::from(told),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::rows::ObstacleRow;
+    use crate::cli::rows::{Load, ObstacleRow};
 
     fn g3() -> Guest {
         Guest {
@@ -80,6 +124,9 @@ mod tests {
             address: None,
             addresses: vec![],
             persistent: "yes".into(),
+            labels: vec![],
+            maintenance: None,
+            load: None,
             services: vec!["a".into(), "b".into()],
             obstacles: vec![ObstacleRow {
                 word: "no-agent".into(),
@@ -93,8 +140,8 @@ mod tests {
         let plain = list(&[g3()], false, Look::default());
         assert_eq!(
             plain,
-            "GUEST  HOST  STATE    AGENT         ADDRESS  SERVICES  UUID\n\
-             g3     hv1   running  disconnected  -        a, b      6f2c0a52-0000-4000-8000-000000000003\n"
+            "GUEST  HOST  STATE    AGENT         LOAD  ADDRESS  SERVICES  UUID\n\
+             g3     hv1   running  disconnected  -     -        a, b      6f2c0a52-0000-4000-8000-000000000003\n"
         );
         let checked = list(&[g3()], true, Look::default());
         assert!(
@@ -102,6 +149,53 @@ mod tests {
             "{checked}"
         );
         assert!(checked.ends_with("g3: no-agent: start it\n"), "{checked}");
+    }
+
+    #[test]
+    fn a_maintenance_is_told_with_its_end() {
+        let guest = Guest {
+            maintenance: Some("for another 50 min, by uid 0: new kernel".into()),
+            ..g3()
+        };
+        let text = list(&[guest], false, Look::default());
+        assert!(text.contains("  running, maintenance  "), "{text}");
+        assert!(
+            text.ends_with("\ng3: in maintenance for another 50 min, by uid 0: new kernel\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn labels_have_a_column_where_a_guest_has_some() {
+        let other = Guest {
+            labels: vec!["ssd".into(), "zone=a".into()],
+            ..g3()
+        };
+        let text = list(&[g3(), other], false, Look::default());
+        assert!(
+            text.contains("  LABELS\n") && text.ends_with("  ssd, zone=a\n"),
+            "{text}"
+        );
+        assert!(text.contains("000003  -\n"), "{text}");
+    }
+
+    #[test]
+    fn a_load_is_told_by_what_is_scarcest() {
+        let of = |cpu, memory| {
+            let load = Load {
+                score: f64::max(cpu, memory),
+                cpu,
+                memory,
+                pressure: 0.0,
+            };
+            let guest = Guest {
+                load: Some(load),
+                ..g3()
+            };
+            list(&[guest], false, Look::default())
+        };
+        assert!(of(0.124, 0.734).contains("  73 % memory  "));
+        assert!(of(0.995, 0.5).contains("  100 % cpu  "));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod bundles;
 pub mod freezes;
 pub mod guests;
 pub mod jobs;
+pub mod maintenance;
 pub mod plans;
 pub mod services;
 pub mod table;

@@ -2,6 +2,7 @@ use super::super::samples::{guest, guest_id, id, leave, memory, needing, service
 use super::*;
 use crate::model::needs::Needs;
 use crate::model::obstacle::Obstacle;
+use crate::plan::cluster::ServiceView;
 
 const RANDOM: Strategy = Strategy::Random { seed: 7 };
 
@@ -47,6 +48,35 @@ fn the_least_loaded_guest_that_fits_is_taken() {
         why_not(&cluster, &placements, "web", "g2"),
         ["it would do; its load would be 53 %"]
     );
+}
+
+#[test]
+fn what_came_lately_counts_on_top_of_a_load_that_does_not_show_it_yet() {
+    let lately = ServiceView {
+        settling: true,
+        ..needing(
+            "db",
+            2,
+            Needs {
+                cpu: Some(1000),
+                ..Needs::default()
+            },
+        )
+    };
+    let of = |db: ServiceView| {
+        let cluster = Cluster::of(
+            vec![guest(1, 10), guest(2, 20), guest(3, 40)],
+            vec![service("web", 1), db],
+        );
+        let placements = leave(&cluster, 1, Strategy::LeastLoaded);
+        target(&cluster, &placements, "web").unwrap()
+    };
+    assert_eq!(of(lately.clone()), "g3");
+    let shown = ServiceView {
+        settling: false,
+        ..lately
+    };
+    assert_eq!(of(shown), "g2");
 }
 
 #[test]

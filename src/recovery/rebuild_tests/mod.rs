@@ -89,6 +89,7 @@ fn domain(number: u8, disks: &[DomainDisk]) -> GuestDomain {
             persistent: true,
             managed_save: false,
             controller: Some("hv1".into()),
+            labels: Vec::new(),
         },
         live: Some(definition.clone()),
         config: Some(definition),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::super::cast::Cast;
+use super::super::gauges::SimGauge;
 use super::super::happening::Happening;
 use super::super::words;
 use super::super::world::{SimGuest, SimWorld};
@@ -16,6 +17,7 @@ use crate::model::ids::{GuestId, HostId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::manifest::DnsEntry;
 use crate::model::name::DnsName;
+use crate::model::needs::Label;
 use crate::model::service::{BundleRecord, Millis};
 
 /// The latest moment at which something may be entered to happen.
@@ -172,6 +174,8 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
         let state = word(&mut row, "state", &states);
         let silent = word(&mut row, "agent", &[("answers", false), ("silent", true)]);
         let systemd = row.count("systemd", 1..=999, 252);
+        let gauge = gauge(&mut row);
+        let labels = row.list::<Label>("labels");
         if let Some(host) = host.as_ref().filter(|host| !hosts.contains(&host.value)) {
             row.tell(&host.place, "host", unknown_host(host.value.as_str(), hosts));
         }
@@ -185,6 +189,8 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
             }
             let mut guest = SimGuest::new(&name.value, address.value, &host.value);
             guest.systemd = systemd.into();
+            guest.gauge = gauge;
+            guest.labels = labels.map(|found| found.value).unwrap_or_default();
             world.guests.insert(id, guest);
         }
         match state {
@@ -198,6 +204,20 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
         row.finish();
     }
     later
+}
+
+/// What a guest has, and what of that is used beside its services.
+fn gauge(row: &mut Section<'_>) -> SimGauge {
+    let mut percent = |key| row.count(key, 0..=100, 0).into();
+    let (cpu_used, memory_used, pressure) =
+        (percent("cpu_used"), percent("memory_used"), percent("pressure"));
+    SimGauge {
+        memory: u64::from(row.count("memory_mib", 64..=u16::MAX, 4096)) << 20,
+        cpus: row.count("cpus", 1..=512, 2).into(),
+        cpu_used,
+        memory_used,
+        pressure,
+    }
 }
 
 /// A guest's name stands in scripts, so it is one word.
@@ -249,6 +269,7 @@ fn service(
     let port = row.count("port", 0..=u16::MAX, 0);
     let volume = row.count("volume_mib", 0..=4096, 0);
     let overlap = word(row, "overlap", &[("yes", true), ("no", false)]);
+    let labels = row.list::<Label>("asks_labels");
     let check = word(row, "check", &[("tcp", true), ("none", false)]);
     let timeout = row.span(
         "check_timeout",
@@ -284,6 +305,10 @@ fn service(
             manifest.srv.clear();
         }
         manifest.ports = if port > 0 { vec![port] } else { Vec::new() };
+        manifest.needs.labels = labels
+            .as_ref()
+            .map(|found| found.value.clone())
+            .unwrap_or_default();
         if check == Some(false) {
             manifest.check = None;
         }
