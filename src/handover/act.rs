@@ -254,7 +254,7 @@ impl Run<'_> {
         // In place the data volume stays: both bundles' copies have it.
         let serials: Vec<_> = if goal == Goal::Retire && uninstall {
             // An upgrade in place may have left the disk of an earlier bundle there.
-            self.every_serial.clone()
+            self.every_serial.to_vec()
         } else if uninstall {
             placement.serials().cloned().collect()
         } else {

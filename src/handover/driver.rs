@@ -13,7 +13,7 @@ use super::goals::{Goal, applies, commit_goal, goals};
 use super::machine::{Direction, Event, Illegal, Phase, State, Terms, transition};
 use super::protocol::{Protocol, Rule};
 use super::record::{Handover, Reason};
-use super::run::{Recent, Run};
+use super::run::{Copies, Recent, Run};
 use super::verdict::Seen;
 use super::world::{StepError, World};
 use crate::ports::{JobRecord, JournalEntry};
@@ -142,21 +142,24 @@ impl<'w> Driver<'w> {
     ///
     /// # Errors
     /// A bundle of it is not in the table.
-    pub async fn take_up(world: &'w World, mut handover: Handover) -> Result<Self, StepError> {
-        handover.state = handover.state.after_restart();
-        let run = Run::take_up(world, handover).await?;
-        let at = Position::new(world);
-        Ok(Self { run, at })
+    pub async fn take_up(world: &'w World, handover: Handover) -> Result<Self, StepError> {
+        let copies = Copies::read(world, &handover).await?;
+        Ok(Self::take_up_with(world, handover, copies))
     }
 
-    /// Goes on from what [`Driver::memory`] told.
-    ///
-    /// # Errors
-    /// As [`Driver::take_up`].
-    pub async fn go_on(world: &'w World, memory: Memory) -> Result<Self, StepError> {
-        let mut run = Run::take_up(world, memory.handover).await?;
+    /// As [`Driver::take_up`], where its copies are known already.
+    pub fn take_up_with(world: &'w World, mut handover: Handover, copies: Copies) -> Self {
+        handover.state = handover.state.after_restart();
+        let run = Run::take_up(world, handover, copies);
+        let at = Position::new(world);
+        Self { run, at }
+    }
+
+    /// Goes on from what [`Driver::memory`] told, with the copies of its handover.
+    pub fn go_on(world: &'w World, memory: Memory, copies: Copies) -> Self {
+        let mut run = Run::take_up(world, memory.handover, copies);
         run.recent = memory.seen;
-        Ok(Self { run, at: memory.at })
+        Self { run, at: memory.at }
     }
 
     /// What it knows between two rounds.

@@ -1,6 +1,7 @@
 //! One handover under way: its record, the copies it is about, and what was seen a moment ago.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::goals::{Goal, Kind};
 use super::machine::State;
@@ -22,17 +23,57 @@ pub struct Run<'w> {
     /// Its record.
     pub handover: Handover,
     /// The source's copy; `None` at a deploy.
-    pub source: Option<Placement>,
+    pub source: Option<Arc<Placement>>,
     /// The target's copy.
-    pub target: Placement,
+    pub target: Arc<Placement>,
     /// The target bundle's manifest.
-    pub manifest: Manifest,
+    pub manifest: Arc<Manifest>,
     /// The size of the target bundle's image, in bytes.
     pub image_size: u64,
     /// The serials of every disk that the service may have had anywhere: of each of its bundles, and the data volume's.
-    pub(super) every_serial: Vec<DiskSerial>,
+    pub(super) every_serial: Arc<[DiskSerial]>,
     /// What was seen a moment ago.
     pub(super) recent: Recent,
+}
+
+/// The copies that a handover is about, as the bundles in the table tell them: the same for as long as it runs, and
+/// cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Copies {
+    source: Option<Arc<Placement>>,
+    target: Arc<Placement>,
+    manifest: Arc<Manifest>,
+    image_size: u64,
+    every_serial: Arc<[DiskSerial]>,
+}
+
+impl Copies {
+    /// Those of this handover.
+    ///
+    /// # Errors
+    /// A bundle of it is not in the table, or the table cannot be read.
+    pub async fn read(world: &World, handover: &Handover) -> Result<Self, StepError> {
+        let (target, bundle) = world.placement(&handover.target).await?;
+        let source = match &handover.source {
+            Some(place) => Some(world.placement(place).await?.0.into()),
+            None => None,
+        };
+        let bundles = world.table.bundles().await?;
+        let service = &handover.service;
+        let every_serial = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .chain([DiskSerial::of_volume(service)])
+            .collect();
+        Ok(Self {
+            source,
+            target: target.into(),
+            manifest: bundle.manifest.into(),
+            image_size: bundle.size,
+            every_serial,
+        })
+    }
 }
 
 /// What was seen a moment ago, by this daemon and in this life of it: lost with it, and never journalled.
@@ -55,24 +96,8 @@ pub struct Recent {
 }
 
 impl<'w> Run<'w> {
-    /// Takes up a handover.
-    ///
-    /// # Errors
-    /// A bundle of it is not in the table.
-    pub async fn take_up(world: &'w World, handover: Handover) -> Result<Self, StepError> {
-        let (target, bundle) = world.placement(&handover.target).await?;
-        let source = match &handover.source {
-            Some(place) => Some(world.placement(place).await?.0),
-            None => None,
-        };
-        let bundles = world.table.bundles().await?;
-        let service = &handover.service;
-        let mut every_serial: Vec<DiskSerial> = bundles
-            .iter()
-            .filter(|bundle| bundle.manifest.service == *service)
-            .map(|bundle| DiskSerial::of(service, &bundle.digest))
-            .collect();
-        every_serial.push(DiskSerial::of_volume(service));
+    /// Takes up a handover that is about these copies.
+    pub fn take_up(world: &'w World, handover: Handover, copies: Copies) -> Self {
         // Scripts of a daemon that was killed may still be under way.
         let unanswered = match handover.state == State::first(handover.kind) {
             true => BTreeSet::new(),
@@ -83,19 +108,19 @@ impl<'w> Run<'w> {
                 .map(|p| p.guest)
                 .collect(),
         };
-        Ok(Self {
+        Self {
             world,
             handover,
-            source,
-            target,
-            manifest: bundle.manifest,
-            image_size: bundle.size,
-            every_serial,
+            source: copies.source,
+            target: copies.target,
+            manifest: copies.manifest,
+            image_size: copies.image_size,
+            every_serial: copies.every_serial,
             recent: Recent {
                 unanswered,
                 ..Recent::default()
             },
-        })
+        }
     }
 
     /// Whether this handover keeps a rule: always, but in a test that takes one away.
@@ -112,7 +137,7 @@ impl<'w> Run<'w> {
     ///
     /// # Errors
     /// The handover has none.
-    pub fn source(&self) -> Result<(&Place, &Placement), StepError> {
+    pub fn source(&self) -> Result<(&Place, &Arc<Placement>), StepError> {
         match (&self.handover.source, &self.source) {
             (Some(place), Some(placement)) => Ok((place, placement)),
             _ => Err(StepError::Refused(Reason::new(
@@ -126,13 +151,13 @@ impl<'w> Run<'w> {
     ///
     /// # Errors
     /// As [`Run::source`].
-    pub fn source_copy(&self) -> Result<(Place, Placement), StepError> {
+    pub fn source_copy(&self) -> Result<(Place, Arc<Placement>), StepError> {
         self.source()
             .map(|(place, placement)| (place.clone(), placement.clone()))
     }
 
     /// The target's place and copy, to be kept while the run is changed.
-    pub fn target_copy(&self) -> (Place, Placement) {
+    pub fn target_copy(&self) -> (Place, Arc<Placement>) {
         (self.handover.target.clone(), self.target.clone())
     }
 
@@ -142,7 +167,7 @@ impl<'w> Run<'w> {
     }
 
     /// Where the undo of a goal works.
-    pub(super) fn place_of_undo(&self, goal: Goal) -> Result<(Place, Placement), StepError> {
+    pub(super) fn place_of_undo(&self, goal: Goal) -> Result<(Place, Arc<Placement>), StepError> {
         match goal {
             Goal::Stage | Goal::Adopt | Goal::Start => Ok(self.target_copy()),
             _ => self.source_copy(),

@@ -225,3 +225,16 @@ impl Case {
         State::of(whole)
     }
 }
+
+/// Configurations that every run of the tests explores whole; the others are left to `make model`.
+const SHORT: [&str; 3] = ["stopped", "stopped, B is standby", "no name"];
+
+/// Whether every run of the tests explores it whole.
+pub fn is_short(case: &Case) -> bool {
+    SHORT.contains(&case.name)
+}
+
+/// Whether what is to be found there without a rule is found within seconds: two coordinators have too many orders.
+pub fn is_searched_fast(case: &Case) -> bool {
+    case.race == Race::None
+}

@@ -60,6 +60,7 @@ impl Space {
             protocol: rules.protocol,
             reservations: rules.reservations,
             bundles: Arc::new(bundles),
+            copies: Arc::default(),
         };
         Self {
             case,
@@ -72,12 +73,12 @@ impl Space {
         }
     }
 
-    fn fates(&self, world: &SimWorld, next: Next, readings: impl Fn() -> u8) -> Vec<Fate> {
+    fn fates(&self, world: &SimWorld, next: Next, readings: u8) -> Vec<Fate> {
         let mut all = vec![Fate::Goes];
         let method = match next {
             Next::Call(call) if !script::is_reading(call.method) => call.method,
             _ => {
-                all.extend((0..readings()).map(Fate::Unread));
+                all.extend((0..readings).map(Fate::Unread));
                 return all;
             }
         };
@@ -106,11 +107,12 @@ impl Space {
                 add(Turn::Call(Fate::Faulty(PortFault::KillAfter)));
             }
             Actor::Driving(life) => {
-                let owner = &self.case.owners()[index];
-                let count = || life::readings(&self.house, whole.world.clone(), owner, life);
-                for fate in self.fates(&whole.world, life.next, count) {
+                for fate in self.fates(&whole.world, life.next, 0) {
                     add(Turn::Call(fate));
-                    add(Turn::Overdue(fate));
+                    // One that is killed by its call has no time left to find that its goal's is over.
+                    if fate != Fate::Faulty(PortFault::KillAfter) {
+                        add(Turn::Overdue(fate));
+                    }
                 }
                 add(Turn::Killed);
                 if life.history.is_empty() {
@@ -120,13 +122,17 @@ impl Space {
                     }
                 }
             }
-            Actor::Ended => add(Turn::Resumed),
+            Actor::Ended => {
+                if self.stuck(&whole.world, index).is_some() {
+                    add(Turn::Resumed);
+                }
+            }
         }
     }
 
     fn turn_of_coordinator(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {
         let owner = &self.case.owners()[index];
-        let mut world = std::mem::replace(&mut whole.world, SimWorld::new(0).unwrap());
+        let mut world = std::mem::replace(&mut whole.world, state::nothing());
         let actor = &whole.actors[index];
         let (world, actor) = match (actor, turn) {
             (_, Turn::Call(fate)) => life::go(&self.house, world, owner, actor, fate, false)?,
@@ -168,7 +174,7 @@ impl Space {
     }
 
     fn turn_of_carrier(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {
-        let world = std::mem::replace(&mut whole.world, SimWorld::new(0).unwrap());
+        let world = std::mem::replace(&mut whole.world, state::nothing());
         let owner = world.tables.keys().nth(index)?.clone();
         let carrier: Option<&Carry> = whole.carriers[index].as_deref();
         let (world, carrier) = match turn {
@@ -216,7 +222,7 @@ impl Model for Space {
                     half: None,
                     step: None,
                 });
-                for fate in self.fates(&whole.world, next.unwrap_or(read), || LONGEST_GROUP) {
+                for fate in self.fates(&whole.world, next.unwrap_or(read), LONGEST_GROUP) {
                     steps.push(Step::Carrier(index, Turn::Call(fate)));
                 }
                 steps.push(Step::Carrier(index, Turn::Killed));
@@ -225,18 +231,25 @@ impl Model for Space {
         for number in [1, 2] {
             match whole.world.guests[&guest(number)].power {
                 Power::Off => steps.push(Step::Boots(number)),
-                _ => steps.extend([
-                    Step::Dies(number),
-                    Step::Reboots(number),
-                    Step::DevicePasses(number),
-                ]),
+                _ => steps.extend([Step::Dies(number), Step::Reboots(number)]),
+            }
+            // Only what can happen is tried: each try costs a clone of the world.
+            let mut copies = whole.world.guests[&guest(number)].copies.values();
+            if copies.any(|copy| copy.waits_until.is_some()) {
+                steps.push(Step::DevicePasses(number));
             }
         }
         let source = &whole.world.guests[&guest(1)];
         if self.case.may_migrate && source.host == source.first_host {
             steps.push(Step::Migrates);
         }
-        steps.extend([Step::Arrives, Step::TtlPasses, Step::DrainPasses]);
+        if judge::is_late(&whole.world) {
+            steps.push(Step::Arrives);
+        }
+        steps.push(match whole.world.zone.cached.is_empty() {
+            true => Step::DrainPasses,
+            false => Step::TtlPasses,
+        });
     }
 
     fn next_state(&self, state: &State, step: Step) -> Option<State> {

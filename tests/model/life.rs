@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use handoverd::adapters::sim::world::SimWorld;
 use handoverd::handover::driver::{Driver, JobControl, Memory};
 use handoverd::handover::protocol::{Protocol, Rule};
 use handoverd::handover::record::Handover;
+use handoverd::handover::run::Copies;
 use handoverd::handover::world::World;
 use handoverd::model::ids::{Digest, HandoverId, HostId, JobId};
 use handoverd::model::service::BundleRecord;
@@ -74,6 +75,19 @@ pub struct House {
     pub reservations: bool,
     /// The bundles of every table.
     pub bundles: Arc<BTreeMap<Digest, BundleRecord>>,
+    /// The copies that every handover is about: all of a configuration move the same bundle between the same guests, so
+    /// they are read once and not for each step.
+    pub copies: Arc<OnceLock<Copies>>,
+}
+
+impl House {
+    async fn copies(&self, world: &World, handover: &Handover) -> Copies {
+        if let Some(copies) = self.copies.get() {
+            return copies.clone();
+        }
+        let read = Copies::read(world, handover).await.unwrap();
+        self.copies.get_or_init(|| read).clone()
+    }
 }
 
 struct Control {
@@ -128,12 +142,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
         Fate::Goes | Fate::Unread(_) => None,
     };
     let slot: Slot = Arc::new(Mutex::new(fault));
-    let shared = Shared::new(world, Box::new(OneFault(slot.clone())));
-    {
-        let mut inner = shared.lock();
-        inner.timeless = true;
-        inner.checked = false;
-    }
+    let shared = Shared::timeless(world, Box::new(OneFault(slot.clone())));
     let ports = Arc::new(Scripted {
         sim: SimPorts::new(shared.clone(), own.clone()),
         script: script.clone(),
@@ -161,7 +170,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
 impl Stage {
     fn leave(self) -> SimWorld {
         let mut inner = self.shared.lock();
-        std::mem::replace(&mut inner.world, SimWorld::new(0).unwrap())
+        std::mem::replace(&mut inner.world, state::nothing())
     }
 
     fn requests(&self, id: HandoverId) -> Arc<Requests> {
@@ -191,19 +200,21 @@ fn poll<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-async fn live(world: &World, script: &Script, start: Start, cancel: bool) {
-    let driver = match start {
+async fn live(house: &House, world: &World, script: &Script, start: Start, cancel: bool) {
+    let handover = match start {
         Start::Begin(job, handover) => match world.table.begin(&job, &handover).await {
-            Ok(handover) => Driver::take_up(world, handover).await,
+            Ok(handover) => handover,
             Err(_refused) => return,
         },
-        Start::TakeUp(handover) => Driver::take_up(world, handover).await,
+        Start::TakeUp(handover) => handover,
         Start::GoOn(memory) => {
-            let driver = Driver::go_on(world, memory).await.unwrap();
+            let copies = house.copies(world, &memory.handover).await;
+            let driver = Driver::go_on(world, memory, copies);
             return drive(world, script, driver, cancel).await;
         }
     };
-    let driver = driver.unwrap();
+    let copies = house.copies(world, &handover).await;
+    let driver = Driver::take_up_with(world, handover, copies);
     script.round(driver.memory());
     drive(world, script, driver, cancel).await;
 }
@@ -276,15 +287,6 @@ pub fn go(
     }
 }
 
-/// How many readings a coordinator makes next before an effect.
-pub fn readings(house: &House, world: SimWorld, own: &HostId, life: &Life) -> u8 {
-    let script = script_of(life, true, Fate::Goes);
-    let stage = stage(house, world, own, script, Fate::Goes);
-    let start = Start::GoOn(life.memory.clone());
-    poll(live(&stage.world, &stage.script, start, false));
-    stage.script.lock().readings
-}
-
 fn script_of(life: &Life, permit: bool, fate: Fate) -> Arc<Script> {
     let fails = match fate {
         Fate::Unread(number) => Some(number),
@@ -333,7 +335,7 @@ fn play(
     cancel: bool,
 ) -> Option<(SimWorld, Actor)> {
     let stage = stage(house, world, own, script, fate);
-    let ended = poll(live(&stage.world, &stage.script, start, cancel)).is_some();
+    let ended = poll(live(house, &stage.world, &stage.script, start, cancel)).is_some();
     if !stage.is_spent() {
         return None;
     }

@@ -72,8 +72,6 @@ pub struct Progress {
     in_readings: bool,
     /// The fault did not befall the call that it was for.
     missed: bool,
-    /// How many readings were made.
-    pub readings: u8,
     waited: bool,
     /// Where it has stopped.
     pub next: Option<Next>,

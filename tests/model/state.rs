@@ -5,7 +5,7 @@
 //! never.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use handoverd::adapters::sim::happening::{Happening, Message};
@@ -57,7 +57,7 @@ impl State {
     pub fn of(mut whole: Whole) -> Self {
         whole.broken = Kinds::default();
         normalize(&mut whole);
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Murmur(0);
         whole.hash(&mut hasher);
         Self {
             whole: Arc::new(whole),
@@ -71,6 +71,56 @@ impl State {
             Arc::make_mut(&mut self.whole).broken = broken;
         }
         self
+    }
+}
+
+/// A world without anything, in the place of one that is taken out for a step.
+pub fn nothing() -> SimWorld {
+    SimWorld::empty(&[], &"hv1".parse().unwrap())
+}
+
+/// MurmurHash3's mixing, one word of 64 bits at a time: a state has some thousand of them, and the library's own hash took
+/// a third of all time.
+struct Murmur(u64);
+
+impl Murmur {
+    fn mix(&mut self, word: u64) {
+        let word = word.wrapping_mul(0x87c3_7b91_1142_53d5).rotate_left(31);
+        self.0 ^= word.wrapping_mul(0x4cf5_ad43_2745_937f);
+        self.0 = self.0.rotate_left(27).wrapping_mul(5).wrapping_add(0x52dc_e729);
+    }
+}
+
+impl Hasher for Murmur {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            last[..rest.len()].copy_from_slice(rest);
+            self.mix(u64::from_le_bytes(last));
+        }
+    }
+
+    fn write_u8(&mut self, number: u8) {
+        self.mix(number.into());
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.mix(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.mix(number);
+    }
+
+    fn finish(&self) -> u64 {
+        let mut key = self.0;
+        key = (key ^ (key >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        key = (key ^ (key >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        key ^ (key >> 33)
     }
 }
 

@@ -9,6 +9,7 @@ mod clean;
 mod faults;
 mod generic;
 mod kinds;
+mod moments;
 mod mutations;
 mod product;
 mod recovery;
