@@ -147,6 +147,7 @@ fn without_each_rule(is_meant: impl Fn(&Case) -> bool, whole: bool) {
         .into_iter()
         .filter(|off| is_chosen("WITHOUT", off.name))
     {
+        let is_meant = |case: &Case| is_meant(case) && is_chosen("CASE", case.name);
         for (case, wanted) in off.found.iter().filter(|(case, _)| is_meant(case)) {
             let found = explore(*case, off.rules, off.name, wanted);
             for kind in *wanted {
@@ -158,8 +159,20 @@ fn without_each_rule(is_meant: impl Fn(&Case) -> bool, whole: bool) {
                 }
             }
         }
-        for case in off.clean.iter().filter(|_| whole) {
+        for case in off.clean.iter().filter(|case| whole && is_meant(case)) {
             holds(*case, off.rules, off.name);
+        }
+        for (case, wanted) in off.unseen.iter().filter(|(case, _)| whole && is_meant(case)) {
+            let found = explore(*case, off.rules, off.name, wanted);
+            let broken = found
+                .broken
+                .iter()
+                .any(|(name, _)| wanted.iter().any(|k| k.name() == *name));
+            assert!(
+                !broken,
+                "without {}, {} is broken by now: it belongs to what is found",
+                off.name, case.name
+            );
         }
     }
 }

@@ -15,6 +15,24 @@ pub struct Off {
     pub found: Vec<(Case, &'static [Kind])>,
     /// Where nothing is to be found, though the rule is off.
     pub clean: Vec<Case>,
+    /// Where the model on paper finds something, and every state was searched in vain here. Why is open: see
+    /// `docs/decisions/0009-what-the-proof-found.md`.
+    pub unseen: Vec<(Case, &'static [Kind])>,
+}
+
+impl Off {
+    /// The same with cases in which what is found on paper was not found.
+    fn but_not(self, unseen: &[(&str, &'static [Kind])]) -> Self {
+        Self {
+            unseen: named(unseen),
+            ..self
+        }
+    }
+}
+
+fn named(cases: &[(&str, &'static [Kind])]) -> Vec<(Case, &'static [Kind])> {
+    let all = cases.iter();
+    all.map(|(case, kinds)| (*Case::named(case), *kinds)).collect()
 }
 
 fn daemon(rule: Rule) -> Rules {
@@ -34,11 +52,9 @@ fn off(name: &'static str, rules: Rules, found: &[(&str, &'static [Kind])]) -> O
     Off {
         name,
         rules,
-        found: found
-            .iter()
-            .map(|(case, kinds)| (*Case::named(case), *kinds))
-            .collect(),
+        found: named(found),
         clean: Vec::new(),
+        unseen: Vec::new(),
     }
 }
 
@@ -97,20 +113,21 @@ pub fn all() -> Vec<Off> {
                 ..daemon(Rule::Claim)
             },
             &[
-                ("two coordinators", &[NeverZero, OneTruth]),
                 ("two coordinators, volume", &[OneTruth]),
                 ("two coordinators, no name", &[OneTruth]),
             ],
-        ),
+        )
+        .but_not(&[("two coordinators", &[NeverZero, OneTruth])]),
         off(
             "byuuid",
             world(|rules| rules.world.by_uuid = false),
-            &[
-                ("A live-migrated away", &[OneTruth]),
-                ("A live-migrated, volume", &[EveryGuestBoots]),
-                ("false death (A migrated)", &[OneTruth]),
-            ],
-        ),
+            &[],
+        )
+        .but_not(&[
+            ("A live-migrated away", &[OneTruth]),
+            ("A live-migrated, volume", &[EveryGuestBoots]),
+            ("false death (A migrated)", &[OneTruth]),
+        ]),
         off(
             "attempt",
             world(|rules| rules.world.attempts = false),
@@ -125,11 +142,9 @@ pub fn all() -> Vec<Off> {
         off(
             "settle",
             daemon(Rule::Settle),
-            &[
-                ("plain accessible", &[NeverZero, OneTruth]),
-                ("volume", &[OneTruth]),
-            ],
-        ),
+            &[("plain accessible", &[NeverZero, OneTruth])],
+        )
+        .but_not(&[("volume", &[OneTruth])]),
         off(
             "srcundo",
             daemon(Rule::SourceUndo),
