@@ -118,12 +118,7 @@ pub fn all() -> Vec<Off> {
             ],
         )
         .but_not(&[("two coordinators", &[NeverZero, OneTruth])]),
-        off(
-            "byuuid",
-            world(|rules| rules.world.by_uuid = false),
-            &[],
-        )
-        .but_not(&[
+        off("byuuid", world(|rules| rules.world.by_uuid = false), &[]).but_not(&[
             ("A live-migrated away", &[OneTruth]),
             ("A live-migrated, volume", &[EveryGuestBoots]),
             ("false death (A migrated)", &[OneTruth]),
