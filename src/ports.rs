@@ -478,6 +478,8 @@ pub trait Table: Send + Sync {
     /// The alarm that is kept.
     async fn alarm(&self) -> Result<Option<Alarm>, TableError>;
 
+    /// Ends a maintenance that is still as it is here; whether it was.
+    async fn end_maintenance(&self, entry: &Maintained) -> Result<bool, TableError>;
     /// Keeps that this is in maintenance; `None`: that is over.
     async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Result<(), TableError>;
     /// All that is kept, over or not.

@@ -245,7 +245,7 @@ fn off(checked: &mut Checked<'_>, domain: &GuestDomain) {
 
 /// What the copy on a running home guest that has its disks should be.
 fn life(checked: &mut Checked<'_>, copy: &CopyState) {
-    if is_changing(copy) {
+    if copy.is_changing() {
         let what = format!(
             "{} is changing at this moment: {}",
             checked.service.id,
@@ -283,19 +283,6 @@ fn life(checked: &mut Checked<'_>, copy: &CopyState) {
     } else {
         wanted_stopped(checked, copy);
     }
-}
-
-/// A unit is on its way up or down, or the whole guest is.
-fn is_changing(copy: &CopyState) -> bool {
-    let on_its_way = copy.units.iter().any(|unit| !unit.is_active() && !unit.is_down());
-    let linked = copy.links > 0 && copy.system == "starting";
-    on_its_way
-        || (!copy.is_up()
-            && (linked
-                || matches!(
-                    copy.system.as_str(),
-                    "initializing" | "stopping" | "maintenance" | "offline"
-                )))
 }
 
 fn wanted_running(checked: &mut Checked<'_>, copy: &CopyState) {
@@ -412,5 +399,9 @@ pub fn observed(
         },
         None => None,
     };
-    Some(verdict::observed(service, copy, records).0)
+    let life = verdict::observed(service, copy, records).0;
+    Some(match verdict::is_down_unwanted(copy, life) {
+        true => LifeState::Failed,
+        false => life,
+    })
 }

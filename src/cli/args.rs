@@ -239,12 +239,12 @@ impl FromStr for Drain {
     }
 }
 
-/// A time such as `500ms`, `90s`, `5m`, `1h`; a bare number is seconds. At most a year.
+/// A time such as `500ms`, `90s`, `5m`, `1h`, `7d`; a bare number is seconds. At most a year.
 ///
 /// # Errors
 /// What it must be.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || "it must be a time such as 90s, 5m or 1h".to_owned();
+    let wrong = || "it must be a time such as 90s, 5m, 1h or 7d".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -253,6 +253,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         "s" | "" => number.checked_mul(1000),
         "m" | "min" => number.checked_mul(60_000),
         "h" => number.checked_mul(3_600_000),
+        "d" => number.checked_mul(86_400_000),
         _ => return Err(wrong()),
     };
     ms.filter(|ms| *ms <= 31_536_000_000)
@@ -279,6 +280,7 @@ mod tests {
             ("90s", 90_000),
             ("5m", 300_000),
             ("1h", 3_600_000),
+            ("7d", 604_800_000),
         ] {
             assert_eq!(parse_duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
@@ -288,7 +290,7 @@ mod tests {
             "-1s",
             "1.5s",
             "5 m",
-            "1d",
+            "1w",
             "99999999999999999999s",
             "9999999h",
         ] {

@@ -121,6 +121,8 @@ impl Run<'_> {
                 Source::Off | Source::Silent | Source::None => (service.wanted, service.enablement),
             };
             self.handover.facts.observed = Some(life);
+            self.handover.facts.down =
+                matches!(&seen.source, Source::Copy(copy) if verdict::is_down_unwanted(copy, life));
             self.handover.facts.enablement = enablement;
             self.handover.facts.source_dead = matches!(seen.source, Source::Off);
             if let Source::Copy(copy) = &seen.source {
@@ -257,6 +259,8 @@ impl Run<'_> {
             self.every_serial.to_vec()
         } else if uninstall {
             placement.serials().cloned().collect()
+        } else if goal == Goal::Retire {
+            self.left_behind()
         } else {
             vec![placement.serial.clone()]
         };

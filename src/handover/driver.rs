@@ -100,14 +100,19 @@ pub async fn drive(world: &World, handover: Handover, job: JobRecord, control: &
         // A daemon was killed before it could say so.
         return end(world, &handover, job).await;
     }
-    let mut tries = 0;
+    let (mut tries, began) = (0, world.clock.now());
     let mut driver = loop {
         match Driver::take_up(world, handover.clone()).await {
             Ok(driver) => break driver,
             Err(StepError::Refused(reason)) => return end_unstarted(world, handover, job, reason).await,
             Err(StepError::Failed(text)) => {
                 tries += 1;
+                let tried = Duration::from_millis(world.clock.now().saturating_sub(began));
+                if tried > world.limits.undo {
+                    return end_unstarted(world, handover, job, Reason::new("Internal", text)).await;
+                }
                 warn!("what the handover needs cannot be read: {text}; trying again");
+                control.report(&handover, &text);
                 world.clock.sleep(backoff(tries)).await;
             }
         }

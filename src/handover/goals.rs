@@ -126,7 +126,10 @@ pub fn applies(goal: Goal, kind: Kind, facts: &Facts) -> bool {
     let up = facts.wants_running();
     match goal {
         Goal::Start | Goal::Confirm => up,
-        Goal::Lower => up && !facts.source_dead && facts.was_accessible() && facts.lowering.is_some(),
+        // Where nobody serves, every second counts.
+        Goal::Lower => {
+            up && !facts.source_dead && !facts.down && facts.was_accessible() && facts.lowering.is_some()
+        }
         Goal::Fence => facts.source_dead,
         Goal::Quiesce => match kind {
             Kind::Move => !facts.source_dead && (facts.volume.is_some() || (up && !facts.overlap)),

@@ -509,16 +509,16 @@ impl Run<'_> {
         Ok(row.is_some_and(|row| row.wanted.wants_running()))
     }
 
-    /// Whether the service was to be up before anything was done, and had failed.
+    /// Whether the service was to be up before anything was done, and had failed, or was not up yet.
     pub(super) async fn had_failed(&self) -> Result<bool, StepError> {
-        let failed = self.handover.facts.observed == Some(crate::model::life::LifeState::Failed);
-        Ok(failed && self.is_wanted().await?)
+        Ok(self.handover.facts.was_down_unwanted() && self.is_wanted().await?)
     }
 
     /// Whether the service was up before anything was done.
     pub(super) fn was_up(&self) -> bool {
-        let observed = self.handover.facts.observed;
-        observed.is_some_and(crate::model::life::LifeState::wants_running)
+        let facts = &self.handover.facts;
+        let observed = facts.observed;
+        !facts.down && observed.is_some_and(crate::model::life::LifeState::wants_running)
     }
 }
 

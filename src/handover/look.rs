@@ -410,7 +410,7 @@ impl Run<'_> {
         let (place, placement) = self.source_copy()?;
         let domain = self.inspect(&place).await?;
         if self.in_place() {
-            let halves = verdict::disk_halves(&domain, &placement.serial);
+            let halves = verdict::any_halves(&domain, self.left_behind().iter());
             let seen = self.without_grant(&place, verdict::gone(halves, None)).await?;
             return Ok(match seen {
                 Seen::Holds if domain.summary.managed_save => {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::goals::Kind;
-use super::machine::State;
+use super::machine::{Direction, State};
 use crate::model::ids::{Digest, Generation, GuestId, HandoverId, HostId, JobId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{DnsName, Owner, Ownership, SrvSet};
@@ -49,6 +49,9 @@ pub struct Facts {
     pub observed_row: Option<Millis>,
     /// The life state that was seen at the source before anything was done; `None` at a deploy.
     pub observed: Option<LifeState>,
+    /// What was observed counts as up by what is wanted of it, and was not up.
+    #[serde(default)]
+    pub down: bool,
     /// Its enablement.
     pub enablement: Enablement,
     /// The uid of its user on the source.
@@ -155,6 +158,11 @@ impl Facts {
         }
     }
 
+    /// Whether the service was to be up before anything was done, and was not.
+    pub fn was_down_unwanted(&self) -> bool {
+        self.observed == Some(LifeState::Failed) || self.down
+    }
+
     /// Whether the name led clients to the source.
     pub fn was_accessible(&self) -> bool {
         self.observed == Some(LifeState::Accessible)
@@ -214,6 +222,16 @@ pub struct Handover {
 }
 
 impl Handover {
+    /// The duty that it took over and gives back at its end: undone, or abandoned on its way back.
+    pub fn unmet(&self) -> Option<&Duty> {
+        let back = match self.state {
+            State::Undone => true,
+            State::At { direction, .. } | State::Stuck { direction, .. } => direction == Direction::Back,
+            State::Done { .. } => false,
+        };
+        self.facts.displaced.as_ref().filter(|_| back)
+    }
+
     /// The owner that the zone names once this handover is published.
     pub fn new_owner(&self) -> Owner {
         Owner {
@@ -337,6 +355,7 @@ pub mod tests {
             observed_at: Some(1),
             observed_row: None,
             observed: Some(life),
+            down: false,
             enablement: Enablement::Enabled,
             uid: None,
             target_addresses: vec![IpAddr::from([10, 77, 0, 102])],

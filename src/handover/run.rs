@@ -123,6 +123,15 @@ impl<'w> Run<'w> {
         }
     }
 
+    /// The bundle disks that an upgrade in place leaves behind: of every bundle but the new one.
+    pub(super) fn left_behind(&self) -> Vec<DiskSerial> {
+        let volume = DiskSerial::of_volume(&self.handover.service);
+        let all = self.every_serial.iter();
+        all.filter(|serial| **serial != self.target.serial && **serial != volume)
+            .cloned()
+            .collect()
+    }
+
     /// Whether this handover keeps a rule: always, but in a test that takes one away.
     pub(super) fn keeps(&self, rule: Rule) -> bool {
         self.world.protocol.keeps(rule)

@@ -257,8 +257,8 @@ pub(super) fn unit_states(copy: &CopyState) -> String {
 /// What the source is seen to be, and what that makes of its wanted state: (life, enablement).
 ///
 /// An operator's `systemctl stop` in the guest is adopted as the new wanted state, and so is a `systemctl start`;
-/// units that went down by themselves are `failed` (design section 4). What has not been up since its guest booted was
-/// stopped by nobody: it stays wanted as it was.
+/// units that went down by themselves are `failed` (design section 4). What is on its way, or has not been up since its guest
+/// booted, was stopped by nobody: it stays wanted as it was, and counts as down all the same ([`is_down_unwanted`]).
 pub fn observed(
     service: &ServiceRecord,
     copy: &CopyState,
@@ -274,8 +274,8 @@ pub fn observed(
         }
     } else if copy.has_failed() || service.wanted == LifeState::Failed {
         LifeState::Failed
-    } else if !copy.was_up {
-        // Down since its guest booted, or not up yet: nobody stopped it.
+    } else if copy.is_changing() || (!copy.was_up && copy.enablement == service.enablement) {
+        // Down since its guest booted, or on its way: nobody stopped it. Who disables a unit means it.
         service.wanted
     } else {
         LifeState::Stopped
@@ -291,6 +291,11 @@ pub fn observed(
         },
     };
     (life, enablement)
+}
+
+/// Whether a copy that counts as up by what is wanted of it is not up.
+pub fn is_down_unwanted(copy: &CopyState, life: LifeState) -> bool {
+    life.wants_running() && !copy.units.iter().any(UnitState::is_active)
 }
 
 /// Whether the zone leads clients to the service's home, and says that it is its home.

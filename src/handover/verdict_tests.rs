@@ -258,6 +258,18 @@ fn what_has_not_been_up_since_its_guest_booted_was_stopped_by_nobody() {
     assert_eq!(observed(&s, &booted("inactive"), None).0, s.wanted);
     assert!(s.wanted.wants_running());
     assert_eq!(observed(&s, &booted("failed"), None).0, LifeState::Failed);
+    // It is on its way back after a crash; somebody disabled and stopped it.
+    let crashed = CopyState {
+        was_up: true,
+        ..booted("activating")
+    };
+    assert_eq!(observed(&s, &crashed, None).0, s.wanted);
+    let disabled = CopyState {
+        enablement: Enablement::Disabled,
+        ..booted("inactive")
+    };
+    assert_eq!(observed(&s, &disabled, None).0, LifeState::Stopped);
+    assert!(is_down_unwanted(&crashed, s.wanted) && !is_down_unwanted(&disabled, LifeState::Stopped));
     let stopped = ServiceRecord {
         wanted: LifeState::Stopped,
         ..s

@@ -240,6 +240,19 @@ impl CopyState {
         self.units.iter().any(|unit| unit.active == "failed")
     }
 
+    /// Whether a unit is on its way up or down, or the whole guest is.
+    pub fn is_changing(&self) -> bool {
+        let on_its_way = self.units.iter().any(|unit| !unit.is_active() && !unit.is_down());
+        let linked = self.links > 0 && self.system == "starting";
+        on_its_way
+            || (!self.is_up()
+                && (linked
+                    || matches!(
+                        self.system.as_str(),
+                        "initializing" | "stopping" | "maintenance" | "offline"
+                    )))
+    }
+
     /// Whether its data volume is mounted.
     pub fn data_mounted(&self) -> bool {
         self.data.as_ref().is_some_and(|data| data.mounted)

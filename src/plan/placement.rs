@@ -399,6 +399,11 @@ impl<'a> Chooser<'a> {
                 });
             }
         }
+        if self.serves_still(group, guest.id) {
+            // What it has is in use there, and nothing is brought there.
+            found.retain(|rejection| !matches!(rejection, Rejection::Maintenance(_)));
+            return found;
+        }
         let (needed, free) = (group.kind.demand, self.seats[index].free);
         if free.memory < needed.memory {
             found.push(Rejection::Memory {
@@ -413,6 +418,15 @@ impl<'a> Chooser<'a> {
             });
         }
         found
+    }
+
+    /// Whether an old copy of each member still serves on a guest.
+    fn serves_still(&self, group: &Group, guest: GuestId) -> bool {
+        let all = self.cluster.services();
+        group
+            .members
+            .iter()
+            .all(|member| all[*member].draining == Some(guest))
     }
 
     /// Puts the group on a guest.

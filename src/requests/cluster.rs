@@ -25,8 +25,9 @@ use crate::ports::JobRecord;
 const ASKED_AT_ONCE: usize = 16;
 /// How many of the last jobs tell how long a service's handover takes.
 const LAST_JOBS: u32 = 500;
-/// How long a service that came to a guest is counted on top of that guest's load, in milliseconds: two time constants.
-const SETTLES: Millis = 60_000;
+/// How long a service that came to a guest is counted on top of that guest's load, in milliseconds: longer than guests are not
+/// asked how they fare.
+const SETTLES: Millis = 150_000;
 
 /// How closely guests are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +237,8 @@ impl Known {
         ServiceView {
             id: service.id.clone(),
             home: Some(service.guest),
-            settling: self.settling.contains(service.id.as_str()),
+            settling: self.settling.contains(service.id.as_str())
+                || self.open.iter().any(|h| h.service == service.id && h.committed),
             going,
             generation: service.generation,
             wanted: service.wanted,

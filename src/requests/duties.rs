@@ -88,6 +88,10 @@ impl Requests {
         else {
             return Ok(false);
         };
+        // One may have begun since: an upgrade back needs what is owed here.
+        if self.is_carried_by_a_job(&duty).await {
+            return Ok(false);
+        }
         let Some(domain) = world.hypervisor.inspect(duty.guest).await? else {
             return Ok(false);
         };

@@ -62,7 +62,7 @@ impl Requests {
             None => self.guests().await,
         };
         let services = self.world.table.services().await?;
-        let measured = self.loads.of(&guests).await;
+        let measured = self.loads.last(&guests);
         let (now, maintenance) = (self.world.clock.now(), self.maintenance().await?);
         let rows = guests
             .into_iter()

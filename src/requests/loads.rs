@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::select;
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::handover::world::World;
@@ -26,6 +27,8 @@ const COUNT: Duration = Duration::from_secs(30);
 const FEEL: Duration = Duration::from_secs(120);
 /// What hosts told is good enough for a placement for so long, in milliseconds.
 const FRESH: Millis = 5_000;
+/// How long a placement waits for what hosts tell: after that what they told before counts.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How many guests are asked at the same time.
 const ASKED_AT_ONCE: usize = 4;
 
@@ -50,6 +53,9 @@ pub struct Measured {
 pub trait Loads: Send + Sync {
     /// What is known of each of these guests now; one that is missing was never measured.
     async fn of(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured>;
+
+    /// The same as it was known last; nobody is asked.
+    fn last(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured>;
 
     /// Measures at its own slow pace, for as long as the daemon runs; returns at once where nothing is measured.
     async fn keep_measuring(&self, world: &World);
@@ -159,9 +165,15 @@ impl Loads for Gauges {
     async fn of(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured> {
         let now = self.clock.now();
         let asked = self.locked(|known| known.asked);
-        if asked.is_none_or(|asked| now.saturating_sub(asked) > FRESH) {
-            self.count().await;
+        // A clock that was set back says nothing of how old an answer is.
+        if asked.is_none_or(|asked| now < asked || now - asked > FRESH) {
+            let patience = self.clock.sleep(PATIENCE);
+            select(Box::pin(self.count()), patience).await;
         }
+        self.last(guests)
+    }
+
+    fn last(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured> {
         let now = self.clock.now();
         self.locked(|known| {
             let measured = guests.iter().filter_map(|guest| {
@@ -182,7 +194,7 @@ impl Loads for Gauges {
             self.count().await;
             let now = self.clock.now();
             let due = Millis::try_from(FEEL.as_millis()).unwrap_or(Millis::MAX);
-            if felt.is_none_or(|felt| now.saturating_sub(felt) >= due) {
+            if felt.is_none_or(|felt| now < felt || now - felt >= due) {
                 felt = Some(now);
                 self.feel_all(world).await;
             }
@@ -202,6 +214,10 @@ pub struct NotMeasured;
 #[async_trait]
 impl Loads for NotMeasured {
     async fn of(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured> {
+        self.last(guests)
+    }
+
+    fn last(&self, guests: &[GuestSummary]) -> BTreeMap<GuestId, Measured> {
         let measured = Measured {
             capacity: UNKNOWN,
             load: None,

@@ -9,7 +9,7 @@ use super::evacuation::DAEMON;
 use super::refusal::Refusal;
 use super::{BatchChoices, MoveOptions, Requests};
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{HostId, JobId};
+use crate::model::ids::{GuestId, HostId, JobId};
 use crate::plan::strategy::Strategy;
 use crate::ports::TableError;
 use crate::watch::maintenance::{Maintenance, MaintenanceError, Object};
@@ -151,6 +151,15 @@ impl Requests {
         }
     }
 
+    /// Whether a guest is known, and is not running anywhere.
+    ///
+    /// # Errors
+    /// libvirt does not answer.
+    pub(super) async fn is_off(&self, guest: GuestId) -> Result<bool, Refusal> {
+        let domain = self.world.hypervisor.inspect(guest).await?;
+        Ok(domain.is_some_and(|domain| !domain.is_active()))
+    }
+
     /// Tells and forgets those whose time is over, for as long as the daemon runs.
     pub async fn expire_maintenance(&self) {
         loop {
@@ -165,7 +174,10 @@ impl Requests {
         let now = self.world.clock.now();
         let table = &self.world.table;
         for entry in self.maintenance().await?.expired(now) {
-            table.keep_maintenance(&entry.object, None).await?;
+            if !table.end_maintenance(&entry).await? {
+                // It was given another end meanwhile.
+                continue;
+            }
             let what = match &entry.object {
                 Object::Guest(guest) => format!("maintenance of guest {guest}"),
                 Object::Host(host) => format!("maintenance of host {host}"),

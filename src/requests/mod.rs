@@ -161,6 +161,7 @@ impl Requests {
             .map_err(|e| Refusal::InvalidArgument(e.to_string()))?;
         let target = self.guest(target).await?;
         self.refuse_maintained(&target).await?;
+        self.refuse_unfit(&target, &bundle)?;
         let volume = self.volume_for_deploy(&bundle, &target).await?;
         let fit = self.preflight(&target, &bundle, files, None, false).await?;
         let life = match (options.stopped, bundle.manifest.dns.is_some()) {
@@ -235,6 +236,7 @@ impl Requests {
                 return Err(Refusal::NotMovable(service.id.to_string()));
             }
             self.refuse_maintained(&target).await?;
+            self.refuse_unfit(&target, &bundle)?;
         }
         let files = carried_files(&bundle, &service, &options.files)?;
         let volume = self.volume_for_move(&service, &bundle.manifest, &target).await?;
@@ -487,6 +489,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         observed_at: None,
         observed_row: None,
         observed: None,
+        down: false,
         enablement,
         uid: None,
         target_addresses: Vec::new(),

@@ -107,9 +107,13 @@ impl Requests {
         if let Some(handover) = self.same_move(&service.id, target.id).await? {
             return Ok(handover.job);
         }
-        self.refuse_maintained(&target).await?;
-        let volume = self.volume_for_move(service, &bundle.manifest, &target).await?;
         let displaces = self.has_duty(&service.id, &target, &bundle.digest).await?;
+        // From a guest that died while the old copy there serves, it goes back to that one.
+        if !(displaces && self.is_off(service.guest).await?) {
+            self.refuse_maintained(&target).await?;
+        }
+        self.refuse_unfit(&target, &bundle)?;
+        let volume = self.volume_for_move(service, &bundle.manifest, &target).await?;
         let (fit, seen) = join(
             self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
             self.seen(service, &bundle),

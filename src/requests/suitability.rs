@@ -32,6 +32,8 @@ pub(super) struct Asked {
 /// What a service is seen to be.
 pub(super) struct Seen {
     pub(super) life: LifeState,
+    /// It counts as up by what is wanted of it, and is not.
+    pub(super) down: bool,
     pub(super) enablement: Enablement,
     pub(super) uid: Option<u32>,
     /// The time of the table's row that it goes by.
@@ -54,6 +56,7 @@ impl Requests {
         let (life, enablement) = verdict::observed(service, &copy, records.as_ref());
         Some(Seen {
             life,
+            down: verdict::is_down_unwanted(&copy, life),
             enablement,
             uid: copy.uid,
             row: service.observed_at,
@@ -70,8 +73,25 @@ impl Requests {
             facts.observed_row = Some(seen.row);
             facts.observed = Some(seen.life);
             facts.life = seen.life;
+            facts.down = seen.down;
             facts.enablement = seen.enablement;
             facts.uid = seen.uid;
+        }
+    }
+
+    /// Refuses a guest that the bundle's manifest does not allow, whatever is there. What is there already stays.
+    ///
+    /// # Errors
+    /// It lacks a label, or is on another host.
+    pub(super) fn refuse_unfit(&self, target: &GuestSummary, bundle: &BundleRecord) -> Result<(), Refusal> {
+        let needs = &bundle.manifest.needs;
+        let unfit: Vec<String> = fit::of_guest(&self.labels.of(target), &target.host, needs)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        match unfit.is_empty() {
+            true => Ok(()),
+            false => Err(Refusal::Unsuitable(target.name.clone(), unfit.join("; "))),
         }
     }
 
@@ -86,14 +106,6 @@ impl Requests {
         own: bool,
     ) -> Result<Fit, Refusal> {
         let placement = Placement::of(bundle, &files);
-        let needs = &bundle.manifest.needs;
-        let unfit: Vec<String> = fit::of_guest(&self.labels.of(target), &target.host, needs)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if !unfit.is_empty() {
-            return Err(Refusal::Unsuitable(target.name.clone(), unfit.join("; ")));
-        }
         let asked = self.ask(target, &placement, uid, own).await?;
         if !asked.obstacles.is_empty() {
             return Err(Refusal::unsuitable(&target.name, &asked.obstacles));

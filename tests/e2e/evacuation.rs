@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A lab whose daemon evacuates, until this goes out of scope; then all guests run again.
 struct Evacuating<'a> {
     lab: &'a Lab,
-    _on: Setting<'a>,
+    on: Option<Setting<'a>>,
 }
 
 impl<'a> Evacuating<'a> {
@@ -32,13 +32,14 @@ impl<'a> Evacuating<'a> {
     fn on(lab: &'a Lab) -> Self {
         Self {
             lab,
-            _on: lab.with_settings(&ON),
+            on: Some(lab.with_settings(&ON)),
         }
     }
 }
 
 impl Drop for Evacuating<'_> {
     fn drop(&mut self) {
+        self.on = None;
         let ran = self.lab.lab(&["up"]);
         if ran.code != 0 {
             eprintln!("the guests are not up again: {ran:?}");

@@ -16,8 +16,10 @@ impl Lab {
         let script = "mkdir -p \"${1%/*}\"; file=$1; shift; printf '%s\\n' \"$@\" >\"$file\"";
         self.exec("hv1", &[&["sh", "-c", script, "sh", DROP_IN], lines].concat())
             .ok();
+        // Before the start: a test that ends there leaves nothing behind either.
+        let setting = Setting(self);
         self.lab(&["daemon", "hv1", "restart"]).ok();
-        Setting(self)
+        setting
     }
 }
 

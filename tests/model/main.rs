@@ -162,11 +162,18 @@ fn without_each_rule(is_meant: impl Fn(&Case) -> bool, whole: bool) {
         for case in off.clean.iter().filter(|case| whole && is_meant(case)) {
             holds(*case, off.rules, off.name);
         }
-        for case in off.lost.iter().filter(|case| (whole || case.migrated) && is_meant(case)) {
+        for case in off
+            .lost
+            .iter()
+            .filter(|case| (whole || case.migrated) && is_meant(case))
+        {
             let Explored { broken, lost } = explore(*case, off.rules, off.name, &[]);
             let found: Vec<_> = broken.iter().map(|(name, _)| *name).collect();
             let told = format!("without {}, {}: {found:?}", off.name, case.name);
-            assert!(found.is_empty() && lost.is_some(), "{told}, and a proper end from everywhere");
+            assert!(
+                found.is_empty() && lost.is_some(),
+                "{told}, and a proper end from everywhere"
+            );
         }
         for (case, wanted) in off.unseen.iter().filter(|(case, _)| whole && is_meant(case)) {
             let found = explore(*case, off.rules, off.name, wanted);

@@ -450,6 +450,10 @@ impl Table for Scripted {
         self.sim.alarm().await
     }
 
+    async fn end_maintenance(&self, entry: &Maintained) -> Result<bool, TableError> {
+        self.sim.end_maintenance(entry).await
+    }
+
     async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Result<(), TableError> {
         self.sim.keep_maintenance(object, entry).await
     }

@@ -160,7 +160,11 @@ fn conffirst() -> Off {
 /// Where the model on paper believes that a guest which left its host is rid of the service, the machine owes a duty until
 /// that guest's agent says so. Nothing of it is lost from sight, so no invariant is broken; but the duty is never met.
 fn byuuid() -> Off {
-    let migrate = ["A live-migrated away", "A live-migrated, volume", "false death (A migrated)"];
+    let migrate = [
+        "A live-migrated away",
+        "A live-migrated, volume",
+        "false death (A migrated)",
+    ];
     Off {
         lost: migrate.map(|case| *Case::named(case)).to_vec(),
         ..off("byuuid", world(|rules| rules.world.by_uuid = false), &[])

@@ -43,7 +43,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![
         4 => (1_u8..=3).prop_map(Wish::Move),
         1 => (1_u8..=3).prop_map(Wish::Deploy),
-        2 => prop::sample::select(&['1', '2'][..]).prop_map(Wish::Upgrade),
+        2 => prop::sample::select(&['1', '2', '3'][..]).prop_map(Wish::Upgrade),
         1 => Just(Wish::Start),
         1 => Just(Wish::Stop),
         1 => Just(Wish::Remove),

@@ -274,6 +274,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             observed_at: Some(1_500),
             observed_row: None,
             observed: Some(LifeState::Accessible),
+            down: false,
             enablement: Enablement::Enabled,
             uid: Some(998),
             target_addresses: vec!["192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap()],

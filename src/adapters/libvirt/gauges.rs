@@ -37,7 +37,7 @@ impl HostGauges for LibvirtHosts {
 impl Host {
     async fn counters(&self) -> Result<Vec<(GuestId, Counters)>, PortError> {
         let call = Call::reads("read what its guests use", self.timeouts.look);
-        self.control
+        self.gauges
             .call(call, |connection, _| {
                 let now = SystemTime::now()
                     .duration_since(UNIX_EPOCH)

@@ -66,6 +66,8 @@ pub(super) struct Host {
     pub(super) timeouts: Timeouts,
     /// Looks and changes.
     pub(super) control: Link,
+    /// What guests use. libvirt asks QEMU for some of it, and waits for one that does not answer: nothing else is to.
+    pub(super) gauges: Link,
     /// Guest agent commands, which may take long.
     pub(super) agent: Link,
     /// Images.
@@ -77,6 +79,7 @@ impl Host {
         let link = |calls| Link::new(config.id.clone(), config.uri.clone(), timeouts.keepalive, calls);
         Self {
             control: link(CONTROL_CALLS),
+            gauges: link(1),
             agent: link(AGENT_CALLS),
             transfer: link(TRANSFERS),
             id: config.id,

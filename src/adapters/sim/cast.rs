@@ -143,7 +143,11 @@ impl Cast {
     /// # Errors
     /// A name that is none.
     pub fn add(self, world: &mut SimWorld, own: &HostId, service: &str) -> Result<(), InvalidId> {
-        let bundles = [self.bundle(service, '1')?, self.bundle(service, '2')?];
+        let bundles = [
+            self.bundle(service, '1')?,
+            self.bundle(service, '2')?,
+            self.bundle(service, '3')?,
+        ];
         let home = self.deployed.then(|| SimWorld::guest_id(1));
         self.add_on(world, own, home, &bundles);
         Ok(())

@@ -106,7 +106,7 @@ fn never_zero(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &m
 
 /// Whether the service was down already, and against its will, when the handover began.
 fn had_failed(handover: &Handover) -> bool {
-    handover.facts.observed == Some(LifeState::Failed)
+    handover.facts.was_down_unwanted()
 }
 
 /// Whether a handover, `open` or stuck, is not a planned move of a service that is up.
@@ -191,7 +191,7 @@ fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord
         let owed = table.duties.contains_key(&(row.id.clone(), *guest_id))
             || table
                 .latest(&row.id)
-                .is_some_and(|(h, _)| is_displacing(h, *guest_id));
+                .is_some_and(|(h, open)| (open || row.frozen.is_some()) && is_displacing(h, *guest_id));
         found.unless(!guest.serves(&row.id) || owed, 4, || {
             format!("{} is stopped, and runs on {}", row.id, guest.name)
         });

@@ -247,7 +247,7 @@ impl SimTable {
                 service.frozen = None;
             }
         }
-        if let (State::Undone, Some(duty)) = (handover.state, &handover.facts.displaced) {
+        if !stuck && let Some(duty) = handover.unmet() {
             self.put_duty(duty);
         }
         self.note(handover.job, entry);

@@ -221,6 +221,15 @@ impl Table for SimPorts {
         self.table(Method::ReadTable, |t| Ok(t.alarm.clone())).await
     }
 
+    async fn end_maintenance(&self, entry: &Maintained) -> Outcome<bool> {
+        self.table(Method::Note, |t| {
+            let before = t.maintenance.len();
+            t.maintenance.retain(|kept| kept != entry);
+            Ok(t.maintenance.len() < before)
+        })
+        .await
+    }
+
     async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Outcome<()> {
         self.table(Method::Note, |t| {
             t.maintenance.retain(|kept| kept.object != *object);

@@ -156,7 +156,7 @@ pub fn finish(
         // Only then: after the reservation has ended, the service may be another handover's, and frozen by it.
         freeze(tx, &handover.service, None)?;
     }
-    if let (State::Undone, Some(duty)) = (handover.state, &handover.facts.displaced) {
+    if !stuck && let Some(duty) = handover.unmet() {
         rows::put_duty(tx, duty)?;
     }
     rows::put_handover(tx, handover, stuck && standing.reserved, stuck)?;

@@ -441,6 +441,17 @@ impl Table for SqliteTable {
         .await
     }
 
+    async fn end_maintenance(&self, entry: &Maintained) -> Result<bool, TableError> {
+        let entry = entry.clone();
+        self.write(move |tx| {
+            let object = rows::to_json("what is in maintenance", &entry.object)?;
+            let kept = rows::to_json("a maintenance", &entry)?;
+            let delete = "DELETE FROM maintenance WHERE object = ?1 AND entry = ?2";
+            Ok(tx.execute(delete, [object, kept])? > 0)
+        })
+        .await
+    }
+
     async fn keep_maintenance(&self, object: &Object, entry: Option<&Maintained>) -> Result<(), TableError> {
         let (object, entry) = (object.clone(), entry.cloned());
         self.write(move |tx| {

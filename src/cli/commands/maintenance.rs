@@ -30,7 +30,7 @@ pub struct Maintenance {
     /// Whether it begins or ends
     #[arg(value_enum)]
     state: State,
-    /// When it ends by itself (such as 30m, 4h, 48h); 1 minute to 30 days [default: 2h]
+    /// When it ends by itself (such as 30m, 4h, 7d); 1 minute to 30 days [default: 2h]
     #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
     length: Option<Duration>,
     /// Why, for those who find it so
@@ -86,6 +86,19 @@ impl Maintenance {
         let on = self.state == State::On;
         context
             .ui
-            .show(&drains, |_| maintenance::told(kind, &self.name, on, &drains))
+            .show(&drains, |_| maintenance::told(kind, &self.name, on, &drains))?;
+        let staying: Vec<&str> = drains
+            .iter()
+            .filter(|drain| drain.job.is_none())
+            .map(|drain| drain.guest.as_str())
+            .collect();
+        if staying.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Failed(format!(
+            "{kind} {} is in maintenance, and the services of {} stay where they are",
+            self.name,
+            staying.join(", ")
+        )))
     }
 }

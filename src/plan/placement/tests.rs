@@ -417,6 +417,30 @@ fn services_that_must_and_must_not_be_together_have_no_home() {
 }
 
 #[test]
+fn the_guest_that_still_serves_is_neither_too_small_nor_too_much_in_maintenance_for_its_own_copy() {
+    let draining = ServiceView {
+        draining: Some(guest_id(2)),
+        ..needing("web", 1, memory(6))
+    };
+    let mut old = guest(2, 90);
+    old.maintenance = Some("another 2 h, by root".into());
+    let placed = |service: &ServiceView| {
+        let cluster = Cluster::of(vec![guest(1, 0), old.clone()], vec![service.clone()]);
+        let placements = leave(&cluster, 1, Strategy::LeastLoaded);
+        placements.chosen[&id("web")]
+            .as_ref()
+            .map(|choice| choice.guest)
+            .ok()
+    };
+    assert_eq!(placed(&draining), Some(guest_id(2)));
+    let another = ServiceView {
+        draining: None,
+        ..draining
+    };
+    assert_eq!(placed(&another), None);
+}
+
+#[test]
 fn the_guest_that_still_serves_comes_first_then_a_standby() {
     let mut web = service("web", 1);
     web.standbys = vec![guest_id(3), guest_id(4)];
