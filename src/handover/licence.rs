@@ -406,6 +406,11 @@ impl Run<'_> {
         if (live || !active) && config {
             return Ok(());
         }
+        if goal == Goal::Adopt && !active {
+            // Only where it is opened at once QEMU's lock tells that another guest has it.
+            let name = &place.guest_name;
+            return Err(StepError::Failed(format!("guest {name} is not running any more")));
+        }
         self.control(place, &domain).await?;
         let slot = disk_slot::choose(&domain, serial).map_err(|obstacle| {
             StepError::Refused(Reason::new(

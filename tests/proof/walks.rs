@@ -258,6 +258,22 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         let wishes = vec![(45, Wish::Upgrade('2')), (2568, Wish::Remove)];
         ("move accessible", wishes, vec![unread])
     }));
+    // A removal left its volume in a saved guest, which wakes while the volume is given to one that dies.
+    walks.extend((94..114).map(|call| {
+        let troubles = vec![
+            trouble(141, None, Weather::Dies(3)),
+            trouble(38, None, Weather::Saved(1)),
+            trouble(call, Some(PortFault::Hang), Weather::Nothing),
+        ];
+        let wishes = vec![(5205, Wish::Upgrade('1')), (0, Wish::Deploy(3))];
+        ("remove, volume", wishes, troubles)
+    }));
+    // The name server is silent when a stopped service moves back to where its old copy drains.
+    walks.push((
+        "move disabled",
+        vec![(1688, Wish::Stop), (435, Wish::Move(1))],
+        vec![trouble(109, None, Weather::NamesDown)],
+    ));
     // While its row cannot be read; at which call that is may change.
     walks.extend((15..35).map(|call| {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);

@@ -206,7 +206,9 @@ fn is_displacing(handover: &Handover, guest: GuestId) -> bool {
             State::At { direction, goal, .. } | State::Stuck { direction, goal } => {
                 direction == Direction::Back || matches!(goal, Goal::Reserve | Goal::Observe | Goal::Stage)
             }
-            State::Done { .. } | State::Undone => false,
+            // Its end gives the duty back.
+            State::Undone => true,
+            State::Done { .. } => false,
         }
 }
 

@@ -268,12 +268,20 @@ impl SimWorld {
         }
     }
 
+    /// Whether a change only claims a name that nobody had, and whose service has been removed by now: nothing is left that
+    /// would tell the server that the claim is late.
+    fn claims_what_was_removed(&self, change: &NameChange) -> bool {
+        let first = change.expect_ownership.is_none() && change.addresses.is_none();
+        let mut rows = self.tables.values().flat_map(|table| table.services.values());
+        first && !rows.any(|row| row.dns.as_ref().is_some_and(|dns| dns.name == change.name))
+    }
+
     fn arrives(&mut self, message: &Message) {
         match message {
             Message::Update(change) => {
                 let ended = author(change).is_some_and(|id| self.has_ended(id));
                 let done = self.zone.answers && self.update(change) == Swapped::Yes;
-                if ended && done {
+                if ended && done && !self.claims_what_was_removed(change) {
                     self.late_effects.push(format!(
                         "a late UPDATE of {} (to {}) was applied after its handover had ended",
                         change.name,
