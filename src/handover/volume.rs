@@ -74,7 +74,7 @@ impl Run<'_> {
         let Some(data) = placement.data.clone() else {
             return Ok(());
         };
-        self.is_in_no_saved_memory().await?;
+        self.runs_nowhere_else().await?;
         if self.handover.kind == Kind::Deploy {
             self.make_volume(&place).await?;
         }
@@ -89,19 +89,28 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// `Ok` unless a guest that still owes a copy of the service is asleep: what it had when it was saved, it opens again
-    /// when it wakes, and does not wake while another guest has it.
-    async fn is_in_no_saved_memory(&self) -> Act {
+    /// `Ok` unless another guest that still owes a copy of the service has it, or is asleep: what it had when it was saved, it
+    /// opens and runs again when it wakes, and does not wake while another guest has its volume.
+    pub(super) async fn runs_nowhere_else(&self) -> Act {
         let (service, target) = (&self.handover.service, self.handover.target.guest);
+        // Without its volume a copy does not run; QEMU's lock keeps that from a second guest which is awake.
+        let bundles = match self.handover.facts.volume {
+            Some(_) => &[][..],
+            None => &self.every_serial,
+        };
         for duty in self.world.table.duties().await? {
             if duty.service != *service || duty.guest == target {
                 continue;
             }
-            if let Some(domain) = self.world.hypervisor.inspect(duty.guest).await?
-                && domain.summary.managed_save
-                && !domain.is_active()
-            {
-                let text = verdict::asleep(&domain.summary.name, &domain).text;
+            let Some(domain) = self.world.hypervisor.inspect(duty.guest).await? else {
+                continue;
+            };
+            let name = &domain.summary.name;
+            if domain.summary.managed_save && !domain.is_active() {
+                return Err(StepError::Failed(verdict::asleep(name, &domain).text));
+            }
+            if verdict::any_halves(&domain, bundles.iter()).0 {
+                let text = format!("an old copy of {service} on {name} is still to be retired");
                 return Err(StepError::Failed(text));
             }
         }

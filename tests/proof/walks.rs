@@ -268,6 +268,12 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         let wishes = vec![(5205, Wish::Upgrade('1')), (0, Wish::Deploy(3))];
         ("remove, volume", wishes, troubles)
     }));
+    // What must not run twice was removed from a saved guest, and is deployed elsewhere when that wakes.
+    walks.push((
+        "move without overlap",
+        vec![(2019, Wish::Remove), (531, Wish::Deploy(3))],
+        vec![trouble(65, None, Weather::Saved(2))],
+    ));
     // The name server is silent when a stopped service moves back to where its old copy drains.
     walks.push((
         "move disabled",
