@@ -231,7 +231,7 @@ fn a_silent_guest_is_told_as_such_and_a_failed_service_is_started_by_a_job() {
     assert_eq!(lab.last_job()["operation"], "start");
 
     let hang =
-        "systemd-run --quiet --on-active=0 sh -c 'pkill -STOP -x qemu-ga; sleep 45; pkill -CONT -x qemu-ga'";
+        "systemd-run --quiet sh -c 'sleep 1; pkill -STOP -x qemu-ga; sleep 45; pkill -CONT -x qemu-ga'";
     lab.guest("g1", hang).ok();
     let rows = lab.wait_for("an audit that gets no answer", 40, || {
         let rows = lab.audit(&["other"]);

@@ -63,9 +63,9 @@ const BOOT_TARGET: &[&str] =
 const DISARMED_SOURCE: &[&str] =
     sh!("virsh define /run/before-SOURCE.xml; until virsh start SOURCE; do sleep 0.5; done");
 
-/// The guest agent stops for a while, after it has answered.
+/// The guest agent stops for a while, a second later: it has answered by then.
 const HANG: &str =
-    "systemd-run --quiet --on-active=0 sh -c 'pkill -STOP -x qemu-ga; sleep 20; pkill -CONT -x qemu-ga'";
+    "systemd-run --quiet sh -c 'sleep 1; pkill -STOP -x qemu-ga; sleep 20; pkill -CONT -x qemu-ga'";
 
 /// What happens to the source.
 const TO_THE_SOURCE: [Fault; 12] = [
