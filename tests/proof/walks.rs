@@ -274,6 +274,12 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         vec![(2019, Wish::Remove), (531, Wish::Deploy(3))],
         vec![trouble(65, None, Weather::Saved(2))],
     ));
+    // The first claim of a name arrives when its service has been removed.
+    walks.push((
+        "deploy",
+        vec![(6898, Wish::Remove)],
+        vec![trouble(21, Some(PortFault::Late(700_000)), Weather::Nothing)],
+    ));
     // The name server is silent when a stopped service moves back to where its old copy drains.
     walks.push((
         "move disabled",

@@ -297,7 +297,8 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
         // What a deploy leaves whose claim may have been under way; the next deploy takes its place.
         let withdrawn = matches!(verdict::owner_text(records), Some(Ownership::Aborted(_, None)));
         let left = withdrawn && records.addresses.is_empty();
-        found.unless(names.contains(name) || left, 3, || {
+        let late = world.claimed_late.contains(name) && records.addresses.is_empty();
+        found.unless(names.contains(name) || left || late, 3, || {
             format!("{name} is in the zone, and no service has it")
         });
     }

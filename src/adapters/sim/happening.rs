@@ -281,7 +281,9 @@ impl SimWorld {
             Message::Update(change) => {
                 let ended = author(change).is_some_and(|id| self.has_ended(id));
                 let done = self.zone.answers && self.update(change) == Swapped::Yes;
-                if ended && done && !self.claims_what_was_removed(change) {
+                if ended && done && self.claims_what_was_removed(change) {
+                    self.claimed_late.insert(change.name.clone());
+                } else if ended && done {
                     self.late_effects.push(format!(
                         "a late UPDATE of {} (to {}) was applied after its handover had ended",
                         change.name,

@@ -68,6 +68,8 @@ pub struct SimWorld {
     pub next_entry: u64,
     /// Late messages that changed something though their handover had ended: each a breach of invariant 6.
     pub late_effects: Vec<String>,
+    /// Names that were claimed by a message which arrived after their service had been removed.
+    pub claimed_late: BTreeSet<DnsName>,
     /// Which rules of the outside hold.
     pub rules: WorldRules,
 }
@@ -298,6 +300,7 @@ impl SimWorld {
             agenda: BTreeMap::new(),
             next_entry: 0,
             late_effects: Vec::new(),
+            claimed_late: BTreeSet::new(),
             rules: WorldRules::default(),
         }
     }
