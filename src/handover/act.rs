@@ -319,9 +319,6 @@ impl Run<'_> {
     }
 
     async fn start(&mut self, goal: Goal) -> Act {
-        if !self.handover.facts.may_overlap() {
-            self.runs_nowhere_else().await?;
-        }
         let (place, placement) = (self.handover.target.clone(), self.target.clone());
         self.link_and_start(goal, &place, &placement).await
     }

@@ -292,7 +292,16 @@ impl Run<'_> {
         }
     }
 
+    /// Whether the target's copy is up. While it is not, and must not run beside another, it waits for where an old one may run.
     async fn look_start(&mut self) -> Look {
+        let seen = self.look_started().await?;
+        if matches!(seen, Seen::Missing(_)) && !self.handover.facts.may_overlap() {
+            self.runs_nowhere_else().await?;
+        }
+        Ok(seen)
+    }
+
+    async fn look_started(&mut self) -> Look {
         let (place, placement) = self.target_copy();
         let copy = match self.recent.staged.take() {
             Some(copy) => copy,
