@@ -19,6 +19,7 @@ mod moves;
 pub mod planning;
 pub mod plans;
 pub mod refusal;
+pub mod standbys;
 pub mod suitability;
 pub mod watching;
 
@@ -113,6 +114,8 @@ pub struct Requests {
     pub evacuations: Evacuations,
     /// What is configured of single guests.
     pub labels: GuestLabels,
+    /// Tells that standbys may be to be looked at.
+    pub standbys: standbys::Nudge,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -128,6 +131,7 @@ impl Requests {
             plans: Plans::default(),
             evacuations: Evacuations::default(),
             labels: GuestLabels::default(),
+            standbys: standbys::Nudge::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),
@@ -508,6 +512,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         spread_at: None,
         unasked: Vec::new(),
         displaced: None,
+        standby: false,
         retire_owed: false,
         source_dead: false,
         volume: None,

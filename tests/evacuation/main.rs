@@ -13,5 +13,6 @@ mod freezing;
 #[allow(dead_code, reason = "shared with the tests of batches, which use all of it")]
 #[path = "../batches/stage.rs"]
 mod stage;
+mod standbys;
 mod targets;
 mod ward;

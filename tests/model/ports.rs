@@ -301,6 +301,38 @@ impl Clock for Scripted {
     }
 }
 
+/// Nothing keeps standbys in a checked model.
+#[async_trait]
+impl StandbyTable for Scripted {
+    async fn standbys(&self) -> Result<Vec<Standby>, TableError> {
+        self.row(Method::ReadTable, self.sim.standbys()).await
+    }
+
+    async fn touch_standby(&self, standby: &Standby) -> Result<Attempt, TableError> {
+        self.row(Method::Standby, self.sim.touch_standby(standby)).await
+    }
+
+    async fn standby_is_ready(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        attempt: Attempt,
+    ) -> Result<(), TableError> {
+        let made = self.sim.standby_is_ready(service, guest, attempt);
+        self.row(Method::Standby, made).await
+    }
+
+    async fn forget_standby(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        attempt: Attempt,
+    ) -> Result<(), TableError> {
+        let made = self.sim.forget_standby(service, guest, attempt);
+        self.row(Method::Standby, made).await
+    }
+}
+
 #[async_trait]
 impl Table for Scripted {
     async fn services(&self) -> Result<Vec<ServiceRecord>, TableError> {

@@ -19,6 +19,7 @@ fn version_1_move() -> Handover {
     begun.id = HandoverId(Uuid::from_u128(77));
     let facts = &mut begun.facts;
     (facts.source_dead, facts.volume_made, facts.delete_data) = (false, false, false);
+    facts.standby = false;
     (facts.volume, facts.silent, facts.revoked) = (None, None, None);
     (facts.gap_began, facts.gap) = (None, None);
     (facts.spread_at, facts.unasked) = (None, Vec::new());

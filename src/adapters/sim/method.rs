@@ -75,6 +75,8 @@ pub enum Method {
     Postpone,
     /// `Table::observe`.
     Observe,
+    /// A `StandbyTable` method that writes.
+    Standby,
     /// `Table::put_bundle` and `audit`.
     Note,
 }
@@ -116,6 +118,7 @@ impl Method {
                 | Self::Fulfil
                 | Self::Postpone
                 | Self::Observe
+                | Self::Standby
                 | Self::Note
         )
     }

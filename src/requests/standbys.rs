@@ -1,0 +1,536 @@
+//! Standbys are kept: units are installed where placement says, made to agree with the service, and uninstalled where they
+//! are no longer wanted.
+//!
+//! One task holds every errand as a future, so that a guest that hangs holds up nothing but itself. A script of an errand
+//! carries an attempt number that the table gave while no handover had the service ([`StandbyTable::touch_standby`]): a
+//! handover that begins meanwhile has higher ones, and so the last word in the guest.
+//!
+//! [`StandbyTable::touch_standby`]: crate::ports::StandbyTable::touch_standby
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::Requests;
+use super::cluster::Look;
+use super::jobs::JobEvent;
+use super::refusal::Refusal;
+use crate::handover::verdict::{self, Seen};
+use crate::handover::world::StepError;
+use crate::model::disk::DiskSerial;
+use crate::model::guest::{CopyState, GuestDomain};
+use crate::model::ids::{Attempt, GuestId, ServiceId};
+use crate::model::life::Enablement;
+use crate::model::obstacle::Obstacle;
+use crate::model::placement::Placement;
+use crate::model::service::{BundleRecord, Millis, ServiceRecord};
+use crate::model::standby::{Installed, Standby, StandbyState};
+use crate::plan::cluster::Cluster;
+use crate::plan::errand::{Errand, errand, wanted};
+use crate::plan::standby::standbys;
+use crate::ports::{GuestStep, TableError};
+
+/// How often it is looked whether anything is to be done.
+const EVERY: Millis = 60_000;
+/// How long after something has happened: what follows from it is waited for.
+const SOON: Millis = 1_000;
+/// The first wait after an errand that failed; doubled for each further one.
+const FIRST_WAIT: Millis = 10_000;
+/// The longest such wait.
+const LONGEST_WAIT: Millis = 600_000;
+/// How long one script in a guest may take.
+const SCRIPT: Duration = Duration::from_secs(60);
+/// How many guests are worked in at once.
+const AT_ONCE: usize = 8;
+
+type Pair = (ServiceId, GuestId);
+
+/// Tells the task that keeps standbys that something has changed.
+#[derive(Debug, Default)]
+pub struct Nudge(Notify);
+
+impl Nudge {
+    /// Something has changed: it is looked at soon.
+    pub fn give(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// What one errand is about.
+struct Order {
+    service: ServiceId,
+    /// Its row; `None`: it is gone from the table.
+    record: Option<ServiceRecord>,
+    guest: GuestId,
+    row: Option<Standby>,
+    errand: Errand,
+}
+
+/// Why an errand was not done.
+enum Missed {
+    /// It is no longer to be done, or not now: it is looked at again in time.
+    Later,
+    /// The guest will not do for the service.
+    Unfit(String),
+    /// What failed.
+    Failed(String),
+}
+
+impl From<StepError> for Missed {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Refused(reason) => Self::Failed(reason.text),
+            StepError::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+impl From<crate::ports::PortError> for Missed {
+    fn from(error: crate::ports::PortError) -> Self {
+        StepError::from(error).into()
+    }
+}
+
+impl From<TableError> for Missed {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Busy { .. } | TableError::Conflict(_) => Self::Later,
+            TableError::Storage(_) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for Missed {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal.to_string())
+    }
+}
+
+/// An errand that failed.
+struct Trouble {
+    said: String,
+    wait: Millis,
+    again_at: Millis,
+    /// The guest will not do: another is taken until then.
+    unfit: bool,
+}
+
+/// What the task remembers between two looks.
+#[derive(Default)]
+struct Memory {
+    troubles: BTreeMap<Pair, Trouble>,
+    /// How many standbys each service was told to lack.
+    missing: BTreeMap<ServiceId, usize>,
+    /// What is being worked at.
+    under_way: BTreeSet<Pair>,
+}
+
+impl Memory {
+    fn is_to_wait(&self, pair: &Pair, now: Millis) -> bool {
+        self.troubles
+            .get(pair)
+            .is_some_and(|trouble| trouble.again_at > now)
+    }
+
+    fn guest_is_taken(&self, guest: GuestId) -> bool {
+        self.under_way.iter().any(|(_, taken)| *taken == guest)
+    }
+
+    /// Told once for each text.
+    fn note(&mut self, pair: Pair, missed: Missed, now: Millis) {
+        let (said, unfit) = match missed {
+            Missed::Later => return,
+            Missed::Unfit(why) => (why, true),
+            Missed::Failed(why) => (why, false),
+        };
+        let before = self.troubles.get(&pair);
+        if before.is_none_or(|before| before.said != said) {
+            tracing::warn!(service = %pair.0, guest = %pair.1, "the standby cannot be kept: {said}; it is tried again");
+        }
+        let wait = before.map_or(FIRST_WAIT, |before| {
+            before.wait.saturating_mul(2).min(LONGEST_WAIT)
+        });
+        let trouble = Trouble {
+            said,
+            wait,
+            again_at: now.saturating_add(wait),
+            unfit,
+        };
+        self.troubles.insert(pair, trouble);
+    }
+
+    fn lacks(&mut self, service: &ServiceId, missing: usize) {
+        let before = self.missing.insert(service.clone(), missing).unwrap_or(0);
+        if before != missing && missing > 0 {
+            tracing::warn!(%service, missing, "no guest is left that would do as a standby");
+        }
+    }
+}
+
+impl Requests {
+    /// Keeps standbys for as long as the daemon runs.
+    pub async fn keep_standbys(self: Arc<Self>) {
+        let mut memory = Memory::default();
+        let mut errands = FuturesUnordered::new();
+        let mut events = self.jobs.subscribe();
+        let mut due = self.soon();
+        loop {
+            let left = due.saturating_sub(self.world.clock.now());
+            let slept = self.world.clock.sleep(Duration::from_millis(left));
+            let outside = select(slept, Box::pin(self.something_happens(&mut events)));
+            let done = async {
+                match errands.next().await {
+                    Some(done) => done,
+                    None => std::future::pending().await,
+                }
+            };
+            match select(outside, Box::pin(done)).await {
+                Either::Left((Either::Left(_), _)) => {}
+                Either::Left((Either::Right(_), _)) => {
+                    due = due.min(self.soon());
+                    continue;
+                }
+                Either::Right(((pair, outcome), _)) => {
+                    if self.ended(&mut memory, pair, outcome) {
+                        due = due.min(self.soon());
+                    }
+                    continue;
+                }
+            }
+            due = self.world.clock.now().saturating_add(EVERY);
+            match self.orders(&mut memory).await {
+                Ok(orders) => {
+                    for order in orders {
+                        let pair = (order.service.clone(), order.guest);
+                        if memory.under_way.len() >= AT_ONCE || memory.guest_is_taken(order.guest) {
+                            continue;
+                        }
+                        memory.under_way.insert(pair.clone());
+                        let requests = self.clone();
+                        errands.push(async move { (pair, requests.run_errand(order).await) }.boxed());
+                    }
+                }
+                Err(refusal) => tracing::warn!(%refusal, "standbys cannot be looked at"),
+            }
+        }
+    }
+
+    fn soon(&self) -> Millis {
+        self.world.clock.now().saturating_add(SOON)
+    }
+
+    /// Returns when a job has ended, or something else says that standbys may have to change.
+    async fn something_happens(&self, events: &mut Receiver<JobEvent>) {
+        loop {
+            let nudged = Box::pin(self.standbys.0.notified());
+            match select(nudged, Box::pin(events.recv())).await {
+                Either::Left(_) | Either::Right((Ok(JobEvent::Ended(..)) | Err(RecvError::Lagged(_)), _)) => {
+                    return;
+                }
+                Either::Right((Err(RecvError::Closed), _)) => std::future::pending().await,
+                Either::Right((Ok(_), _)) => {}
+            }
+        }
+    }
+
+    /// Whether something else may follow from it at once.
+    fn ended(&self, memory: &mut Memory, pair: Pair, outcome: Result<&'static str, Missed>) -> bool {
+        memory.under_way.remove(&pair);
+        match outcome {
+            Ok(done) => {
+                memory.troubles.remove(&pair);
+                tracing::info!(service = %pair.0, guest = %pair.1, "standby {done}");
+                true
+            }
+            Err(missed) => {
+                let unfit = matches!(missed, Missed::Unfit(_));
+                memory.note(pair, missed, self.world.clock.now());
+                unfit
+            }
+        }
+    }
+
+    /// What is to be done now.
+    async fn orders(&self, memory: &mut Memory) -> Result<Vec<Order>, Refusal> {
+        let table = &self.world.table;
+        let rows = table.standbys().await?;
+        let services = table.services().await?;
+        let bundles = table.bundles().await?;
+        let asks = |service: &ServiceRecord| {
+            let bundle = bundles.iter().find(|bundle| bundle.digest == service.bundle);
+            bundle.is_some_and(|bundle| bundle.manifest.needs.standbys > 0)
+        };
+        if rows.is_empty() && !services.iter().any(asks) {
+            return Ok(Vec::new());
+        }
+        let now = self.world.clock.now();
+        let mut cluster = self.cluster(Look::Listed, None).await?;
+        let duties: BTreeSet<Pair> = table
+            .duties()
+            .await?
+            .into_iter()
+            .map(|duty| (duty.service, duty.guest))
+            .collect();
+        for ((service, guest), trouble) in &memory.troubles {
+            if trouble.unfit && trouble.again_at > now {
+                cluster.bar(service, *guest, Obstacle::Tried(trouble.said.clone()));
+            }
+        }
+        let mut orders = Vec::new();
+        for service in services {
+            let view = cluster.service(&service.id);
+            if view.is_none_or(|view| view.going.is_some() || view.frozen.is_some()) {
+                continue;
+            }
+            let own: Vec<&Standby> = rows.iter().filter(|row| row.service == service.id).collect();
+            if own.is_empty() && !asks(&service) {
+                continue;
+            }
+            self.orders_of(memory, &cluster, &service, &own, &mut orders);
+        }
+        let gone = |row: &&Standby| cluster.service(&row.service).is_none();
+        for row in rows.iter().filter(gone) {
+            orders.push(Order {
+                service: row.service.clone(),
+                record: None,
+                guest: row.guest,
+                row: Some(row.clone()),
+                errand: Errand::Drop,
+            });
+        }
+        // Where an old copy is to be retired, that comes first.
+        orders.retain(|order| {
+            let pair = (order.service.clone(), order.guest);
+            !duties.contains(&pair) && !memory.is_to_wait(&pair, now) && !memory.under_way.contains(&pair)
+        });
+        Ok(orders)
+    }
+
+    fn orders_of(
+        &self,
+        memory: &mut Memory,
+        cluster: &Cluster,
+        service: &ServiceRecord,
+        rows: &[&Standby],
+        orders: &mut Vec<Order>,
+    ) {
+        let chosen = match standbys(cluster, &service.id) {
+            Ok(chosen) => chosen,
+            Err(error) => return tracing::warn!(service = %service.id, %error, "no standbys are chosen"),
+        };
+        memory.lacks(&service.id, chosen.missing);
+        let stays = |guest: &GuestId| {
+            cluster
+                .guest(*guest)
+                .is_some_and(|guest| guest.obstacles.is_empty())
+        };
+        let here = wanted(service);
+        let mut order = |guest: GuestId, wanted: Option<&Installed>| {
+            let row = rows.iter().find(|row| row.guest == guest).copied();
+            if let Some(errand) = errand(wanted, row) {
+                orders.push(Order {
+                    service: service.id.clone(),
+                    record: Some(service.clone()),
+                    guest,
+                    row: row.cloned(),
+                    errand,
+                });
+            }
+        };
+        for guest in chosen.keep.iter().chain(&chosen.add) {
+            order(*guest, Some(&here));
+        }
+        for guest in &chosen.drop {
+            order(*guest, None);
+        }
+        // Those that are being dropped are no standbys for the planner any more.
+        for row in rows.iter().filter(|row| row.state == StandbyState::Dropping) {
+            if stays(&row.guest) && !chosen.add.contains(&row.guest) {
+                order(row.guest, None);
+            }
+        }
+    }
+
+    async fn run_errand(&self, order: Order) -> Result<&'static str, Missed> {
+        let world = &self.world;
+        let Some(domain) = world.hypervisor.inspect(order.guest).await? else {
+            return self.forget_if_undefined(&order).await;
+        };
+        if !domain.summary.is_running() || !domain.summary.agent_connected {
+            return Err(Missed::Later);
+        }
+        if let Some(other) = domain.summary.other_controller(&world.host) {
+            return Err(Missed::Failed(format!(
+                "the handoverd of host {other} controls {}",
+                domain.summary.name
+            )));
+        }
+        match (&order.errand, &order.record) {
+            (Errand::Install(installed), Some(record)) => {
+                self.install_standby(&order, record, installed, &domain).await
+            }
+            _ => self.drop_standby(&order, &domain).await,
+        }
+    }
+
+    /// Nothing is left of a guest that no host defines.
+    async fn forget_if_undefined(&self, order: &Order) -> Result<&'static str, Missed> {
+        let world = &self.world;
+        let Some(row) = &order.row else {
+            return Err(Missed::Later);
+        };
+        if !world.hypervisor.everywhere(order.guest).await?.is_empty() {
+            return Err(Missed::Later);
+        }
+        let row = Standby {
+            state: StandbyState::Dropping,
+            ..row.clone()
+        };
+        let attempt = world.table.touch_standby(&row).await?;
+        world
+            .table
+            .forget_standby(&order.service, order.guest, attempt)
+            .await?;
+        Ok("forgotten: no host defines the guest any more")
+    }
+
+    async fn install_standby(
+        &self,
+        order: &Order,
+        record: &ServiceRecord,
+        installed: &Installed,
+        domain: &GuestDomain,
+    ) -> Result<&'static str, Missed> {
+        let world = &self.world;
+        let bundle = self.bundle_of(record).await?;
+        let placement = Placement::of(&bundle, &installed.files);
+        self.has_no_disk(&order.service, domain).await?;
+        if order.row.is_none() {
+            let asked = self.ask(&domain.summary, &placement, record.uid, true).await?;
+            if !asked.obstacles.is_empty() {
+                let unfit = Refusal::unsuitable(&domain.summary.name, &asked.obstacles);
+                return Err(Missed::Unfit(unfit.to_string()));
+            }
+        }
+        self.bring_standby_image(domain, &bundle).await?;
+        let row = Standby {
+            service: order.service.clone(),
+            guest: order.guest,
+            installed: installed.clone(),
+            state: StandbyState::Changing,
+            attempt: Attempt(0),
+        };
+        let attempt = world.table.touch_standby(&row).await?;
+        let act = |step| world.guest.act(order.guest, &placement, step, attempt, SCRIPT);
+        let mut copy = act(GuestStep::Install).await?;
+        if installed.link != Enablement::Disabled {
+            copy = act(GuestStep::Link(installed.link)).await?;
+        }
+        if let Some(why) = differs(&copy, installed, &placement) {
+            return Err(Missed::Failed(why));
+        }
+        world
+            .table
+            .standby_is_ready(&order.service, order.guest, attempt)
+            .await?;
+        Ok("ready")
+    }
+
+    async fn drop_standby(&self, order: &Order, domain: &GuestDomain) -> Result<&'static str, Missed> {
+        let world = &self.world;
+        let Some(row) = &order.row else {
+            return Err(Missed::Later);
+        };
+        self.has_no_disk(&order.service, domain).await?;
+        let digest = &row.installed.digest;
+        let Some(bundle) = world.table.bundle(digest).await? else {
+            return Err(Missed::Failed(format!("bundle {digest} is not in the table")));
+        };
+        let placement = Placement::of(&bundle, &row.installed.files);
+        let row = Standby {
+            state: StandbyState::Dropping,
+            ..row.clone()
+        };
+        let attempt = world.table.touch_standby(&row).await?;
+        let copy = world
+            .guest
+            .act(order.guest, &placement, GuestStep::Uninstall, attempt, SCRIPT)
+            .await?;
+        match verdict::gone((false, false), Some(&copy)) {
+            Seen::Holds => {
+                let forgotten = world.table.forget_standby(&order.service, order.guest, attempt);
+                forgotten.await?;
+                Ok("dropped")
+            }
+            Seen::Missing(why) => Err(Missed::Failed(why)),
+            _ => Err(Missed::Later),
+        }
+    }
+
+    /// A guest that has a disk of the service is more than a standby: it is left to the auditor.
+    async fn has_no_disk(&self, service: &ServiceId, domain: &GuestDomain) -> Result<(), Missed> {
+        let bundles = self.world.table.bundles().await?;
+        let serials: Vec<DiskSerial> = bundles
+            .iter()
+            .filter(|bundle| bundle.manifest.service == *service)
+            .map(|bundle| DiskSerial::of(service, &bundle.digest))
+            .chain([DiskSerial::of_volume(service)])
+            .collect();
+        match verdict::any_halves(domain, serials.iter()) {
+            (false, false) => Ok(()),
+            _ => Err(Missed::Failed(format!(
+                "guest {} has a disk of {service}, and should not; see `handoverctl audit`",
+                domain.summary.name
+            ))),
+        }
+    }
+
+    /// What a handover would wait for is in the pool already.
+    async fn bring_standby_image(&self, domain: &GuestDomain, bundle: &BundleRecord) -> Result<(), Missed> {
+        let (hypervisor, own) = (&self.world.hypervisor, &self.world.host);
+        let host = &domain.summary.host;
+        let there = hypervisor.image(host, &bundle.digest).await?;
+        if there.is_some_and(|(_, size)| size >= bundle.size) {
+            return Ok(());
+        }
+        if host == own {
+            return Err(Missed::Failed(format!(
+                "the image of bundle {} is not in the pool of host {host}; register it again",
+                bundle.digest.short()
+            )));
+        }
+        hypervisor
+            .copy_image(own, host, &bundle.digest, bundle.size)
+            .await?;
+        Ok(())
+    }
+}
+
+/// What a copy has otherwise than a standby is to have.
+fn differs(copy: &CopyState, installed: &Installed, placement: &Placement) -> Option<String> {
+    let links = match installed.link {
+        Enablement::Enabled => placement.links.len(),
+        Enablement::Disabled | Enablement::Masked => 0,
+    };
+    let masked = copy.enablement == Enablement::Masked;
+    if !copy.installed {
+        Some("its units are missing or differ".to_owned())
+    } else if copy.files_differ {
+        Some("its config or secret files are missing or differ".to_owned())
+    } else if masked != (installed.link == Enablement::Masked) {
+        Some("its units are masked, or should be".to_owned())
+    } else if usize::try_from(copy.links).is_ok_and(|found| found != links) {
+        Some(format!("it has {} links instead of {links}", copy.links))
+    } else if !copy.is_down() || copy.mounted || copy.data_mounted() {
+        Some("it runs".to_owned())
+    } else {
+        None
+    }
+}
