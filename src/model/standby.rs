@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::guest::CopyState;
 use super::ids::{Attempt, Digest, GuestId, InvalidId, ServiceId};
 use super::life::Enablement;
 use super::placement::PlacedFile;
@@ -66,6 +67,30 @@ pub struct Installed {
     pub files: Vec<PlacedFile>,
 }
 
+impl Installed {
+    /// What a copy has otherwise than a standby is to have; `links`: how many its bundle has.
+    pub fn differs(&self, copy: &CopyState, links: usize) -> Option<String> {
+        let links = match self.link {
+            Enablement::Enabled => links,
+            Enablement::Disabled | Enablement::Masked => 0,
+        };
+        let masked = copy.enablement == Enablement::Masked;
+        if !copy.is_down() || copy.mounted || copy.data_mounted() {
+            Some("it runs".to_owned())
+        } else if !copy.installed {
+            Some("its units are missing or differ".to_owned())
+        } else if copy.files_differ {
+            Some("its config or secret files are missing or differ".to_owned())
+        } else if masked != (self.link == Enablement::Masked) {
+            Some("its units are masked, or should be".to_owned())
+        } else if usize::try_from(copy.links).is_ok_and(|found| found != links) {
+            Some(format!("it has {} links instead of {links}", copy.links))
+        } else {
+            None
+        }
+    }
+}
+
 /// One standby of one service, as the table has it: its row is there before anything is installed, and goes only after
 /// nothing was seen to be left.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,6 +99,8 @@ pub struct Standby {
     pub service: ServiceId,
     /// The guest.
     pub guest: GuestId,
+    /// Its libvirt name when it became one.
+    pub guest_name: String,
     /// What is, or is being, installed there.
     pub installed: Installed,
     /// How far it is.

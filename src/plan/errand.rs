@@ -69,6 +69,7 @@ mod tests {
         Standby {
             service: "web".parse().unwrap(),
             guest: "6f1d5a2e-0000-4000-8000-000000000002".parse().unwrap(),
+            guest_name: "g2".to_owned(),
             installed,
             state,
             attempt: Attempt(3),

@@ -18,7 +18,7 @@ pub trait StandbyTable: Send + Sync {
 
     /// Writes the row before anything is done there, and tells the attempt number for the scripts that do it: in one
     /// transaction, so that every handover that begins later has higher numbers. `Busy` while a handover has the service
-    /// reserved. The attempt that is given is passed over.
+    /// reserved, `Conflict` where the guest is its home, or an old copy is to be retired there. The attempt that is given is passed over.
     async fn touch_standby(&self, standby: &Standby) -> Result<Attempt, TableError>;
 
     /// The standby was seen to be as its row says, by scripts of this attempt. Nothing is changed where the row is no

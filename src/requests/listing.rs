@@ -13,6 +13,7 @@ use crate::model::ids::{GuestId, JobId};
 use crate::model::needs::Label;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
+use crate::model::standby::StandbyState;
 use crate::plan::load::Load;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
@@ -26,6 +27,8 @@ pub struct ServiceRow {
     pub version: String,
     /// Where its data volume is mounted; empty without one.
     pub mount_point: String,
+    /// The names of the guests that are its standbys, and how far each is.
+    pub standbys: Vec<(String, StandbyState)>,
 }
 
 /// A guest with what is known about it.
@@ -137,13 +140,18 @@ impl Requests {
         limit: usize,
     ) -> Result<Vec<ServiceRow>, Refusal> {
         let bundles = self.world.table.bundles().await?;
+        let standbys = self.world.table.standbys().await?;
         let row = |service: ServiceRecord| {
             let manifest = bundles
                 .iter()
                 .find(|b| b.digest == service.bundle)
                 .map(|b| &b.manifest);
             let data = manifest.and_then(|m| m.data.as_ref());
+            let own = standbys.iter().filter(|standby| standby.service == service.id);
             ServiceRow {
+                standbys: own
+                    .map(|standby| (standby.guest_name.clone(), standby.state))
+                    .collect(),
                 version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
                 mount_point: data.map(|d| d.mount_point.clone()).unwrap_or_default(),
                 service,

@@ -25,7 +25,7 @@ use super::refusal::Refusal;
 use crate::handover::verdict::{self, Seen};
 use crate::handover::world::StepError;
 use crate::model::disk::DiskSerial;
-use crate::model::guest::{CopyState, GuestDomain};
+use crate::model::guest::GuestDomain;
 use crate::model::ids::{Attempt, GuestId, ServiceId};
 use crate::model::life::Enablement;
 use crate::model::obstacle::Obstacle;
@@ -423,6 +423,7 @@ impl Requests {
         let row = Standby {
             service: order.service.clone(),
             guest: order.guest,
+            guest_name: domain.summary.name.clone(),
             installed: installed.clone(),
             state: StandbyState::Changing,
             attempt: Attempt(0),
@@ -433,7 +434,7 @@ impl Requests {
         if installed.link != Enablement::Disabled {
             copy = act(GuestStep::Link(installed.link)).await?;
         }
-        if let Some(why) = differs(&copy, installed, &placement) {
+        if let Some(why) = installed.differs(&copy, placement.links.len()) {
             return Err(Missed::Failed(why));
         }
         world
@@ -510,27 +511,5 @@ impl Requests {
             .copy_image(own, host, &bundle.digest, bundle.size)
             .await?;
         Ok(())
-    }
-}
-
-/// What a copy has otherwise than a standby is to have.
-fn differs(copy: &CopyState, installed: &Installed, placement: &Placement) -> Option<String> {
-    let links = match installed.link {
-        Enablement::Enabled => placement.links.len(),
-        Enablement::Disabled | Enablement::Masked => 0,
-    };
-    let masked = copy.enablement == Enablement::Masked;
-    if !copy.installed {
-        Some("its units are missing or differ".to_owned())
-    } else if copy.files_differ {
-        Some("its config or secret files are missing or differ".to_owned())
-    } else if masked != (installed.link == Enablement::Masked) {
-        Some("its units are masked, or should be".to_owned())
-    } else if usize::try_from(copy.links).is_ok_and(|found| found != links) {
-        Some(format!("it has {} links instead of {links}", copy.links))
-    } else if !copy.is_down() || copy.mounted || copy.data_mounted() {
-        Some("it runs".to_owned())
-    } else {
-        None
     }
 }

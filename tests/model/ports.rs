@@ -18,9 +18,10 @@ use handoverd::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId,
 use handoverd::model::name::{DnsName, NameChange, NameRecords};
 use handoverd::model::placement::Placement;
 use handoverd::model::service::{BundleRecord, Millis, ServiceRecord};
+use handoverd::model::standby::Standby;
 use handoverd::ports::{
     Authority, Clock, Commit, Fault, Guest, GuestStep, Half, Hypervisor, JobRecord, JournalEntry, NameServer,
-    PortError, Swapped, Table, TableError, Tries,
+    PortError, StandbyTable, Swapped, Table, TableError, Tries,
 };
 use handoverd::watch::blast::Alarm;
 use handoverd::watch::maintenance::{Entry as Maintained, Object};

@@ -6,7 +6,7 @@ use handoverd::handover::machine::State;
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{HandoverId, JobId};
 use handoverd::model::service::{BundleRecord, ServiceRecord};
-use handoverd::ports::Table;
+use handoverd::ports::{StandbyTable as _, Table};
 use uuid::Uuid;
 
 use crate::batches::{asked, batch};
@@ -67,6 +67,7 @@ async fn a_table_of_version_1_is_migrated_and_read_whole() {
     assert_eq!(table.jobs(None, 9).await.unwrap().len(), 2);
     assert_eq!(table.next_attempt(&id("web")).await.unwrap().0, 2);
     assert_eq!(table.maintenance().await.unwrap(), []);
+    assert_eq!(table.standbys().await.unwrap(), []);
 }
 
 #[tokio::test]

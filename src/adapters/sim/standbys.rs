@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::call::Method;
 use super::ports::SimPorts;
-use super::table::{Outcome, SimTable};
+use super::table::{Outcome, SimTable, conflict};
 use crate::handover::record::Handover;
 use crate::model::ids::{Attempt, GuestId, ServiceId};
 use crate::model::standby::{Standby, StandbyState};
@@ -26,6 +26,17 @@ impl SimTable {
 
     fn touch_standby(&mut self, standby: &Standby) -> Outcome<Attempt> {
         self.check_free(&standby.service)?;
+        let home = self.services.get(&standby.service);
+        let is_home = home.is_some_and(|row| row.guest == standby.guest);
+        let owed = self
+            .duties
+            .contains_key(&(standby.service.clone(), standby.guest));
+        if is_home || owed {
+            return conflict(format!(
+                "guest {} has a copy of {}",
+                standby.guest_name, standby.service
+            ));
+        }
         let attempt = self.next_attempt(&standby.service);
         let row = Standby {
             attempt,

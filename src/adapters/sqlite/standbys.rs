@@ -11,7 +11,7 @@ use crate::model::ids::{Attempt, GuestId, ServiceId};
 use crate::model::standby::{Installed, Standby, StandbyState};
 use crate::ports::{StandbyTable, TableError};
 
-const STANDBY: &str = "SELECT service, guest, digest, link, state, attempt, files FROM standby";
+const STANDBY: &str = "SELECT service, guest, guest_name, digest, link, state, attempt, files FROM standby";
 
 fn standby(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<Standby> {
     let text = |column: &str| -> Outcome<String> { Ok(row.get(column)?) };
@@ -25,6 +25,7 @@ fn standby(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<Standby> {
         },
         state: parse(&what("state"), &text("state")?)?,
         attempt: Attempt(from_sql(&what("attempt"), row.get("attempt")?)?),
+        guest_name: text("guest_name")?,
         service: parse(&what("service"), &service)?,
         guest: parse(&what("guest"), &guest)?,
     })
@@ -33,11 +34,12 @@ fn standby(tx: &Transaction<'_>, row: &Row<'_>) -> Outcome<Standby> {
 /// Writes the row before anything is done there.
 fn touch(tx: &Transaction<'_>, standby: &Standby) -> Outcome<Attempt> {
     handovers::check_free(tx, &standby.service)?;
+    check_no_copy(tx, standby)?;
     let attempt = attempt(tx, &standby.service)?;
     let files = rows::put_files(tx, &standby.installed.files)?;
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO standby (service, guest, digest, link, state, attempt, files)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR REPLACE INTO standby (service, guest, digest, link, state, attempt, files, guest_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         standby.service.as_str(),
@@ -47,8 +49,26 @@ fn touch(tx: &Transaction<'_>, standby: &Standby) -> Outcome<Attempt> {
         standby.state.as_str(),
         to_sql("attempt", attempt.0)?,
         files,
+        standby.guest_name,
     ])?;
     Ok(attempt)
+}
+
+/// Refuses a guest that has a copy: the service's home, and one where an old copy is to be retired.
+fn check_no_copy(tx: &Transaction<'_>, standby: &Standby) -> Outcome<()> {
+    let taken = tx
+        .prepare_cached(
+            "SELECT 1 FROM service WHERE id = ?1 AND guest = ?2
+             UNION ALL SELECT 1 FROM duty WHERE service = ?1 AND guest = ?2",
+        )?
+        .exists(params![standby.service.as_str(), standby.guest.to_string()])?;
+    if taken {
+        return Err(TableError::Conflict(format!(
+            "guest {} has a copy of {}: it is no standby now",
+            standby.guest_name, standby.service
+        )));
+    }
+    Ok(())
 }
 
 /// What a handover that begins does with a standby on its target: from now on it is the handover's, and was its disk all

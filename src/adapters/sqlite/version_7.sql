@@ -3,6 +3,7 @@
 CREATE TABLE standby (
     service TEXT NOT NULL,
     guest   TEXT NOT NULL,
+    guest_name TEXT NOT NULL,
     digest  TEXT NOT NULL REFERENCES bundle (digest),
     link    TEXT NOT NULL,
     state   TEXT NOT NULL,
