@@ -288,9 +288,18 @@ pub fn is_at_rest(world: &SimWorld) -> bool {
     world.agenda.is_empty()
         && world.tables.values().all(|table| {
             table.duties.is_empty()
+                && standbys_are_kept(table)
                 && table.jobs.values().all(|job| job.result.is_some())
                 && table.stuck().is_empty()
         })
+}
+
+/// Whether every standby is ready, and as its service wants it.
+fn standbys_are_kept(table: &SimTable) -> bool {
+    table.standbys.values().all(|row| {
+        let service = table.services.get(&row.service);
+        row.state == StandbyState::Ready && service.is_some_and(|service| row.installed == wanted(service))
+    })
 }
 
 /// Invariant 3, at rest with every guest up: table, zone, guests and definitions say the same.
