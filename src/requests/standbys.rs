@@ -10,7 +10,7 @@
 mod errands;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -37,6 +37,10 @@ use errands::{Missed, Order};
 const EVERY: Millis = 60_000;
 /// How long after something has happened: what follows from it is waited for.
 const SOON: Millis = 1_000;
+/// How long a look is put off while a handover is at work.
+const MEANWHILE: Millis = 5_000;
+/// How often it is put off at most.
+const PUT_OFF: u32 = 12;
 /// The first wait after an errand that failed; doubled for each further one.
 const FIRST_WAIT: Millis = 10_000;
 /// The longest such wait.
@@ -46,14 +50,25 @@ const AT_ONCE: usize = 8;
 
 type Pair = (ServiceId, GuestId);
 
-/// Tells the task that keeps standbys that something has changed.
+/// Tells the task that keeps standbys that guests are back.
 #[derive(Debug, Default)]
-pub struct Nudge(Notify);
+pub struct Nudge {
+    notify: Notify,
+    back: Mutex<BTreeSet<GuestId>>,
+}
 
 impl Nudge {
-    /// Something has changed: it is looked at soon.
-    pub fn give(&self) {
-        self.0.notify_one();
+    /// A guest's agent has begun to speak: what failed there is tried again soon.
+    pub fn is_back(&self, guest: GuestId) {
+        self.back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(guest);
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<GuestId> {
+        std::mem::take(&mut self.back.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -74,6 +89,8 @@ struct Memory {
     missing: BTreeMap<ServiceId, usize>,
     /// What is being worked at.
     under_way: BTreeSet<Pair>,
+    /// How often the look that is due was put off.
+    put_off: u32,
 }
 
 impl Memory {
@@ -148,6 +165,12 @@ impl Requests {
                     continue;
                 }
             }
+            if memory.put_off < PUT_OFF && self.is_anything_moving().await {
+                memory.put_off = memory.put_off.saturating_add(1);
+                due = self.world.clock.now().saturating_add(MEANWHILE);
+                continue;
+            }
+            memory.put_off = 0;
             due = self.world.clock.now().saturating_add(EVERY);
             match self.orders(&mut memory).await {
                 Ok(orders) => {
@@ -166,6 +189,12 @@ impl Requests {
         }
     }
 
+    /// Whether a handover is at work: guests and their agents have better things to do.
+    async fn is_anything_moving(&self) -> bool {
+        let open = self.world.table.unfinished().await;
+        open.is_ok_and(|open| open.iter().any(|handover| !handover.committed))
+    }
+
     fn soon(&self) -> Millis {
         self.world.clock.now().saturating_add(SOON)
     }
@@ -173,7 +202,7 @@ impl Requests {
     /// Returns when a job has ended, or something else says that standbys may have to change.
     async fn something_happens(&self, events: &mut Receiver<JobEvent>) {
         loop {
-            let nudged = Box::pin(self.standbys.0.notified());
+            let nudged = Box::pin(self.standbys.notify.notified());
             match select(nudged, Box::pin(events.recv())).await {
                 Either::Left(_) | Either::Right((Ok(JobEvent::Ended(..)) | Err(RecvError::Lagged(_)), _)) => {
                     return;
@@ -215,6 +244,14 @@ impl Requests {
             return Ok(Vec::new());
         }
         let now = self.world.clock.now();
+        let back = self.standbys.take();
+        let is_known = |id: &ServiceId| {
+            services.iter().any(|service| service.id == *id) || rows.iter().any(|row| row.service == *id)
+        };
+        memory
+            .troubles
+            .retain(|(service, guest), _| !back.contains(guest) && is_known(service));
+        memory.missing.retain(|service, _| is_known(service));
         let mut cluster = self.cluster(Look::Listed, None).await?;
         let duties: BTreeSet<Pair> = table
             .duties()

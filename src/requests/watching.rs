@@ -304,7 +304,7 @@ impl Watcher {
                 Order::Freeze(alarm) => self.freeze(alarm),
                 Order::Leftovers(guest) => {
                     let requests = self.requests.clone();
-                    self.requests.standbys.give();
+                    self.requests.standbys.is_back(guest);
                     self.run(async move { requests.carry_duties_of(guest).await });
                 }
                 // Only ordered where the policy lets guests be destroyed, which no setting does.
