@@ -163,7 +163,9 @@ impl Run<'_> {
             return self.give_bundle(&place).await;
         }
         if self.lacks_only_its_disk(&place, &placement).await? {
-            return self.give_bundle(&place).await;
+            self.give_bundle(&place).await?;
+            self.recent.plugged = self.starts_by_its_disk();
+            return Ok(());
         }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         if !self.keeps(Rule::LinkLate) && halves == (false, false) {

@@ -20,8 +20,18 @@ impl Run<'_> {
         if !left_alone || self.recent.unanswered.contains(&place.guest) {
             return Ok(false);
         }
+        if self.starts_by_its_disk() {
+            return Ok(true);
+        }
         let copy = self.world.guest.look(place.guest, placement).await?;
         Ok(self.is_as_wanted(&copy, placement.links.len()))
+    }
+
+    /// Whether the disk may go to the standby unseen: it is wanted up at once, and nothing else can run it. Whatever its guest
+    /// has otherwise than its row says is found by the start, or by the looks after it.
+    pub(super) fn starts_by_its_disk(&self) -> bool {
+        let facts = &self.handover.facts;
+        facts.source_dead && facts.wants_running() && facts.enablement == Enablement::Enabled
     }
 
     /// Linked only where it may run beside its source, or its source is dead.
