@@ -305,9 +305,7 @@ impl Run<'_> {
     }
 
     async fn look_started(&mut self) -> Look {
-        if std::mem::take(&mut self.recent.plugged) {
-            return Ok(Seen::missing("its disk has just been given, and starts it"));
-        }
+        self.recent.plugged = false;
         let (place, placement) = self.target_copy();
         let copy = match self.recent.staged.take() {
             Some(copy) => copy,
