@@ -22,17 +22,23 @@ const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1],
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A lab whose daemon evacuates, until this goes out of scope; then all guests run again.
-struct Evacuating<'a> {
+pub struct Evacuating<'a> {
     lab: &'a Lab,
     on: Option<Setting<'a>>,
 }
 
 impl<'a> Evacuating<'a> {
     #[track_caller]
-    fn on(lab: &'a Lab) -> Self {
+    pub fn on(lab: &'a Lab) -> Self {
+        Self::with(lab, &[])
+    }
+
+    /// With more lines of settings.
+    #[track_caller]
+    pub fn with(lab: &'a Lab, more: &[&str]) -> Self {
         Self {
             lab,
-            on: Some(lab.with_settings(&ON)),
+            on: Some(lab.with_settings(&[&ON[..], more].concat())),
         }
     }
 }
@@ -50,7 +56,7 @@ impl Drop for Evacuating<'_> {
 impl Lab {
     /// The newest evacuation; null if there was none of late.
     #[track_caller]
-    fn evacuation(&self) -> Value {
+    pub fn evacuation(&self) -> Value {
         let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
         let found = jobs.into_iter().find(|job| job["operation"] == "evacuate");
         found.unwrap_or_default()
@@ -58,7 +64,7 @@ impl Lab {
 
     /// Waits until there is a newer evacuation than `before`, and it has ended well; that one.
     #[track_caller]
-    fn is_evacuated(&self, before: &Value) -> Value {
+    pub fn is_evacuated(&self, before: &Value) -> Value {
         let job = self.wait_for("an evacuation's end", 120, || {
             let newest = self.evacuation();
             (newest["id"] != before["id"] && newest["result"] != "").then_some(newest)
@@ -69,7 +75,7 @@ impl Lab {
 
     /// SIGKILL of a guest's QEMU process, whether libvirtd runs or not.
     #[track_caller]
-    fn kill_qemu(&self, guest: &str) {
+    pub fn kill_qemu(&self, guest: &str) {
         let kill = format!("kill -9 $(cat /run/libvirt/qemu/{guest}.pid)");
         self.exec("hv1", &["sh", "-c", &kill]).ok();
     }
@@ -80,13 +86,13 @@ impl Lab {
     }
 
     #[track_caller]
-    fn starts(&self, guest: &str) {
+    pub fn starts(&self, guest: &str) {
         self.virsh("start", guest);
         self.lab(&["guest-wait", guest]).ok();
     }
 
     #[track_caller]
-    fn home(&self, service: &str) -> String {
+    pub fn home(&self, service: &str) -> String {
         self.service(service)["guest_name"].as_str().unwrap().to_owned()
     }
 }
