@@ -50,7 +50,9 @@ impl Lab {
                             || record.starts_with(&format!("_handover.{name}. ")))
                 })
                 .collect();
-            let wanted_down = ["stopped", "failed"].iter().any(|life| row["life_state"] == *life);
+            let wanted_down = ["stopped", "failed"]
+                .iter()
+                .any(|life| row["life_state"] == *life);
             let as_wanted = match down.contains(&id) {
                 true => wanted_down,
                 false => row["life_state"] == life,

@@ -36,10 +36,10 @@ impl<'a> Evacuating<'a> {
     /// With more lines of settings.
     #[track_caller]
     pub fn with(lab: &'a Lab, more: &[&str]) -> Self {
-        Self {
-            lab,
-            on: Some(lab.with_settings(&[&ON[..], more].concat())),
-        }
+        let on = Some(lab.with_settings(&[&ON[..], more].concat()));
+        // A test that failed may have left it frozen.
+        lab.ctl(&["thaw"]).ok();
+        Self { lab, on }
     }
 }
 

@@ -63,13 +63,22 @@ fn what_was_seen_to_have_failed_stays_down_elsewhere() {
     for table in world.tables.values_mut() {
         table.services.get_mut(&id("job")).unwrap().observed = LifeState::Failed;
     }
-    let copy = world.guests.get_mut(&guest(1)).unwrap().copies.get_mut(&id("job")).unwrap();
+    let copy = world
+        .guests
+        .get_mut(&guest(1))
+        .unwrap()
+        .copies
+        .get_mut(&id("job"))
+        .unwrap();
     (copy.running, copy.failed) = (false, true);
     let mut stage = Stage::watching(world);
     stage.happen([Happening::Die(guest(1))]);
     let (job, _) = stage.evacuated();
     assert_eq!(job.result.as_deref(), Some("done"), "{}", job.error_details);
-    assert_eq!((stage.on("g1"), stage.service("job").wanted), (0, LifeState::Failed));
+    assert_eq!(
+        (stage.on("g1"), stage.service("job").wanted),
+        (0, LifeState::Failed)
+    );
     assert_eq!(stage.service("web").wanted, LifeState::Accessible);
     stage.settle();
 }
