@@ -12,6 +12,7 @@ mod early;
 pub mod evacuation;
 pub mod find;
 pub mod jobs;
+pub mod homes;
 pub mod listing;
 pub mod loads;
 pub mod maintenance;
@@ -42,6 +43,7 @@ use crate::ports::{JobRecord, TableError};
 
 use evacuation::Evacuations;
 use jobs::Jobs;
+use homes::Homes;
 use loads::Loads;
 use plans::Plans;
 use refusal::Refusal;
@@ -112,6 +114,8 @@ pub struct Requests {
     /// Whether services of dead guests are moved.
     pub evacuations: Evacuations,
     /// What is configured of single guests.
+    /// Whether services would have a home if their guest died.
+    pub homes: Homes,
     pub labels: GuestLabels,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
@@ -128,6 +132,7 @@ impl Requests {
             plans: Plans::default(),
             evacuations: Evacuations::default(),
             labels: GuestLabels::default(),
+            homes: Homes::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),

@@ -142,6 +142,7 @@ impl Requests {
         self: Arc<Self>,
         guest: GuestId,
         cause: Cause,
+            watcher.requests.evacuations.show_states(watcher.census.states());
         called_off: Arc<AtomicBool>,
     ) -> Result<Option<JobId>, Refusal> {
         let begun = self.evacuate(guest, cause, &called_off).await?;
@@ -258,6 +259,9 @@ impl Watcher {
                     self.look_soon(SOON);
                 }
                 self.census.put(guest, &host, sign);
+                if roll::stops(sign) || roll::moves(sign) {
+                    self.requests.homes.look_again();
+                }
             }
         }
     }

@@ -106,6 +106,12 @@ impl Census {
     pub fn home(&self, guest: GuestId) -> Option<&HostId> {
         self.guests.get(&guest).map(|watched| &watched.home)
     }
+    /// Where each of them stands, in the order of their ids.
+    pub fn states(&self) -> impl Iterator<Item = (GuestId, &'static str)> + Clone {
+        let watched = self.guests.iter();
+        watched.map(|(guest, watched)| (*guest, watched.watch.state().word()))
+    }
+
 
     /// How many signs came of guests that nobody watches; for metrics.
     pub fn unwatched(&self) -> u64 {
