@@ -12,14 +12,11 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
 use super::authority::{Authority, Caller};
 use super::error::BusError;
 use super::plan::PlanObject;
-use super::values::{self, Options, Row, files, known_only, text};
+use super::values::{self, Options, Row, files, known_only, limit, text};
 use super::{plan_path, server};
 use crate::model::ids::JobId;
 use crate::requests::refusal::Refusal;
 use crate::requests::{DeployOptions, MoveOptions, Requests};
-
-/// The most rows that one list call answers.
-const MOST_ROWS: u64 = 1000;
 
 /// The object at the root.
 pub struct Manager {
@@ -499,11 +496,4 @@ impl Manager {
     fn host(&self) -> String {
         self.requests.world.host.to_string()
     }
-}
-
-fn limit(filter: &Options) -> Result<usize, BusError> {
-    let limit = values::number(filter, "limit")?
-        .unwrap_or(MOST_ROWS)
-        .min(MOST_ROWS);
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }

@@ -64,7 +64,11 @@ pub async fn serve(bus: &Bus, requests: Arc<Requests>) -> zbus::Result<Connectio
         services: HashMap::new(),
     };
     tokio::spawn(jobs.keep_in_step());
-    tokio::spawn(tell(connection.clone(), requests.evacuations.subscribe(), "Frozen"));
+    tokio::spawn(tell(
+        connection.clone(),
+        requests.evacuations.subscribe(),
+        "Frozen",
+    ));
     tokio::spawn(tell(connection.clone(), requests.homes.subscribe(), "Homeless"));
     let guests = ShownGuests {
         connection: connection.clone(),

@@ -19,6 +19,9 @@ use crate::requests::maintenance::{Begins, Drained};
 use crate::requests::planning::Entry;
 use crate::requests::{BatchChoices, GivenFiles, MoveOptions};
 
+/// The most rows that one list call answers.
+const MOST_ROWS: u64 = 1000;
+
 /// Options of a method.
 pub type Options = HashMap<String, OwnedVariant>;
 /// A row's columns.
@@ -80,6 +83,15 @@ pub fn number(options: &Options, key: &str) -> Result<Option<u64>, BusError> {
     number
         .map(Some)
         .ok_or_else(|| invalid(format!("option {key:?} must be a number from 0")))
+}
+
+/// How many rows a list call may answer.
+///
+/// # Errors
+/// `InvalidArgument` if `limit` is not a number.
+pub fn limit(filter: &Options) -> Result<usize, BusError> {
+    let limit = number(filter, "limit")?.unwrap_or(MOST_ROWS).min(MOST_ROWS);
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// An option that is `yes` or `no`.

@@ -126,7 +126,8 @@ fn of_interface<'o>(
 }
 
 fn by_life_state<'o>(services: impl Iterator<Item = &'o Properties>) -> BTreeMap<String, u32> {
-    let mut counts: BTreeMap<String, u32> = LIFE_STATES.iter().map(|state| ((*state).to_owned(), 0)).collect();
+    let mut counts: BTreeMap<String, u32> =
+        LIFE_STATES.iter().map(|state| ((*state).to_owned(), 0)).collect();
     for service in services {
         let count = counts.entry(Reader(service).text("LifeState")).or_default();
         *count = count.saturating_add(1);

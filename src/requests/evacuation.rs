@@ -56,7 +56,11 @@ impl Evacuations {
     /// Shows where guests stand.
     pub(super) fn show_states(&self, states: impl Iterator<Item = (GuestId, &'static str)> + Clone) {
         let mut shown = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        if !shown.iter().map(|(guest, word)| (*guest, *word)).eq(states.clone()) {
+        if !shown
+            .iter()
+            .map(|(guest, word)| (*guest, *word))
+            .eq(states.clone())
+        {
             *shown = states.collect();
         }
     }

@@ -10,9 +10,10 @@ mod data;
 pub mod duties;
 mod early;
 pub mod evacuation;
+mod fencing;
 pub mod find;
-pub mod jobs;
 pub mod homes;
+pub mod jobs;
 pub mod listing;
 pub mod loads;
 pub mod maintenance;
@@ -42,8 +43,8 @@ use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
 
 use evacuation::Evacuations;
-use jobs::Jobs;
 use homes::Homes;
+use jobs::Jobs;
 use loads::Loads;
 use plans::Plans;
 use refusal::Refusal;
@@ -113,9 +114,9 @@ pub struct Requests {
     pub plans: Plans,
     /// Whether services of dead guests are moved.
     pub evacuations: Evacuations,
-    /// What is configured of single guests.
     /// Whether services would have a home if their guest died.
     pub homes: Homes,
+    /// What is configured of single guests.
     pub labels: GuestLabels,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
@@ -131,8 +132,8 @@ impl Requests {
             loads,
             plans: Plans::default(),
             evacuations: Evacuations::default(),
-            labels: GuestLabels::default(),
             homes: Homes::default(),
+            labels: GuestLabels::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),

@@ -213,7 +213,11 @@ async fn metrics_tell_of_services_and_of_guests_whose_death_would_leave_them_wit
         loop {
             let told = out(&daemon.run("metrics").await).to_owned();
             // The daemon has looked for homes, audited and watched, each for the first time.
-            let all = ["homeless_services{guest=\"g3\"", "audit_service_copies", "watch=\"up\"} 2"];
+            let all = [
+                "homeless_services{guest=\"g3\"",
+                "audit_service_copies",
+                "watch=\"up\"} 2",
+            ];
             if all.iter().all(|part| told.contains(part)) {
                 return told;
             }
@@ -229,11 +233,17 @@ async fn metrics_tell_of_services_and_of_guests_whose_death_would_leave_them_wit
         "handoverd_guests{watch=\"unwatched\"} 1",
         "handoverd_audit_service_copies{copies=\"2+\"} 0",
     ] {
-        assert!(told.lines().any(|known| known == line), "{line} is not in\n{told}");
+        assert!(
+            told.lines().any(|known| known == line),
+            "{line} is not in\n{told}"
+        );
     }
     assert!(told.ends_with("\n# EOF\n"), "{told}");
     let measures = json(&daemon.run("metrics --json").await);
-    assert_eq!((&measures["host"], &measures["jobs_stuck"]), (&"hv1".into(), &0.into()));
+    assert_eq!(
+        (&measures["host"], &measures["jobs_stuck"]),
+        (&"hv1".into(), &0.into())
+    );
 
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("handoverd.prom");

@@ -20,13 +20,19 @@ fn a_service_without_a_spare_home_is_known_while_its_guest_lives() {
         m.needs.labels = vec!["gpu".parse().unwrap()];
     });
     let mut stage = Stage::watching(world);
-    assert_eq!(losses(&mut stage), ["if g1 dies, 1 of 3 services has no home: s01"]);
+    assert_eq!(
+        losses(&mut stage),
+        ["if g1 dies, 1 of 3 services has no home: s01"]
+    );
     let since = stage.0.requests().homes.standing().unwrap().since;
     let rows = stage
         .ask(|requests| async move { requests.guest_rows(None, false).await })
         .unwrap();
     let g1 = rows.iter().find(|row| row.summary.name == "g1").unwrap();
-    assert_eq!((g1.homeless.as_slice(), g1.watch), (&["s01".to_owned()][..], "up"));
+    assert_eq!(
+        (g1.homeless.as_slice(), g1.watch),
+        (&["s01".to_owned()][..], "up")
+    );
     assert_eq!(rows.iter().filter(|row| row.watch.is_empty()).count(), 2);
 
     // As long as nothing changes it stands since then.

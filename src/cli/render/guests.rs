@@ -37,7 +37,10 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
     }
     for guest in guests.iter().filter(|guest| !guest.homeless.is_empty()) {
         let (name, ids) = (clean(&guest.name), guest.homeless.join(", "));
-        let (lost, all) = (guest.homeless.len(), guest.services.len().max(guest.homeless.len()));
+        let (lost, all) = (
+            guest.homeless.len(),
+            guest.services.len().max(guest.homeless.len()),
+        );
         let have = if lost == 1 { "has" } else { "have" };
         // Writing to a String cannot fail.
         writeln!(

@@ -164,7 +164,9 @@ impl Exposition {
 
 /// A label's value: backslash, quote and line feed are escaped. Other control characters the format allows.
 fn escaped(text: &str) -> String {
-    text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', "\\n")
+    text.replace('\\', r"\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -271,7 +273,10 @@ mod tests {
         });
         assert!(!text.contains("audit") && !text.contains("homeless"), "{text}");
         assert!(!text.contains("load_ratio{"), "{text}");
-        assert!(text.contains("handoverd_guests{watch=\"unwatched\"} 1\n"), "{text}");
+        assert!(
+            text.contains("handoverd_guests{watch=\"unwatched\"} 1\n"),
+            "{text}"
+        );
         assert!(text.contains("handoverd_frozen 0\n"), "{text}");
     }
 
