@@ -16,35 +16,31 @@ const ON: [&str; 5] = [
     "destroyed = \"3s\"",
     "found_off = \"3s\"",
 ];
-/// The same, and a guest whose agent is silent is destroyed first.
-const FENCING: [&str; 4] = [
-    "[evacuation]",
-    "enabled = \"yes\"",
-    "fence = \"destroy\"",
-    "silence = \"5s\"",
-];
+/// Besides: a guest whose agent is silent is destroyed.
+const FENCE: [&str; 2] = ["fence = \"destroy\"", "silence = \"5s\""];
 /// Asks for a page once.
 const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode())";
 /// Longer than any of these grace periods.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// A lab whose daemon evacuates, until this goes out of scope; then all guests run again.
-struct Evacuating<'a> {
+pub struct Evacuating<'a> {
     lab: &'a Lab,
     on: Option<Setting<'a>>,
 }
 
 impl<'a> Evacuating<'a> {
     #[track_caller]
-    fn on(lab: &'a Lab) -> Self {
-        Self::by(lab, &ON)
+    pub fn on(lab: &'a Lab) -> Self {
+        Self::with(lab, &[])
     }
 
+    /// With more lines of settings.
     #[track_caller]
-    fn by(lab: &'a Lab, settings: &[&str]) -> Self {
+    pub fn with(lab: &'a Lab, more: &[&str]) -> Self {
         Self {
             lab,
-            on: Some(lab.with_settings(settings)),
+            on: Some(lab.with_settings(&[&ON[..], more].concat())),
         }
     }
 }
@@ -62,7 +58,7 @@ impl Drop for Evacuating<'_> {
 impl Lab {
     /// The newest evacuation; null if there was none of late.
     #[track_caller]
-    fn evacuation(&self) -> Value {
+    pub fn evacuation(&self) -> Value {
         let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
         let found = jobs.into_iter().find(|job| job["operation"] == "evacuate");
         found.unwrap_or_default()
@@ -70,7 +66,7 @@ impl Lab {
 
     /// Waits until there is a newer evacuation than `before`, and it has ended well; that one.
     #[track_caller]
-    fn is_evacuated(&self, before: &Value) -> Value {
+    pub fn is_evacuated(&self, before: &Value) -> Value {
         let job = self.wait_for("an evacuation's end", 120, || {
             let newest = self.evacuation();
             (newest["id"] != before["id"] && newest["result"] != "").then_some(newest)
@@ -81,7 +77,7 @@ impl Lab {
 
     /// SIGKILL of a guest's QEMU process, whether libvirtd runs or not.
     #[track_caller]
-    fn kill_qemu(&self, guest: &str) {
+    pub fn kill_qemu(&self, guest: &str) {
         let kill = format!("kill -9 $(cat /run/libvirt/qemu/{guest}.pid)");
         self.exec("hv1", &["sh", "-c", &kill]).ok();
     }
@@ -92,7 +88,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn starts(&self, guest: &str) {
+    pub fn starts(&self, guest: &str) {
         self.virsh("start", guest);
         self.lab(&["guest-wait", guest]).ok();
     }
@@ -107,7 +103,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn home(&self, service: &str) -> String {
+    pub fn home(&self, service: &str) -> String {
         self.service(service)["guest_name"].as_str().unwrap().to_owned()
     }
 }
@@ -267,7 +263,7 @@ fn a_guest_whose_agent_is_silent_is_destroyed_only_where_that_is_said_and_its_se
         assert_eq!(lab.evacuation()["id"], before["id"]);
         lab.lab(&["guest-wait", "g1"]).ok();
     }
-    let _on = Evacuating::by(&lab, &FENCING);
+    let _on = Evacuating::with(&lab, &FENCE);
     let before = lab.evacuation();
     lab.wait_for("the agent of g1 is heard", 60, || {
         let guests: Value = serde_json::from_str(&lab.ctl(&["guests", "g1", "--json"]).ok()).unwrap();

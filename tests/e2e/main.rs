@@ -37,4 +37,5 @@ mod undoing;
 mod upgrading;
 mod volumes;
 mod ways;
+mod whole_guests;
 mod witness;
