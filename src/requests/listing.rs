@@ -47,6 +47,10 @@ pub struct GuestRow {
     pub load: Option<Load>,
     /// Why and how long yet it is in maintenance; `None`: it is not.
     pub maintenance: Option<String>,
+    /// How the watcher sees it, such as `up` or `dead`; empty: it has no services, and is not watched.
+    pub watch: &'static str,
+    /// Those of its services that would have no home if it died, as it was seen last.
+    pub homeless: Vec<String>,
     /// What is in the way of it as a target.
     pub obstacles: Vec<Obstacle>,
 }
@@ -68,10 +72,16 @@ impl Requests {
             .into_iter()
             .map(|guest| self.guest_row(guest, &services, probe));
         let mut rows = join_all(rows).await;
+        let (states, standing) = (self.evacuations.states(), self.homes.standing());
+        let losses = standing.map_or_else(Vec::new, |standing| standing.losses);
         for row in &mut rows {
             let guest = &row.summary;
             row.load = measured.get(&guest.id).and_then(|measured| measured.load);
             row.maintenance = maintenance.of_guest(now, guest.id, &guest.host);
+            row.watch = states.get(&guest.id).copied().unwrap_or_default();
+            if let Some(loss) = losses.iter().find(|loss| loss.guest == guest.id) {
+                row.homeless = loss.homeless.iter().map(|(id, _)| id.to_string()).collect();
+            }
         }
         Ok(rows)
     }
@@ -107,6 +117,8 @@ impl Requests {
             labels: self.labels.of(&summary),
             load: None,
             maintenance: None,
+            watch: "",
+            homeless: Vec::new(),
             obstacles,
             summary,
         }

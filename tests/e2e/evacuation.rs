@@ -1,6 +1,6 @@
 //! Guests that die: their services go to the other guest by themselves, and what is not dead is left alone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -15,6 +15,10 @@ const ON: [&str; 5] = [
     "destroyed = \"3s\"",
     "found_off = \"3s\"",
 ];
+/// Besides: a guest whose agent is silent is destroyed.
+const FENCE: [&str; 2] = ["fence = \"destroy\"", "silence = \"5s\""];
+/// Asks for a page once.
+const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode())";
 /// Longer than any of these grace periods.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -86,6 +90,15 @@ impl Lab {
     pub fn starts(&self, guest: &str) {
         self.virsh("start", guest);
         self.lab(&["guest-wait", guest]).ok();
+    }
+
+    /// Stops the agent's process for so many seconds, from a second after now: all else in the guest goes on.
+    #[track_caller]
+    fn freezes_agent(&self, guest: &str, seconds: u32) {
+        let freeze = format!(
+            "systemd-run --quiet sh -c 'sleep 1; kill -STOP $(pidof qemu-ga); sleep {seconds}; kill -CONT $(pidof qemu-ga)'"
+        );
+        self.guest(guest, &freeze).ok();
     }
 
     #[track_caller]
@@ -169,4 +182,43 @@ fn guests_that_die_while_nobody_looks_are_found_and_a_freeze_holds_them_until_it
     lab.starts("g1");
     lab.comes_to_agree("g1 is back");
     lab.ctl(&["remove", "sleeper"]).ok();
+}
+
+#[test]
+fn a_guest_whose_agent_is_silent_is_destroyed_only_where_that_is_said_and_its_service_answers_elsewhere() {
+    let lab = Lab::take();
+    let web = lab.held("web", 8080, "1", "");
+    lab.ctl(&["deploy", &web, "--to", "g1"]).ok();
+    let pid = |lab: &Lab| lab.exec("hv1", &["cat", "/run/libvirt/qemu/g1.pid"]).ok();
+    let runs = pid(&lab);
+    {
+        // Without the word for it, it is left alone, although it is silent for longer than would count.
+        let _on = Evacuating::on(&lab);
+        let before = lab.evacuation();
+        lab.freezes_agent("g1", 15);
+        std::thread::sleep(2 * GRACE);
+        assert_eq!(pid(&lab), runs);
+        assert_eq!(lab.evacuation()["id"], before["id"]);
+        lab.lab(&["guest-wait", "g1"]).ok();
+    }
+    let _on = Evacuating::with(&lab, &FENCE);
+    let before = lab.evacuation();
+    lab.wait_for("the agent of g1 is heard", 60, || {
+        let guests: Value = serde_json::from_str(&lab.ctl(&["guests", "g1", "--json"]).ok()).unwrap();
+        (guests[0]["watch"] == "up" && guests[0]["agent"] == "connected").then_some(())
+    });
+    let silent = Instant::now();
+    lab.freezes_agent("g1", 900);
+    lab.wait_for("web on g2", 120, || {
+        let asked = lab.exec("client", &["python3", "-c", ASK, "http://10.77.0.102:8080/"]);
+        asked.out.contains("guest=g2").then_some(())
+    });
+    eprintln!(
+        "web answers on g2 {:?} after the agent of g1 was stopped",
+        silent.elapsed()
+    );
+    lab.is_evacuated(&before);
+    let why = lab.ctl(&["why", "web"]).ok();
+    assert!(why.contains("evacuate g1: its agent is silent"), "{why}");
+    assert_eq!(lab.home("web"), "g2");
 }
