@@ -34,7 +34,7 @@ use crate::watch::maintenance::{Entry as Maintained, Object};
 pub use measuring::{GuestGauges, HostCounts, HostGauges};
 pub use recovering::{GuestFiles, ImagePool};
 pub use tries::Tries;
-pub use watching::{Heard, Listening, Spool, Watching};
+pub use watching::{Heard, Heartbeat, Listening, Spool, Watching};
 
 /// What is known about the effect of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -111,6 +111,11 @@ pub trait Hypervisor: Send + Sync {
     /// A fresh look at one guest on every host that knows its UUID: an error if a host does not answer, for that proves
     /// nothing. Empty: no host knows it.
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;
+
+    /// Ends the QEMU process of a guest, found by its UUID at this moment, as if its power were cut. When this returns without
+    /// an error the process is gone. Refused or `Unavailable`, with nothing done, where it does not run, runs on two hosts or is
+    /// worked on (migration, save). After `Unknown` look.
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError>;
 
     /// Gives `disk` as its role asks (a bundle read-only, by its grant or by the shared image; a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError>;

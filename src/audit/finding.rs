@@ -301,6 +301,36 @@ pub struct Copies {
     pub unasked: u32,
 }
 
+/// How many services have how many running copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CopyCounts {
+    /// None runs.
+    pub none: u32,
+    /// Just one.
+    pub one: u32,
+    /// Two or more: an old copy drains, or something is wrong.
+    pub more: u32,
+    /// None or one was seen, and a guest that could run another did not answer.
+    pub unknown: u32,
+}
+
+impl CopyCounts {
+    /// Counts services by their copies.
+    pub fn of(services: impl Iterator<Item = Copies>) -> Self {
+        let mut counts = Self::default();
+        for copies in services {
+            let count = match copies {
+                Copies { up: 2.., .. } => &mut counts.more,
+                Copies { unasked: 1.., .. } => &mut counts.unknown,
+                Copies { up: 1, .. } => &mut counts.one,
+                Copies { up: 0, .. } => &mut counts.none,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -325,5 +355,26 @@ impl Finding {
     pub fn is_same(&self, other: &Self) -> bool {
         (self.kind, &self.service, &self.guest, &self.what)
             == (other.kind, &other.service, &other.guest, &other.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_counted_by_their_copies_and_what_is_not_known_is_no_number() {
+        let copies = [(1, 0), (1, 0), (0, 0), (2, 0), (3, 1), (1, 1), (0, 2)];
+        let copies = copies.map(|(up, unasked)| Copies { up, unasked });
+        let counts = CopyCounts::of(copies.into_iter());
+        assert_eq!(
+            counts,
+            CopyCounts {
+                none: 1,
+                one: 2,
+                more: 2,
+                unknown: 2
+            }
+        );
     }
 }

@@ -245,6 +245,10 @@ pub struct Guest {
     pub labels: Vec<String>,
     /// How long it is in maintenance yet, by whom and why.
     pub maintenance: Option<String>,
+    /// How the daemon sees it, such as `up` or `dead`; empty: it has no services, and is not watched.
+    pub watch: String,
+    /// Those of its services that would have no home if it died.
+    pub homeless: Vec<String>,
     /// How loaded it is, where that is known.
     pub load: Option<Load>,
     /// The services whose home it is.
@@ -267,6 +271,8 @@ impl From<(String, Properties)> for Guest {
             persistent: read.text("persistent"),
             labels: read.texts("labels"),
             maintenance: read.filled("maintenance"),
+            watch: read.text("watch"),
+            homeless: read.texts("homeless"),
             load: read.fraction("load").map(|score| Load {
                 score,
                 cpu: read.fraction("load_cpu").unwrap_or_default(),

@@ -118,7 +118,7 @@ impl Run<'_> {
             let (life, enablement) = match &seen.source {
                 Source::Copy(copy) => verdict::observed(service, copy, seen.records.as_ref()),
                 // What the table knows is the latest that anybody knows.
-                Source::Off | Source::Silent | Source::None => (service.wanted, service.enablement),
+                Source::Off | Source::Silent | Source::None => (service.last_known(), service.enablement),
             };
             self.handover.facts.observed = Some(life);
             self.handover.facts.down =

@@ -235,14 +235,26 @@ impl Handover {
         self.facts.displaced.as_ref().filter(|_| back)
     }
 
-    /// The owner that the zone names once this handover is published.
+    /// The owner that the zone names once this handover is published. No other handover ever writes the same text: a claim that
+    /// expects one from before the service was removed fails, though generation and guest are the same again.
     pub fn new_owner(&self) -> Owner {
         Owner {
             generation: self.generation,
             host: self.target.host.clone(),
             guest: self.target.guest,
-            after: None,
+            after: Some(self.id),
         }
+    }
+
+    /// Whether this is the owner that this handover publishes. An older version of the daemon, which it may have been begun by,
+    /// wrote it without the handover.
+    pub fn is_new_owner(&self, owner: &Owner) -> bool {
+        let ours = self.new_owner();
+        let unmarked = Owner {
+            after: None,
+            ..ours.clone()
+        };
+        *owner == ours || *owner == unmarked
     }
 
     /// What this handover leaves in the zone when it gives its claim back: the owner before, and that it was here. `None`

@@ -250,7 +250,7 @@ impl Known {
                 || self.open.iter().any(|h| h.service == service.id && h.committed),
             going,
             generation: service.generation,
-            wanted: service.wanted,
+            wanted: service.last_known(),
             observed_at: service.observed_at,
             movable: manifest.is_some_and(|manifest| manifest.movable),
             frozen: service.frozen.clone(),

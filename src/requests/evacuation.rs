@@ -1,7 +1,8 @@
 //! Evacuations: the batches that nobody asks for, because their guest is dead; and the freeze that holds them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
@@ -29,12 +30,15 @@ const REASON: usize = 200;
 #[derive(Debug)]
 pub struct Evacuations {
     frozen: watch::Sender<Option<Alarm>>,
+    /// Where each guest stands that is watched.
+    states: Mutex<BTreeMap<GuestId, &'static str>>,
 }
 
 impl Default for Evacuations {
     fn default() -> Self {
         Self {
             frozen: watch::Sender::new(None),
+            states: Mutex::default(),
         }
     }
 }
@@ -43,6 +47,23 @@ impl Evacuations {
     /// The alarm, while no service is moved automatically.
     pub fn alarm(&self) -> Option<Alarm> {
         self.frozen.borrow().clone()
+    }
+
+    /// Where each guest stands that is watched, as the words of [`crate::watch::guest_watch::State::word`].
+    pub fn states(&self) -> BTreeMap<GuestId, &'static str> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows where guests stand.
+    pub(super) fn show_states(&self, states: impl Iterator<Item = (GuestId, &'static str)> + Clone) {
+        let mut shown = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown
+            .iter()
+            .map(|(guest, word)| (*guest, *word))
+            .eq(states.clone())
+        {
+            *shown = states.collect();
+        }
     }
 
     /// The alarm as it is, and as it becomes.

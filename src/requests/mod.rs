@@ -10,7 +10,9 @@ mod data;
 pub mod duties;
 mod early;
 pub mod evacuation;
+mod fencing;
 pub mod find;
+pub mod homes;
 pub mod jobs;
 pub mod listing;
 pub mod loads;
@@ -42,6 +44,7 @@ use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
 
 use evacuation::Evacuations;
+use homes::Homes;
 use jobs::Jobs;
 use loads::Loads;
 use plans::Plans;
@@ -112,6 +115,8 @@ pub struct Requests {
     pub plans: Plans,
     /// Whether services of dead guests are moved.
     pub evacuations: Evacuations,
+    /// Whether services would have a home if their guest died.
+    pub homes: Homes,
     /// What is configured of single guests.
     pub labels: GuestLabels,
     /// Tells that standbys may be to be looked at.
@@ -130,6 +135,7 @@ impl Requests {
             loads,
             plans: Plans::default(),
             evacuations: Evacuations::default(),
+            homes: Homes::default(),
             labels: GuestLabels::default(),
             standbys: standbys::Nudge::default(),
             audits: audit::Audits::default(),

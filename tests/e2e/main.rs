@@ -38,4 +38,5 @@ mod undoing;
 mod upgrading;
 mod volumes;
 mod ways;
+mod whole_guests;
 mod witness;

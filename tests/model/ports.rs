@@ -122,6 +122,11 @@ impl Hypervisor for Scripted {
         self.port(call(Method::Everywhere, Some(guest)), made).await
     }
 
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError> {
+        let made = self.sim.destroy(guest);
+        self.port(call(Method::Destroy, Some(guest)), made).await
+    }
+
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {
         let mut call = call(Method::Give, Some(guest));
         call.half = Some(half);

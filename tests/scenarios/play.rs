@@ -11,10 +11,12 @@ use handoverd::adapters::sim::executor::Rest;
 use handoverd::adapters::sim::scenario::Scenario;
 use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::SimWorld;
+use handoverd::config::EvacuationSettings;
 use handoverd::handover::verdict;
 use handoverd::model::ids::{Digest, JobId};
 use handoverd::model::service::{BundleRecord, Millis};
 use handoverd::requests::refusal::Refusal;
+use handoverd::requests::watching;
 use handoverd::requests::{DeployOptions, MoveOptions, Requests};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -153,6 +155,15 @@ pub fn play(path: &Path) -> Result<String, String> {
         let mut simulation = Simulation::with_terms(scenario.world, terms, true, director);
         if standbys {
             simulation.keep_standbys();
+        }
+        // Most stories are about one handover. Where the configuration says something of evacuation, they are about guests.
+        let evacuation = settings.evacuation;
+        if evacuation != EvacuationSettings::default() {
+            simulation.watch_guests(watching::Terms {
+                enabled: evacuation.enabled,
+                policy: evacuation.policy(),
+                limits: evacuation.limits(),
+            });
         }
         log.by(simulation.shared.clock());
         Player {

@@ -187,6 +187,7 @@ impl Simulation {
         let ports = Arc::new(SimPorts::new(self.shared.clone(), self.terms.own.clone()));
         Senses {
             hosts: ports.clone(),
+            agents: ports.clone(),
             spool: ports,
             goes_down: self.shared.lock().goes_down.subscribe(),
         }

@@ -11,6 +11,10 @@ pub enum Method {
     Everywhere,
     /// `Hypervisor::claim_guest`.
     ClaimGuest,
+    /// `Hypervisor::destroy`.
+    Destroy,
+    /// `Heartbeat::pulse`.
+    Pulse,
     /// `Hypervisor::give`.
     Give,
     /// `Hypervisor::take`.
@@ -89,6 +93,7 @@ impl Method {
             Self::Guests
                 | Self::Inspect
                 | Self::Everywhere
+                | Self::Pulse
                 | Self::Image
                 | Self::Grants
                 | Self::Volume
