@@ -311,7 +311,7 @@ impl Clock for Scripted {
 #[async_trait]
 impl StandbyTable for Scripted {
     async fn standbys(&self) -> Result<Vec<Standby>, TableError> {
-        self.row(Method::ReadTable, self.sim.standbys()).await
+        self.sim.standbys().await
     }
 
     async fn touch_standby(&self, standby: &Standby) -> Result<Attempt, TableError> {

@@ -47,7 +47,7 @@ fn a_standby_has_units_and_links_and_no_disk() {
                         installed: false,
                         ..installed()
                     },
-                )
+                );
             },
             &["standby-differs by-itself standby"],
         ),
@@ -63,7 +63,7 @@ fn a_standby_has_units_and_links_and_no_disk() {
                         enablement: Enablement::Disabled,
                         ..installed()
                     },
-                )
+                );
             },
             &["standby-differs by-itself standby"],
         ),
@@ -78,7 +78,7 @@ fn a_standby_has_units_and_links_and_no_disk() {
                         installed: false,
                         ..installed()
                     },
-                )
+                );
             },
             &[],
         ),
