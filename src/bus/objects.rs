@@ -51,7 +51,7 @@ impl ServiceObject {
 
     #[zbus(property)]
     fn life_state(&self) -> &'static str {
-        life_state(&self.0.service)
+        life_state(&self.0)
     }
 
     #[zbus(property)]

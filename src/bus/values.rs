@@ -9,7 +9,7 @@ use super::error::BusError;
 use crate::audit::finding::Repair;
 use crate::audit::run::{Audited, Outcome};
 use crate::model::batch::{BatchMember, Decision};
-use crate::model::service::ServiceRecord;
+use crate::model::life::LifeState;
 use crate::plan::load::Share;
 use crate::plan::what_if::Survival;
 use crate::requests::homes::Standing;
@@ -254,7 +254,7 @@ pub fn service_row(r: &ServiceRow) -> Row {
             owned(s.address().map(|a| a.to_string()).unwrap_or_default()),
         ),
         ("addresses", owned(texts(&s.addresses))),
-        ("life_state", owned(life_state(s))),
+        ("life_state", owned(life_state(r))),
         ("wanted", owned(s.wanted.as_str())),
         ("observed", owned(s.observed.as_str())),
         ("observed_at", owned(s.observed_at)),
@@ -278,9 +278,13 @@ pub fn service_row(r: &ServiceRow) -> Row {
     columns
 }
 
-/// The life state to show: what was seen last.
-pub fn life_state(s: &ServiceRecord) -> &'static str {
-    s.observed.as_str()
+/// The life state to show: what was seen last, and `failed` as long as its guest is off.
+pub fn life_state(r: &ServiceRow) -> &'static str {
+    if r.is_down {
+        LifeState::Failed.as_str()
+    } else {
+        r.service.observed.as_str()
+    }
 }
 
 /// A guest's row.

@@ -26,6 +26,8 @@ pub struct ServiceRow {
     pub version: String,
     /// Where its data volume is mounted; empty without one.
     pub mount_point: String,
+    /// Its guest is off or saved, and so it does not run although it is to.
+    pub is_down: bool,
 }
 
 /// A guest with what is known about it.
@@ -149,6 +151,11 @@ impl Requests {
         limit: usize,
     ) -> Result<Vec<ServiceRow>, Refusal> {
         let bundles = self.world.table.bundles().await?;
+        let states = self.evacuations.states();
+        let is_off = |guest: &GuestId| {
+            let word = states.get(guest).copied().unwrap_or_default();
+            ["grace", "dead", "left", "asleep"].contains(&word)
+        };
         let row = |service: ServiceRecord| {
             let manifest = bundles
                 .iter()
@@ -158,6 +165,7 @@ impl Requests {
             ServiceRow {
                 version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
                 mount_point: data.map(|d| d.mount_point.clone()).unwrap_or_default(),
+                is_down: service.wanted.wants_running() && is_off(&service.guest),
                 service,
             }
         };
