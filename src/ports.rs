@@ -8,6 +8,10 @@ mod recovering;
 mod tries;
 mod watching;
 
+mod standbys;
+
+pub use standbys::StandbyTable;
+
 use std::fs::File;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -382,7 +386,7 @@ pub struct Commit<'a> {
 
 /// The service table, the journal and the audit (design section 8).
 #[async_trait]
-pub trait Table: Send + Sync {
+pub trait Table: StandbyTable + Send + Sync {
     /// All services, by id.
     async fn services(&self) -> Result<Vec<ServiceRecord>, TableError>;
     /// One service.

@@ -5,6 +5,7 @@ use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::model::life::Enablement;
 use crate::model::name::NameChange;
 use crate::model::placement::PlacedFile;
+use crate::model::standby::Standby;
 
 /// The rules of design section 5 that an audit can check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +76,8 @@ pub enum Kind {
     UnitsDiffer,
     /// Its config or secret files in the guest are missing or differ.
     FilesDiffer,
+    /// A standby that is called ready has not what it should have, or runs what it should not.
+    StandbyDiffers,
     /// Its name has other addresses than the table knows.
     AddressDiffers,
     /// The zone names somebody else as its owner, or nobody.
@@ -118,6 +121,7 @@ impl Kind {
             Self::LinkMissing => "link-missing",
             Self::UnitsDiffer => "units-differ",
             Self::FilesDiffer => "files-differ",
+            Self::StandbyDiffers => "standby-differs",
             Self::AddressDiffers => "address-differs",
             Self::OwnerDiffers => "owner-differs",
             Self::ClaimLeft => "claim-left",
@@ -149,6 +153,7 @@ impl Kind {
             | Self::EnablementByHand
             | Self::UnitsDiffer
             | Self::FilesDiffer
+            | Self::StandbyDiffers
             | Self::AddressDiffers
             | Self::OwnerDiffers
             | Self::ClaimLeft
@@ -181,6 +186,8 @@ pub enum Repair {
     Mark,
     /// Places units and files on the home guest again.
     Install,
+    /// Installs a standby again.
+    Standby(Standby),
     /// Gives the home guest a disk of the service where it is missing.
     GiveDisk(DiskRole, DiskSerial),
     /// Takes a disk from a guest, out of both definitions.
@@ -208,6 +215,7 @@ impl Repair {
             Self::AdoptStop(_) | Self::AdoptStart(_) | Self::AdoptEnablement(_) => "adopt",
             Self::Mark => "mark",
             Self::Install => "install",
+            Self::Standby(_) => "standby",
             Self::GiveDisk(..) => "give-disk",
             Self::TakeDisk(..) => "take-disk",
             Self::DeleteGrants(_) => "delete-grants",

@@ -83,6 +83,13 @@ impl ServiceObject {
     fn frozen(&self) -> String {
         self.0.service.frozen.clone().unwrap_or_default()
     }
+
+    /// Guests, and how far each is.
+    #[zbus(property)]
+    fn standbys(&self) -> Vec<(String, String)> {
+        super::values::standbys(&self.0)
+    }
+
     /// Host, path, size in bytes, file system, mount point; all empty without a data volume.
     #[zbus(property)]
     fn volume(&self) -> (String, String, u64, String, String) {

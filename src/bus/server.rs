@@ -260,6 +260,7 @@ impl ShownJobs {
                             "Generation",
                             "Enablement",
                             "Frozen",
+                            "Standbys",
                             "Volume",
                         ];
                         changed::<ServiceObject>(&self.connection, server, path, &names).await?;

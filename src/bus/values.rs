@@ -265,6 +265,7 @@ pub fn service_row(r: &ServiceRow) -> Row {
         ),
         ("generation", owned(s.generation.0)),
         ("frozen", owned(s.frozen.clone().unwrap_or_default())),
+        ("standbys", owned(standbys(r))),
     ]);
     if let Some(volume) = &s.volume {
         columns.extend(row([
@@ -276,6 +277,13 @@ pub fn service_row(r: &ServiceRow) -> Row {
         ]));
     }
     columns
+}
+
+/// Guests and how far each is.
+pub fn standbys(r: &ServiceRow) -> Vec<(String, String)> {
+    let told = r.standbys.iter();
+    told.map(|(guest, state)| (guest.clone(), state.as_str().to_owned()))
+        .collect()
 }
 
 /// The life state to show: what was seen last, and `failed` as long as its guest is off.

@@ -134,8 +134,19 @@ pub struct Service {
     pub generation: u64,
     /// Why it is frozen, if it is.
     pub frozen: Option<String>,
+    /// The guests where it is installed without its disk.
+    pub standbys: Vec<Standby>,
     /// Its data volume, if it has one.
     pub volume: Option<Volume>,
+}
+
+/// A guest where a service is installed without its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Standby {
+    /// The guest's name.
+    pub guest: String,
+    /// `ready`, `changing` or `dropping`.
+    pub state: String,
 }
 
 /// The data volume of a service.
@@ -173,6 +184,11 @@ impl From<(String, Properties)> for Service {
             name: read.filled("name"),
             generation: read.number("generation"),
             frozen: read.filled("frozen"),
+            standbys: read
+                .pairs("standbys")
+                .into_iter()
+                .map(|(guest, state)| Standby { guest, state })
+                .collect(),
             volume: read.filled("volume_path").map(|path| Volume {
                 host: read.text("volume_host"),
                 path,

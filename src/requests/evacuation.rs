@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::cluster::Look;
 use super::planning::{Target, Which, limits_of};
 use super::refusal::Refusal;
 use super::{BatchChoices, MoveOptions, Requests};
@@ -196,7 +197,11 @@ impl Requests {
         };
         let limits = limits_of(&self.batch_options(&options));
         let strategy = (STRATEGY, STRATEGY.to_string());
-        let decided = self.decide(&source, Which::All, strategy, limits).await?;
+        let look = match self.all_have_standbys(guest).await? {
+            true => Look::Listed,
+            false => Look::of(STRATEGY, guest),
+        };
+        let decided = self.decide(look, &source, Which::All, strategy, limits).await?;
         decided.check_whole(&source.name, true)?;
         let back = || Refusal::Unavailable(format!("guest {} is back", source.name));
         if called_off.load(Ordering::Relaxed) {
@@ -251,7 +256,9 @@ impl Requests {
         let limits = limits_of(&self.batch_options(&MoveOptions::default()));
         let strategy = (STRATEGY, STRATEGY.to_string());
         let which = Which::Again { service, tried };
-        let decided = self.decide(&source, which, strategy, limits).await?;
+        let decided = self
+            .decide(Look::of(STRATEGY, source.id), &source, which, strategy, limits)
+            .await?;
         decided.check_whole(service.as_str(), false)?;
         let what = format!("{EVACUATE} {}: {service} failed on its way", source.name);
         let found = decided.entries.first();

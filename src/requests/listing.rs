@@ -13,6 +13,7 @@ use crate::model::ids::{GuestId, JobId};
 use crate::model::needs::Label;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
+use crate::model::standby::StandbyState;
 use crate::plan::load::Load;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
@@ -26,6 +27,8 @@ pub struct ServiceRow {
     pub version: String,
     /// Where its data volume is mounted; empty without one.
     pub mount_point: String,
+    /// The names of the guests that are its standbys, and how far each is.
+    pub standbys: Vec<(String, StandbyState)>,
     /// Its guest is off or saved, and so it does not run although it is to.
     pub is_down: bool,
 }
@@ -151,6 +154,7 @@ impl Requests {
         limit: usize,
     ) -> Result<Vec<ServiceRow>, Refusal> {
         let bundles = self.world.table.bundles().await?;
+        let standbys = self.world.table.standbys().await?;
         let states = self.evacuations.states();
         let is_off = |guest: &GuestId| {
             let word = states.get(guest).copied().unwrap_or_default();
@@ -162,7 +166,11 @@ impl Requests {
                 .find(|b| b.digest == service.bundle)
                 .map(|b| &b.manifest);
             let data = manifest.and_then(|m| m.data.as_ref());
+            let own = standbys.iter().filter(|standby| standby.service == service.id);
             ServiceRow {
+                standbys: own
+                    .map(|standby| (standby.guest_name.clone(), standby.state))
+                    .collect(),
                 version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
                 mount_point: data.map(|d| d.mount_point.clone()).unwrap_or_default(),
                 is_down: service.wanted.wants_running() && is_off(&service.guest),

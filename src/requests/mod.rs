@@ -21,6 +21,7 @@ mod moves;
 pub mod planning;
 pub mod plans;
 pub mod refusal;
+pub mod standbys;
 pub mod suitability;
 pub mod watching;
 
@@ -118,6 +119,8 @@ pub struct Requests {
     pub homes: Homes,
     /// What is configured of single guests.
     pub labels: GuestLabels,
+    /// Tells that standbys may be to be looked at.
+    pub standbys: standbys::Nudge,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -134,6 +137,7 @@ impl Requests {
             evacuations: Evacuations::default(),
             homes: Homes::default(),
             labels: GuestLabels::default(),
+            standbys: standbys::Nudge::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),
@@ -514,6 +518,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         spread_at: None,
         unasked: Vec::new(),
         displaced: None,
+        standby: false,
         retire_owed: false,
         source_dead: false,
         volume: None,

@@ -318,6 +318,7 @@ impl Watcher {
                 Order::Freeze(alarm) => self.freeze(alarm),
                 Order::Leftovers(guest) => {
                     let requests = self.requests.clone();
+                    self.requests.standbys.is_back(guest);
                     self.run(async move { requests.carry_duties_of(guest).await });
                 }
                 Order::Destroy(guest, cause) => self.fence(guest, cause),

@@ -79,6 +79,8 @@ pub enum Method {
     Postpone,
     /// `Table::observe`.
     Observe,
+    /// A `StandbyTable` method that writes.
+    Standby,
     /// `Table::put_bundle` and `audit`.
     Note,
 }
@@ -121,6 +123,7 @@ impl Method {
                 | Self::Fulfil
                 | Self::Postpone
                 | Self::Observe
+                | Self::Standby
                 | Self::Note
         )
     }

@@ -31,6 +31,7 @@ mod method;
 pub mod pace;
 pub mod ports;
 pub mod scenario;
+mod standbys;
 pub mod story;
 pub mod table;
 mod table_port;
