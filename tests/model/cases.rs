@@ -203,6 +203,9 @@ impl Case {
             world.happen(&Happening::Migrate(a, "hv2".parse().unwrap()));
         }
         let owners = self.owners();
+        if let Some(table) = world.tables.get_mut(&owners[0]) {
+            table.bundles = self.bundles().into();
+        }
         if self.race == Race::TwoTables {
             let table = world.tables[&owners[0]].clone();
             world.tables.insert(owners[1].clone(), table);
@@ -212,9 +215,6 @@ impl Case {
             .zip(1..)
             .map(|(owner, number)| Actor::Asked(life::ask(house, &world, owner, number).into()))
             .collect();
-        for table in world.tables.values_mut() {
-            table.bundles.clear();
-        }
         let carriers = world.tables.keys().map(|_| None).collect();
         let whole = Whole {
             world,
@@ -222,7 +222,7 @@ impl Case {
             carriers,
             broken: Kinds::default(),
         };
-        State::of(whole)
+        State::of(whole, None)
     }
 }
 
