@@ -356,6 +356,10 @@ fn play(
     fate: Fate,
     cancel: bool,
 ) -> Option<Played> {
+    let asked = match &start {
+        Start::Begin(_, handover) => Some(handover.id),
+        Start::TakeUp(_) | Start::GoOn(_) => None,
+    };
     let known = script.lock().memory.clone();
     let stage = stage(house, world, own, script, fate);
     let ended = poll(live(house, &stage.world, &stage.script, start, cancel)).is_some();
@@ -381,9 +385,11 @@ fn play(
     }
     let job = memory.as_ref().map(|memory| memory.handover.job);
     if killed {
-        // A table that was killed while it made its first job has made it.
-        let job = job.filter(|job| job.0 > 0).or_else(|| newest(&world, own))?;
-        return restart(house, world, own, job);
+        // A daemon that was killed while its table made the job has it, unless another one held the service.
+        return match job.or_else(|| asked.and_then(|id| job_of(&world, own, id))) {
+            Some(job) => restart(house, world, own, job),
+            None => Some(Played::ended(world)),
+        };
     }
     let mut memory = memory?;
     let believes = !house.protocol.keeps(Rule::LookAgain);
@@ -416,8 +422,9 @@ fn forget_answered(world: &SimWorld, memory: &mut Part<Memory>) {
     }
 }
 
-fn newest(world: &SimWorld, own: &HostId) -> Option<JobId> {
-    world.tables[own].jobs.keys().last().copied()
+fn job_of(world: &SimWorld, own: &HostId, id: HandoverId) -> Option<JobId> {
+    let mut rows = world.tables[own].handovers.iter();
+    rows.find(|(_, row)| row.handover.id == id).map(|(job, _)| *job)
 }
 
 /// The daemon was killed and is started again: only its journal is left of what it knew.

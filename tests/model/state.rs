@@ -160,7 +160,9 @@ fn normalize_guest(guest: &mut SimGuest, now: u64, alone: bool) {
 /// The normal form of what a daemon knows between two rounds; one that `believes` its acts counts its waits since.
 pub fn normalize_memory(memory: &mut Memory, believes: bool) {
     normalize_handover(&mut memory.handover, believes);
-    if !starts_later(&memory.handover) {
+    // What the stage goal saw of the target is asked for by the start goal's first look alone.
+    let starts = memory.handover.facts.wants_running() && is_to_come(&memory.handover, Goal::Start);
+    if !starts {
         memory.seen.staged = None;
     }
     memory.at.last.clear();
@@ -179,15 +181,31 @@ pub fn normalize_memory(memory: &mut Memory, believes: bool) {
     }
 }
 
-/// Whether the start goal's look is still to come, which alone asks what the stage goal saw of the target.
-fn starts_later(handover: &Handover) -> bool {
-    handover.facts.wants_running() && matches!(handover.state, At::At { direction: Direction::Forward, goal, .. }
-        if goals(handover.kind).iter().skip_while(|other| **other != goal).any(|other| *other == Goal::Start))
+/// Whether a goal is at hand or still to come on the way forward. What goes back never comes to it again: it only turns at
+/// the commit, which is behind all of them that are asked for here.
+fn is_to_come(handover: &Handover, goal: Goal) -> bool {
+    let At::At {
+        direction: Direction::Forward,
+        goal: at,
+        ..
+    } = handover.state
+    else {
+        return false;
+    };
+    let mut left = goals(handover.kind).iter().skip_while(|other| **other != at);
+    left.any(|other| *other == goal)
 }
 
-/// Starts are counted up to [`STARTS`]; how often another act was done makes no difference.
+/// Starts are counted up to [`STARTS`]; how often another act was done makes no difference. Nor does how long nobody served;
+/// and as time stands still, the commit was now wherever it was.
 fn normalize_handover(handover: &mut Handover, believes: bool) {
     handover.reason = None;
+    let quiesces = is_to_come(handover, Goal::Quiesce);
+    let facts = &mut handover.facts;
+    (facts.gap, facts.published_at) = (None, None);
+    if !quiesces {
+        facts.gap_began = None;
+    }
     if let At::At {
         goal, phase, tries, ..
     } = &mut handover.state
@@ -228,8 +246,7 @@ fn normalize_table(table: &mut SimTable, now: u64) {
         if job.result.as_deref().is_some_and(|result| result != "stuck") {
             let facts = &mut row.handover.facts;
             (facts.silent, facts.revoked) = (None, None);
-            (facts.gap, facts.gap_began) = (None, None);
-            (facts.published_at, facts.observed_at, facts.spread_at) = (None, None, None);
+            (facts.observed_at, facts.spread_at) = (None, None);
             (facts.sent, facts.claim_sent, facts.claim_seen) = (false, false, false);
             (facts.old_owner, facts.old_ttl) = (None, 0);
             (facts.target_addresses, facts.displaced) = (Vec::new(), None);
