@@ -134,6 +134,8 @@ pub struct Rules {
     pub world: WorldRules,
     pub reservations: bool,
     pub desired: bool,
+    /// Whether spans pass by a step of their own; else each is over once it was waited for, as on paper.
+    pub waits: bool,
 }
 
 impl Rules {
@@ -144,6 +146,7 @@ impl Rules {
             world: WorldRules::default(),
             reservations: true,
             desired: true,
+            waits: false,
         }
     }
 }
@@ -220,6 +223,7 @@ impl Case {
             world,
             actors,
             carriers,
+            waits: rules.waits,
             broken: Kinds::default(),
         };
         State::of(whole, None)

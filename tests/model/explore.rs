@@ -69,6 +69,7 @@ impl Space {
             protocol: rules.protocol,
             reservations: rules.reservations,
             limits: limits(),
+            waits: rules.waits,
             bundles: Arc::new(bundles),
             copies: Arc::default(),
         };

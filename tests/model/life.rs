@@ -75,6 +75,8 @@ pub struct House {
     /// Whether a table lets one handover of a service be open at a time.
     pub reservations: bool,
     pub limits: Limits,
+    /// Whether spans pass by a step of their own.
+    pub waits: bool,
     /// The bundles of every table.
     pub bundles: Arc<BTreeMap<Digest, BundleRecord>>,
     /// The copies that every handover is about: all of a configuration move the same bundle between the same guests, so
@@ -394,7 +396,7 @@ fn play(
     let mut memory = memory?;
     let believes = !house.protocol.keeps(Rule::LookAgain);
     if known.is_none_or(|known| !memory.is_shared(&known)) {
-        state::normalize_memory(&mut memory, believes);
+        state::normalize_memory(&mut memory, believes, house.waits);
     }
     forget_answered(&world, &mut memory);
     let life = Life {

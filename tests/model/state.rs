@@ -31,6 +31,8 @@ pub struct Whole {
     pub actors: Vec<Actor>,
     /// Who carries duties, by table.
     pub carriers: Vec<Option<Part<Carry>>>,
+    /// Whether spans pass by a step of their own; else each is over once it was waited for.
+    pub waits: bool,
     /// What is broken.
     pub broken: Kinds,
 }
@@ -108,7 +110,7 @@ fn normalize(whole: &mut Whole, before: Option<&Whole>) {
     for (host, table) in &mut world.tables {
         let known = before.and_then(|before| before.world.tables.get(host));
         if known.is_none_or(|known| !table.is_shared(known)) {
-            normalize_table(table, now);
+            normalize_table(table, now, whole.waits);
         }
     }
     let agenda = std::mem::take(&mut world.agenda);
@@ -158,8 +160,11 @@ fn normalize_guest(guest: &mut SimGuest, now: u64, alone: bool) {
 }
 
 /// The normal form of what a daemon knows between two rounds; one that `believes` its acts counts its waits since.
-pub fn normalize_memory(memory: &mut Memory, believes: bool) {
-    normalize_handover(&mut memory.handover, believes);
+pub fn normalize_memory(memory: &mut Memory, believes: bool, waits: bool) {
+    normalize_handover(&mut memory.handover, believes, waits);
+    if !waits && memory.seen.restored_at.is_some() {
+        memory.seen.restored_at = Some(0);
+    }
     // What the stage goal saw of the target is asked for by the start goal's first look alone.
     let starts = memory.handover.facts.wants_running() && is_to_come(&memory.handover, Goal::Start);
     if !starts {
@@ -198,8 +203,12 @@ fn is_to_come(handover: &Handover, goal: Goal) -> bool {
 
 /// Starts are counted up to [`STARTS`]; how often another act was done makes no difference. Nor does how long nobody served;
 /// and as time stands still, the commit was now wherever it was.
-fn normalize_handover(handover: &mut Handover, believes: bool) {
+fn normalize_handover(handover: &mut Handover, believes: bool, waits: bool) {
     handover.reason = None;
+    if !waits {
+        age(&mut handover.facts.silent);
+        age(&mut handover.facts.revoked);
+    }
     let quiesces = is_to_come(handover, Goal::Quiesce);
     let facts = &mut handover.facts;
     (facts.gap, facts.published_at) = (None, None);
@@ -219,7 +228,7 @@ fn normalize_handover(handover: &mut Handover, believes: bool) {
     }
 }
 
-fn normalize_table(table: &mut SimTable, now: u64) {
+fn normalize_table(table: &mut SimTable, now: u64, waits: bool) {
     table.journal.clear();
     table.audit.clear();
     for service in table.services.values_mut() {
@@ -240,7 +249,7 @@ fn normalize_table(table: &mut SimTable, now: u64) {
     }
     for row in table.handovers.values_mut() {
         let job = &table.jobs[&row.handover.job];
-        normalize_handover(&mut row.handover, false);
+        normalize_handover(&mut row.handover, false, waits);
         row.handover.state = row.handover.state.after_restart();
         // Of one that has ended only the outcome matters.
         if job.result.as_deref().is_some_and(|result| result != "stuck") {
