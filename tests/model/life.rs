@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use handoverd::adapters::sim::call::{PortFault, Shared};
 use handoverd::adapters::sim::daemon::limits;
-use handoverd::adapters::sim::happening::{Happening, Message};
 use handoverd::adapters::sim::part::Part;
 use handoverd::adapters::sim::ports::SimPorts;
 use handoverd::adapters::sim::world::SimWorld;
@@ -20,7 +19,7 @@ use handoverd::handover::protocol::{Protocol, Rule};
 use handoverd::handover::record::Handover;
 use handoverd::handover::run::Copies;
 use handoverd::handover::world::{Limits, World};
-use handoverd::model::ids::{Digest, GuestId, HandoverId, HostId, JobId};
+use handoverd::model::ids::{Digest, HandoverId, HostId, JobId};
 use handoverd::model::service::BundleRecord;
 use handoverd::ports::JobRecord;
 use handoverd::requests::jobs::{Jobs, Runtime};
@@ -398,7 +397,7 @@ fn play(
     if known.is_none_or(|known| !memory.is_shared(&known)) {
         state::normalize_memory(&mut memory, believes, house.waits);
     }
-    forget_answered(&world, &mut memory);
+    state::forget_answered(&world, &mut memory);
     let life = Life {
         job: job?,
         memory,
@@ -410,18 +409,6 @@ fn play(
         actor: Actor::Driving(life.into()),
         might_expire,
     })
-}
-
-/// A script that was not answered is told of only while one is under way: where none is, what supersedes it changes
-/// nothing but the number of the next attempt.
-fn forget_answered(world: &SimWorld, memory: &mut Part<Memory>) {
-    let is_under_way = |guest: &GuestId| {
-        let mut agenda = world.agenda.values();
-        agenda.any(|happening| matches!(happening, Happening::Arrives(Message::Script { guest: to, .. }) if to == guest))
-    };
-    if !memory.seen.unanswered.iter().all(is_under_way) {
-        memory.seen.unanswered.retain(is_under_way);
-    }
 }
 
 fn job_of(world: &SimWorld, own: &HostId, id: HandoverId) -> Option<JobId> {

@@ -16,7 +16,7 @@ use handoverd::handover::driver::Memory;
 use handoverd::handover::goals::{Goal, goals};
 use handoverd::handover::machine::{Direction, Phase, State as At};
 use handoverd::handover::record::{Facts, Handover, Since};
-use handoverd::model::ids::{Attempt, HostId};
+use handoverd::model::ids::{Attempt, GuestId, HostId};
 use handoverd::model::lifecycle::ShutoffReason;
 
 use super::answers::Answer;
@@ -186,6 +186,18 @@ pub fn normalize_memory(memory: &mut Memory, believes: bool, waits: bool) {
     }
 }
 
+/// A script that was not answered is told of only while one is under way: where none is, what supersedes it changes
+/// nothing but the number of the next attempt.
+pub fn forget_answered(world: &SimWorld, memory: &mut Part<Memory>) {
+    let is_under_way = |guest: &GuestId| {
+        let mut agenda = world.agenda.values();
+        agenda.any(|happening| matches!(happening, Happening::Arrives(Message::Script { guest: to, .. }) if to == guest))
+    };
+    if !memory.seen.unanswered.iter().all(is_under_way) {
+        memory.seen.unanswered.retain(is_under_way);
+    }
+}
+
 /// Whether a goal is at hand or still to come on the way forward. What goes back never comes to it again: it only turns at
 /// the commit, which is behind all of them that are asked for here.
 fn is_to_come(handover: &Handover, goal: Goal) -> bool {
@@ -269,15 +281,23 @@ fn renumber(whole: &mut Whole) {
     let mut seen = BTreeSet::from([0]);
     let world = &whole.world;
     seen.extend(world.guests.values().flat_map(|guest| numbers_of(guest)));
-    seen.extend(world.tables.values().flat_map(|t| t.attempts.values()).map(|n| n.0));
+    seen.extend(
+        world
+            .tables
+            .values()
+            .flat_map(|t| t.attempts.values())
+            .map(|n| n.0),
+    );
     seen.extend(world.agenda.values().filter_map(|happening| match happening {
         Happening::Arrives(Message::Script { attempt, .. }) => Some(attempt.0),
         _ => None,
     }));
-    seen.extend(histories(whole).filter_map(|history| match history.last().map(|last| &**last) {
-        Some(Answer::Attempt(Ok(attempt))) => Some(attempt.0),
-        _ => None,
-    }));
+    seen.extend(
+        histories(whole).filter_map(|history| match history.last().map(|last| &**last) {
+            Some(Answer::Attempt(Ok(attempt))) => Some(attempt.0),
+            _ => None,
+        }),
+    );
     let ranks: BTreeMap<u64, u64> = seen.into_iter().zip(0..).collect();
     let rank = |attempt: &mut Attempt| attempt.0 = ranks.get(&attempt.0).copied().unwrap_or_default();
     for actor in &mut whole.actors {
@@ -334,7 +354,11 @@ fn is_number(answer: &Answer) -> bool {
 
 fn renumber_history(history: &mut [Part<Answer>], rank: &impl Fn(&mut Attempt)) {
     let last = history.len().saturating_sub(1);
-    for (at, answer) in history.iter_mut().enumerate().filter(|(_, answer)| is_number(answer)) {
+    for (at, answer) in history
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, answer)| is_number(answer))
+    {
         if let Answer::Attempt(Ok(attempt)) = &mut **answer {
             match at == last {
                 true => rank(attempt),
