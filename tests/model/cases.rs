@@ -230,17 +230,20 @@ impl Case {
     }
 }
 
-/// Configurations that every run of the tests explores whole, in about a minute of one processor; the others are left to
-/// `make model`. Those with a volume have more than 400,000 states each.
-const SHORT: [&str; 9] = [
+/// Configurations that every run of the tests explores whole, in less than 2 minutes of one processor; the others are left
+/// to `make model`: of those, `volume` has more than 400,000 states.
+const SHORT: [&str; 12] = [
     "plain accessible",
     "stopped",
     "stopped, B is standby",
     "accessible, unit disabled",
+    "stopped + volume",
     "no name",
+    "no name + volume",
     "evacuation",
     "evacuation, stopped",
     "false death (A migrated)",
+    "A live-migrated away",
     "two coordinators, no name",
 ];
 
