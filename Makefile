@@ -67,6 +67,8 @@ install:
 	install -D -m 755 $(RELEASE)/handoverd $(DESTDIR)/usr/bin/handoverd
 	install -D -m 755 $(RELEASE)/handoverctl $(DESTDIR)/usr/bin/handoverctl
 	$(INSTALL) systemd/handoverd.service $(DESTDIR)/usr/lib/systemd/system/handoverd.service
+	$(INSTALL) systemd/handoverd-metrics.service $(DESTDIR)/usr/lib/systemd/system/handoverd-metrics.service
+	$(INSTALL) systemd/handoverd-metrics.timer $(DESTDIR)/usr/lib/systemd/system/handoverd-metrics.timer
 	$(INSTALL) systemd/handoverd.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/handoverd.conf
 	$(INSTALL) systemd/handoverd.tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/handoverd.conf
 	$(INSTALL) packaging/dbus/org.handoverd1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.handoverd1.conf

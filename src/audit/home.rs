@@ -373,19 +373,15 @@ fn wanted_stopped(checked: &mut Checked<'_>, copy: &CopyState) {
     }
 }
 
-/// What a service is seen to be on its home guest; `None` where that cannot be told. A guest that is off runs nothing.
+/// What a service is seen to be on its home guest; `None` where that cannot be told, or is no state of the service's own: its
+/// guest is off, or has booted and not started it. What was seen before is what it goes by if it has to go elsewhere.
 pub fn observed(
     checked: &super::picture::Picture,
     service: &crate::model::service::ServiceRecord,
 ) -> Option<LifeState> {
     let domain = checked.guest(service.guest)?;
     if !domain.is_active() {
-        let down = if service.wanted.wants_running() {
-            LifeState::Failed
-        } else {
-            service.wanted
-        };
-        return Some(down);
+        return (!service.wanted.wants_running()).then_some(service.wanted);
     }
     let Some(Asked::Seen(copy)) = checked.copy(&service.id, service.guest) else {
         return None;
@@ -400,8 +396,5 @@ pub fn observed(
         None => None,
     };
     let life = verdict::observed(service, copy, records).0;
-    Some(match verdict::is_down_unwanted(copy, life) {
-        true => LifeState::Failed,
-        false => life,
-    })
+    (!verdict::is_down_unwanted(copy, life)).then_some(life)
 }

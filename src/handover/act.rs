@@ -118,7 +118,7 @@ impl Run<'_> {
             let (life, enablement) = match &seen.source {
                 Source::Copy(copy) => verdict::observed(service, copy, seen.records.as_ref()),
                 // What the table knows is the latest that anybody knows.
-                Source::Off | Source::Silent | Source::None => (service.wanted, service.enablement),
+                Source::Off | Source::Silent | Source::None => (service.last_known(), service.enablement),
             };
             self.handover.facts.observed = Some(life);
             self.handover.facts.down =
@@ -161,6 +161,11 @@ impl Run<'_> {
         }
         if self.in_place() {
             return self.give_bundle(&place).await;
+        }
+        if self.lacks_only_its_disk(&place, &placement).await? {
+            self.give_bundle(&place).await?;
+            self.recent.plugged = self.starts_by_its_disk();
+            return Ok(());
         }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         if !self.keeps(Rule::LinkLate) && halves == (false, false) {

@@ -96,6 +96,9 @@ pub struct Facts {
     pub unasked: Vec<String>,
     /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
     pub displaced: Option<Duty>,
+    /// The target was a standby that was ready with just what is to be installed: its disk is all that it lacks.
+    #[serde(default)]
+    pub standby: bool,
     /// A removal could not take away everything: the rest is owed as a duty.
     pub retire_owed: bool,
     /// The source's guest was seen off: it is fenced, and its state is the one that the table knows.
@@ -232,14 +235,26 @@ impl Handover {
         self.facts.displaced.as_ref().filter(|_| back)
     }
 
-    /// The owner that the zone names once this handover is published.
+    /// The owner that the zone names once this handover is published. No other handover ever writes the same text: a claim that
+    /// expects one from before the service was removed fails, though generation and guest are the same again.
     pub fn new_owner(&self) -> Owner {
         Owner {
             generation: self.generation,
             host: self.target.host.clone(),
             guest: self.target.guest,
-            after: None,
+            after: Some(self.id),
         }
+    }
+
+    /// Whether this is the owner that this handover publishes. An older version of the daemon, which it may have been begun by,
+    /// wrote it without the handover.
+    pub fn is_new_owner(&self, owner: &Owner) -> bool {
+        let ours = self.new_owner();
+        let unmarked = Owner {
+            after: None,
+            ..ours.clone()
+        };
+        *owner == ours || *owner == unmarked
     }
 
     /// What this handover leaves in the zone when it gives its claim back: the owner before, and that it was here. `None`
@@ -374,6 +389,7 @@ pub mod tests {
             spread_at: None,
             unasked: Vec::new(),
             displaced: None,
+            standby: false,
             retire_owed: false,
             source_dead: false,
             volume: None,

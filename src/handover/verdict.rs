@@ -423,7 +423,7 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
 pub fn published(handover: &Handover, records: &NameRecords) -> Seen {
     let wanted = &handover.facts.target_addresses;
     match owner_text(records) {
-        Some(Ownership::Free(owner)) if owner == handover.new_owner() => {
+        Some(Ownership::Free(owner)) if handover.is_new_owner(&owner) => {
             if records.addresses == *wanted {
                 Seen::Holds
             } else {
@@ -440,7 +440,7 @@ pub fn published(handover: &Handover, records: &NameRecords) -> Seen {
 /// Publish, back: whether a message that may have been sent can still do something.
 pub fn withdrawn(handover: &Handover, records: &NameRecords) -> Seen {
     match owner_text(records) {
-        Some(Ownership::Free(owner)) if owner == handover.new_owner() => Seen::Committed,
+        Some(Ownership::Free(owner)) if handover.is_new_owner(&owner) => Seen::Committed,
         Some(Ownership::Claimed(id, _)) if id == handover.id => {
             Seen::missing("the update may still arrive: its claim stands")
         }

@@ -125,8 +125,8 @@ pub struct Owner {
     pub host: HostId,
     /// The service's home guest.
     pub guest: GuestId,
-    /// The handover that claimed the name last and gave it back. It makes the text another one than before that claim, so
-    /// that a claim that arrives late fails its prerequisite.
+    /// The handover that published it, or that claimed the name last and gave it back. It makes the text another one than
+    /// any before, so that a claim that arrives late fails its prerequisite.
     #[serde(default)]
     pub after: Option<HandoverId>,
 }
@@ -134,7 +134,7 @@ pub struct Owner {
 /// The TXT value at `_handover.<name>` (design section 4, "Ownership in DNS").
 ///
 /// Text forms: `g=4 host=hv1 guest=<uuid>`, `claim=<handover> g=4 host=hv1 guest=<uuid>`,
-/// `aborted=<handover> g=4 host=hv1 guest=<uuid>`, each with ` after=<handover>` behind it once a claim was given back; a
+/// `aborted=<handover> g=4 host=hv1 guest=<uuid>`, each with ` after=<handover>` behind it, the last one that wrote the owner; a
 /// first claim of an absent name has only its first word.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ownership {

@@ -66,6 +66,15 @@ pub struct ServiceRecord {
 }
 
 impl ServiceRecord {
+    /// What it was when its guest could be asked last: what is wanted of it, unless it was seen to have failed.
+    pub fn last_known(&self) -> LifeState {
+        if self.observed == LifeState::Failed && self.wanted.wants_running() {
+            LifeState::Failed
+        } else {
+            self.wanted
+        }
+    }
+
     /// The first of its addresses, for those who want one only.
     pub fn address(&self) -> Option<IpAddr> {
         self.addresses.first().copied()

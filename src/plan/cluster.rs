@@ -44,7 +44,7 @@ pub struct ServiceView {
     pub going: Option<GuestId>,
     /// Its generation in the service table.
     pub generation: Generation,
-    /// Its wanted life state.
+    /// The life state that it keeps: the wanted one, unless it was seen to have failed.
     pub wanted: LifeState,
     /// When its life state was last seen.
     pub observed_at: Millis,

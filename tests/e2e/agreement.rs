@@ -16,8 +16,8 @@ pub fn other(guest: &str) -> &'static str {
 }
 
 impl Lab {
-    /// The home of every service, if all agree on it; else what does not.
-    pub fn agreement(&self) -> Result<Homes, String> {
+    /// The home of every service, if all agree on it; else what does not. Services in `down` are wanted down, and are.
+    pub fn agreement(&self, down: &[&str]) -> Result<Homes, String> {
         let outside = self.outside()?;
         let mut differs = String::new();
         let mut homes = Homes::new();
@@ -50,7 +50,14 @@ impl Lab {
                             || record.starts_with(&format!("_handover.{name}. ")))
                 })
                 .collect();
-            if row["life_state"] != life || row["frozen"] != Value::Null {
+            let wanted_down = ["stopped", "failed"]
+                .iter()
+                .any(|life| row["life_state"] == *life);
+            let as_wanted = match down.contains(&id) {
+                true => wanted_down,
+                false => row["life_state"] == life,
+            };
+            if !as_wanted || row["frozen"] != Value::Null {
                 writeln!(differs, "the table: {row:#}").unwrap();
             }
             let file = format!(
@@ -70,8 +77,8 @@ impl Lab {
                 writeln!(differs, "the zone: {found:?}, and not {expected:?}").unwrap();
             }
         }
-        for guest in ["g1", "g2"] {
-            let here = |row: &&Value| row["guest_name"] == guest;
+        for guest in &outside.guests {
+            let here = |row: &&Value| row["guest_name"] == guest.as_str();
             let disks: usize = outside
                 .services
                 .iter()
@@ -94,9 +101,17 @@ impl Lab {
             }
             for row in &outside.services {
                 let id = row["id"].as_str().unwrap();
-                let wanted = if here(&row) { "active" } else { "" };
                 let found = self.inside(guest, id, row["volume"]["mount"].as_str())?;
-                if found != wanted {
+                let standby = serde_json::json!({"guest": guest, "state": "ready"});
+                let standbys = row["standbys"].as_array();
+                let installed = found.starts_with("/etc/systemd/system.attached/")
+                    && standbys.is_some_and(|all| all.contains(&standby));
+                let (wanted, agrees) = match (here(&row), down.contains(&id)) {
+                    (true, true) => ("down", found != "active" && !found.is_empty()),
+                    (true, false) => ("active", found == "active"),
+                    (false, _) => ("", found.is_empty() || installed),
+                };
+                if !agrees {
                     writeln!(differs, "{id} on {guest}: {found:?}, and not {wanted:?}").unwrap();
                 }
             }
@@ -116,15 +131,21 @@ impl Lab {
     /// Fails unless all agree at once; the home of every service.
     #[track_caller]
     pub fn agrees(&self, when: &str) -> Homes {
-        self.agreement().unwrap_or_else(|why| panic!("{when}: {why}"))
+        self.agreement(&[]).unwrap_or_else(|why| panic!("{when}: {why}"))
     }
 
     /// Waits until all agree: what a guest that was away still owes is carried out when its agent speaks.
     #[track_caller]
     pub fn comes_to_agree(&self, when: &str) -> Homes {
+        self.comes_to_agree_but(&[], when)
+    }
+
+    /// The same; services in `down` are down.
+    #[track_caller]
+    pub fn comes_to_agree_but(&self, down: &[&str], when: &str) -> Homes {
         let until = std::time::Instant::now() + std::time::Duration::from_secs(150);
         loop {
-            match self.agreement() {
+            match self.agreement(down) {
                 Ok(homes) => return homes,
                 Err(why) => assert!(std::time::Instant::now() < until, "{when}: {why}"),
             }
@@ -134,8 +155,8 @@ impl Lab {
 
     fn outside(&self) -> Result<Outside, String> {
         let line = "handoverctl services --json; echo ----; \
-            dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; \
-            for g in g1 g2; do for half in live config; do \
+            dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; virsh -q list --all --name | grep .; echo ----; \
+            for g in $(virsh -q list --all --name); do for half in live config; do \
             virsh dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; done; done; \
             echo ----; virsh -q vol-list handoverd | awk '$1 ~ /@/ { print $1 }'";
         let ran = self.exec("hv1", &["sh", "-c", line]);
@@ -154,11 +175,13 @@ impl Lab {
                 }
             })
             .collect();
+        let guests = next()?.lines().map(str::to_owned).collect();
         let disks = next()?.lines().map(str::to_owned).collect();
         let grants = next()?.lines().map(str::to_owned).collect();
         Ok(Outside {
             services,
             zone,
+            guests,
             disks,
             grants,
         })
@@ -186,6 +209,8 @@ struct Outside {
     services: Vec<Value>,
     /// `NAME TYPE DATA` of each record.
     zone: Vec<String>,
+    /// The guests of hv1.
+    guests: Vec<String>,
     /// `GUEST live` or `GUEST config`, once for each disk of ours.
     disks: Vec<String>,
     /// The files in the pool by which guests have bundles.

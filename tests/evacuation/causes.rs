@@ -58,6 +58,32 @@ fn a_killed_guests_services_go_elsewhere_each_by_its_own_life_state() {
 }
 
 #[test]
+fn what_was_seen_to_have_failed_stays_down_elsewhere() {
+    let mut world = world(3, &[("web", ACCESSIBLE), ("job", Cast::of(LifeState::Running))]);
+    for table in world.tables.values_mut() {
+        table.services.get_mut(&id("job")).unwrap().observed = LifeState::Failed;
+    }
+    let copy = world
+        .guests
+        .get_mut(&guest(1))
+        .unwrap()
+        .copies
+        .get_mut(&id("job"))
+        .unwrap();
+    (copy.running, copy.failed) = (false, true);
+    let mut stage = Stage::watching(world);
+    stage.happen([Happening::Die(guest(1))]);
+    let (job, _) = stage.evacuated();
+    assert_eq!(job.result.as_deref(), Some("done"), "{}", job.error_details);
+    assert_eq!(
+        (stage.on("g1"), stage.service("job").wanted),
+        (0, LifeState::Failed)
+    );
+    assert_eq!(stage.service("web").wanted, LifeState::Accessible);
+    stage.settle();
+}
+
+#[test]
 fn a_guest_that_powers_off_or_is_destroyed_has_time_to_come_back() {
     for (happening, grace) in [
         (Happening::PowerOff(guest(1)), 60_000),

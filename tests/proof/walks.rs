@@ -235,6 +235,12 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         vec![(622, Wish::Deploy(2)), (1493, Wish::Move(1))],
         Vec::new(),
     ));
+    // A late claim of a removal, and the same guest and generation again.
+    walks.push((
+        "remove",
+        vec![(5206, Wish::Move(1)), (821, Wish::Deploy(1))],
+        vec![trouble(16, Some(PortFault::Late(700_000)), Weather::Nothing)],
+    ));
     // Its row cannot be read after the commit, and the next move has begun when it is looked at again.
     walks.extend((58..78).map(|call| {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);

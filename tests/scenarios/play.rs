@@ -11,10 +11,12 @@ use handoverd::adapters::sim::executor::Rest;
 use handoverd::adapters::sim::scenario::Scenario;
 use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::SimWorld;
+use handoverd::config::EvacuationSettings;
 use handoverd::handover::verdict;
 use handoverd::model::ids::{Digest, JobId};
-use handoverd::model::service::Millis;
+use handoverd::model::service::{BundleRecord, Millis};
 use handoverd::requests::refusal::Refusal;
+use handoverd::requests::watching;
 use handoverd::requests::{DeployOptions, MoveOptions, Requests};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -147,7 +149,22 @@ pub fn play(path: &Path) -> Result<String, String> {
     let subscriber = tracing_subscriber::registry().with(log.clone());
     let mut told = tracing::subscriber::with_default(subscriber, || {
         let director = Box::new(Scripted(plot.clone()));
-        let simulation = Simulation::with_terms(scenario.world, terms, true, director);
+        let wants = |bundle: &BundleRecord| bundle.manifest.needs.standbys > 0;
+        let mut tables = scenario.world.tables.values();
+        let standbys = tables.any(|table| table.bundles.values().any(wants));
+        let mut simulation = Simulation::with_terms(scenario.world, terms, true, director);
+        if standbys {
+            simulation.keep_standbys();
+        }
+        // Most stories are about one handover. Where the configuration says something of evacuation, they are about guests.
+        let evacuation = settings.evacuation;
+        if evacuation != EvacuationSettings::default() {
+            simulation.watch_guests(watching::Terms {
+                enabled: evacuation.enabled,
+                policy: evacuation.policy(),
+                limits: evacuation.limits(),
+            });
+        }
         log.by(simulation.shared.clock());
         Player {
             simulation,
@@ -402,6 +419,10 @@ fn table_ends(world: &SimWorld, table: &SimTable) -> Vec<String> {
                 holders.join(", ")
             ));
         }
+    }
+    for standby in table.standbys.values() {
+        let (service, guest) = (&standby.service, &standby.guest_name);
+        lines.push(format!("{service}: standby on {guest}, {}", standby.state));
     }
     for duty in table.duties.values() {
         let guest = world

@@ -49,6 +49,11 @@ impl Script {
         }
     }
 
+    /// Whose it is.
+    pub fn service(&self) -> &ServiceId {
+        &self.service
+    }
+
     /// The failure for an outcome that was not seen.
     fn lost(&self, message: String) -> PortError {
         let fault = if self.acts {

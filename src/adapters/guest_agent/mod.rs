@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::model::guest::{AgentInfo, CopyState, ProbeReport};
 use crate::model::ids::{Attempt, GuestId};
@@ -76,8 +77,11 @@ impl<C: AgentChannel> GuestAgent<C> {
     }
 
     async fn lines(&self, guest: GuestId, script: &Script, deadline: Duration) -> Result<String, PortError> {
-        let finished = run(&self.channel, guest, script, deadline).await?;
-        finished.text(guest)
+        let began = Instant::now();
+        let finished = run(&self.channel, guest, script, deadline).await;
+        let ms = began.elapsed().as_millis();
+        tracing::debug!(%guest, service = %script.service(), ms, "a script in the guest has ended, or is waited for no more");
+        finished?.text(guest)
     }
 }
 

@@ -32,6 +32,7 @@ pub mod pace;
 pub mod part;
 pub mod ports;
 pub mod scenario;
+mod standbys;
 pub mod story;
 pub mod table;
 mod table_port;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::call::{Method, Plan, PortFault, Shared};
-use super::happening::Message;
+use super::happening::{Happening, Message};
 use super::world::{Power, SimDisk, SimVolume, SimWorld};
 use super::{grants, look};
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk};
@@ -103,6 +103,23 @@ impl Hypervisor for SimPorts {
         self.shared
             .call(plan, |world| look::everywhere(world, guest))
             .await
+    }
+
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError> {
+        let plan = Plan::of(Method::Destroy, 200).on(guest);
+        self.shared
+            .call(plan, |world| {
+                look::reachable(world, guest)?;
+                if !look::guest_mut(world, guest)?.is_active() {
+                    return Err(PortError::unavailable(format!("guest {guest} is not running")));
+                }
+                // On the agenda, so that hosts tell of it.
+                world.schedule(0, Happening::Destroy(guest));
+                Ok(())
+            })
+            .await?;
+        self.shared.sleep(Duration::from_millis(1)).await;
+        Ok(())
     }
 
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {

@@ -8,6 +8,7 @@ use crate::handover::record::{Duty, Handover};
 use crate::model::batch::{Batch, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
+use crate::model::standby::Standby;
 use crate::ports::{Commit, JobRecord, JournalEntry, TableError};
 use crate::watch::blast::Alarm;
 use crate::watch::maintenance::Entry as Maintained;
@@ -50,6 +51,8 @@ pub struct SimTable {
     pub decisions: Vec<Decision>,
     /// Why no service is moved automatically.
     pub alarm: Option<Alarm>,
+    /// Standbys.
+    pub standbys: BTreeMap<(ServiceId, GuestId), Standby>,
     /// What is in maintenance.
     pub maintenance: Vec<Maintained>,
 }
@@ -80,15 +83,7 @@ impl SimTable {
     /// # Errors
     /// The service is reserved, or its generation does not follow.
     pub fn begin(&mut self, job: &JobRecord, handover: &Handover) -> Outcome<Handover> {
-        if let Some(holder) = self
-            .handovers
-            .values()
-            .find(|row| row.reserved && row.handover.service == handover.service)
-        {
-            let job = holder.handover.job;
-            let operation = self.jobs.get(&job).map_or("", |job| job.operation.as_str());
-            return Err(TableError::busy(&handover.service, job, operation));
-        }
+        self.check_free(&handover.service)?;
         self.check_generation(handover)?;
         let last = self.jobs.last_key_value().map_or(0, |(id, _)| id.0);
         let id = JobId(last.saturating_add(1));
@@ -98,6 +93,7 @@ impl SimTable {
             handover.facts.displaced = self
                 .duties
                 .remove(&(handover.service.clone(), handover.target.guest));
+            handover.facts.standby = self.take_standby_over(&handover);
         }
         let job = JobRecord { id, ..job.clone() };
         self.jobs.insert(id, job);
@@ -109,6 +105,17 @@ impl SimTable {
             }),
         );
         Ok(handover)
+    }
+
+    /// Refuses while a handover of the service holds its reservation.
+    pub(super) fn check_free(&self, service: &ServiceId) -> Outcome<()> {
+        let mut rows = self.handovers.values();
+        let Some(holder) = rows.find(|row| row.reserved && row.handover.service == *service) else {
+            return Ok(());
+        };
+        let job = holder.handover.job;
+        let operation = self.jobs.get(&job).map_or("", |job| job.operation.as_str());
+        Err(TableError::busy(service, job, operation))
     }
 
     fn check_generation(&self, handover: &Handover) -> Outcome<()> {
@@ -174,6 +181,8 @@ impl SimTable {
         self.check_commit(commit)?;
         self.services
             .insert(commit.service.id.clone(), commit.service.clone());
+        self.standbys
+            .remove(&(commit.service.id.clone(), commit.service.guest));
         self.settle(commit);
         Ok(())
     }

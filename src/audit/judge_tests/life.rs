@@ -306,11 +306,7 @@ fn what_is_observed_is_what_the_guest_and_the_zone_say() {
             },
             Some(LifeState::Failed),
         ),
-        (
-            "off, and wanted running",
-            |p| turn_off(p, 1),
-            Some(LifeState::Failed),
-        ),
+        ("off, and wanted running", |p| turn_off(p, 1), None),
         (
             "off, and wanted stopped",
             |p| {
