@@ -16,7 +16,7 @@ help:
 	@echo "make check   the part of it that needs neither root nor a lab"
 	@echo "make bench   measure staging, moving and idling in the lab (root)"
 	@echo "make soak    random walks of simulated handovers (SEEDS=1000000, SEED=n)"
-	@echo "make model   explore the state machine exhaustively (CASE=name, WITHOUT=rule)"
+	@echo "make model   explore the state machine exhaustively (CASE=name, WITHOUT=rule, WAITS=1)"
 	@echo "make build   the two programs, in target/debug"
 	@echo "make deps    install the Debian packages that building, lab and tests need (root)"
 	@echo "make install install the release build and its files (after cargo build --release; DESTDIR=)"

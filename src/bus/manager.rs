@@ -479,7 +479,7 @@ impl Manager {
     /// Since when it is so (0: not looked yet), and the guests whose death would leave services without a home: UUID, name,
     /// how many services, which have none.
     #[zbus(property)]
-    fn homeless(&self) -> (u64, Vec<(String, String, u32, Vec<String>)>) {
+    fn homeless(&self) -> (u64, Vec<values::LossRow>) {
         let standing = self.requests.homes.standing();
         standing.as_ref().map_or_else(Default::default, values::standing)
     }

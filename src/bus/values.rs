@@ -343,8 +343,11 @@ pub fn fraction(share: Share) -> f64 {
     f64::from(share.as_millionths()) / 1e6
 }
 
+/// A guest whose death would leave services without a home: UUID, name, how many it has, which have none.
+pub type LossRow = (String, String, u32, Vec<String>);
+
 /// Which services would have no home.
-pub fn standing(standing: &Standing) -> (u64, Vec<(String, String, u32, Vec<String>)>) {
+pub fn standing(standing: &Standing) -> (u64, Vec<LossRow>) {
     let loss = |loss: &Survival| {
         let ids = loss.homeless.iter().map(|(id, _)| id.to_string()).collect();
         let services = u32::try_from(loss.services).unwrap_or(u32::MAX);

@@ -63,7 +63,7 @@ impl Scripted {
                 let kept = made.await.map_err(|error| Failure::from(&error));
                 self.script.keep(kept, &self.slot);
                 let progress = self.script.lock();
-                let last = progress.history.last().and_then(T::from_answer);
+                let last = progress.history.last().and_then(|answer| T::from_answer(answer));
                 last.unwrap_or(Err(Failure::Storage)).map_err(Failure::port)
             }
             Ruling::Fails => {
@@ -89,7 +89,7 @@ impl Scripted {
                 let kept = made.await.map_err(|error| Failure::from(&error));
                 self.script.keep(kept, &self.slot);
                 let progress = self.script.lock();
-                let last = progress.history.last().and_then(T::from_answer);
+                let last = progress.history.last().and_then(|answer| T::from_answer(answer));
                 last.unwrap_or(Err(Failure::Storage)).map_err(failed)
             }
             Ruling::Fails | Ruling::Blocked => std::future::pending().await,

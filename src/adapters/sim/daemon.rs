@@ -312,7 +312,7 @@ impl Simulation {
                     .world
                     .tables
                     .values()
-                    .flat_map(super::table::SimTable::stuck)
+                    .flat_map(|table| table.stuck())
                     .collect()
             };
             if stuck.is_empty() && all_up(&self.shared.lock().world) {

@@ -452,7 +452,7 @@ impl Guest for SimPorts {
         plan.message = Some(Message::Script {
             guest,
             boot: self.shared.lock().world.guests.get(&guest).map_or(0, |g| g.boots),
-            placement: Box::new(placement.clone()),
+            placement: placement.clone().into(),
             step,
             attempt,
         });
@@ -532,7 +532,7 @@ impl NameServer for SimPorts {
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {
         let mut plan = Plan::of(Method::Swap, 3);
         plan.deadline = Duration::from_secs(5);
-        plan.message = Some(Message::Update(Box::new(change.clone())));
+        plan.message = Some(Message::Update(change.clone().into()));
         self.shared
             .call(plan, |world| {
                 names_answer(world)?;

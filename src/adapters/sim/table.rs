@@ -13,6 +13,8 @@ use crate::ports::{Commit, JobRecord, JournalEntry, TableError};
 use crate::watch::blast::Alarm;
 use crate::watch::maintenance::Entry as Maintained;
 
+use super::part::Part;
+
 pub(super) type Outcome<T> = Result<T, TableError>;
 
 /// A handover's row.
@@ -30,11 +32,11 @@ pub struct SimTable {
     /// Services.
     pub services: BTreeMap<ServiceId, ServiceRecord>,
     /// Bundles.
-    pub bundles: BTreeMap<Digest, BundleRecord>,
+    pub bundles: Part<BTreeMap<Digest, BundleRecord>>,
     /// Jobs.
     pub jobs: BTreeMap<JobId, JobRecord>,
     /// Handovers, by their job.
-    pub handovers: BTreeMap<JobId, Row>,
+    pub handovers: BTreeMap<JobId, Part<Row>>,
     /// Journals.
     pub journal: BTreeMap<JobId, Vec<JournalEntry>>,
     /// Duties.
@@ -97,10 +99,10 @@ impl SimTable {
         self.jobs.insert(id, job);
         self.handovers.insert(
             id,
-            Row {
+            Part::from(Row {
                 handover: handover.clone(),
                 reserved: true,
-            },
+            }),
         );
         Ok(handover)
     }
@@ -135,7 +137,7 @@ impl SimTable {
     }
 
     /// The row of a handover that has not ended.
-    fn open_row(&mut self, handover: &Handover) -> Outcome<&mut Row> {
+    fn open_row(&mut self, handover: &Handover) -> Outcome<&mut Part<Row>> {
         let result = self.jobs.get(&handover.job).and_then(|job| job.result.clone());
         match (self.handovers.get_mut(&handover.job), result) {
             (Some(row), None) if row.handover.id == handover.id => Ok(row),

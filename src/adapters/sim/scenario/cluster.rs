@@ -191,7 +191,7 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
             guest.systemd = systemd.into();
             guest.gauge = gauge;
             guest.labels = labels.map(|found| found.value).unwrap_or_default();
-            world.guests.insert(id, guest);
+            world.guests.insert(id, guest.into());
         }
         match state {
             Some(GuestState::Off) => later.push(Happening::Die(id)),
