@@ -10,7 +10,7 @@ use handoverd::adapters::sim::daemon::Simulation;
 use handoverd::adapters::sim::executor::Rest;
 use handoverd::adapters::sim::scenario::Scenario;
 use handoverd::adapters::sim::table::SimTable;
-use handoverd::adapters::sim::world::SimWorld;
+use handoverd::adapters::sim::world::{SimDisk, SimWorld};
 use handoverd::config::EvacuationSettings;
 use handoverd::handover::verdict;
 use handoverd::model::ids::{Digest, JobId};
@@ -403,13 +403,11 @@ fn table_ends(world: &SimWorld, table: &SimTable) -> Vec<String> {
             lines.push(format!("{}: {told}", dns.name));
         }
         if let Some(volume) = &row.volume {
-            let holds = |guest: &&handoverd::adapters::sim::world::SimGuest| {
-                guest.live.disks.values().any(|disk| disk.base == volume.path)
-            };
+            let holds = |disk: &SimDisk| disk.base == volume.path;
             let holders: Vec<&str> = world
                 .guests
                 .values()
-                .filter(holds)
+                .filter(|guest| guest.live.disks.values().any(holds))
                 .map(|g| g.name.as_str())
                 .collect();
             let writes = world.volumes.get(&volume.path).map_or(0, |volume| volume.synced);
