@@ -106,7 +106,12 @@ impl Lab {
                 let standbys = row["standbys"].as_array();
                 let installed = found.starts_with("/etc/systemd/system.attached/")
                     && standbys.is_some_and(|all| all.contains(&standby));
+                let mut standbys = row["standbys"].as_array().into_iter().flatten();
+                let is_standby = standbys.any(|standby| standby["guest"] == guest.as_str());
                 let (wanted, agrees) = match (here(&row), down.contains(&id)) {
+                    (false, _) if is_standby => {
+                        ("installed, and down", found != "active" && !found.is_empty())
+                    }
                     (true, true) => ("down", found != "active" && !found.is_empty()),
                     (true, false) => ("active", found == "active"),
                     (false, _) => ("", found.is_empty() || installed),
