@@ -16,7 +16,7 @@ help:
 	@echo "make check   the part of it that needs neither root nor a lab"
 	@echo "make bench   measure staging, moving and idling in the lab (root)"
 	@echo "make soak    random walks of simulated handovers (SEEDS=1000000, SEED=n)"
-	@echo "make model   explore the state machine exhaustively (CASE=name, WITHOUT=rule)"
+	@echo "make model   explore the state machine exhaustively (CASE=name, WITHOUT=rule, WAITS=1)"
 	@echo "make build   the two programs, in target/debug"
 	@echo "make deps    install the Debian packages that building, lab and tests need (root)"
 	@echo "make install install the release build and its files (after cargo build --release; DESTDIR=)"
@@ -67,6 +67,8 @@ install:
 	install -D -m 755 $(RELEASE)/handoverd $(DESTDIR)/usr/bin/handoverd
 	install -D -m 755 $(RELEASE)/handoverctl $(DESTDIR)/usr/bin/handoverctl
 	$(INSTALL) systemd/handoverd.service $(DESTDIR)/usr/lib/systemd/system/handoverd.service
+	$(INSTALL) systemd/handoverd-metrics.service $(DESTDIR)/usr/lib/systemd/system/handoverd-metrics.service
+	$(INSTALL) systemd/handoverd-metrics.timer $(DESTDIR)/usr/lib/systemd/system/handoverd-metrics.timer
 	$(INSTALL) systemd/handoverd.sysusers.conf $(DESTDIR)/usr/lib/sysusers.d/handoverd.conf
 	$(INSTALL) systemd/handoverd.tmpfiles.conf $(DESTDIR)/usr/lib/tmpfiles.d/handoverd.conf
 	$(INSTALL) packaging/dbus/org.handoverd1.conf $(DESTDIR)/usr/share/dbus-1/system.d/org.handoverd1.conf

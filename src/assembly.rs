@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::{BoxFuture, join4};
 
 use crate::config::{self, GuestLabels, Settings};
 use crate::handover::goals::Goal;
@@ -179,8 +179,15 @@ pub fn loops(requests: &Arc<Requests>, audit_every: Duration) -> [BoxFuture<'sta
     ]
 }
 
-/// What else it does by itself: measure loads, and end maintenances in time.
+/// What else it does by itself: measure loads, end maintenances in time, look whether services would have a home, and keep
+/// standbys.
 pub async fn upkeep(requests: Arc<Requests>) {
     let measures = requests.loads.keep_measuring(&requests.world);
-    join(measures, requests.expire_maintenance()).await;
+    join4(
+        measures,
+        requests.expire_maintenance(),
+        requests.watch_homes(),
+        requests.clone().keep_standbys(),
+    )
+    .await;
 }

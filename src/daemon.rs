@@ -90,6 +90,7 @@ pub async fn run(settings: Settings) -> Result<(), DaemonError> {
     });
     let senses = Senses {
         hosts: libvirt.clone(),
+        agents: libvirt.clone(),
         spool: Arc::new(spool),
         goes_down: told,
     };
@@ -126,6 +127,7 @@ pub async fn simulate(scenario: Scenario, settings: Settings) -> Result<(), Daem
     let ports = Arc::new(SimPorts::new(shared.clone(), terms.own.clone()));
     let senses = Senses {
         hosts: ports.clone(),
+        agents: ports.clone(),
         spool: ports.clone(),
         goes_down: shared.lock().goes_down.subscribe(),
     };

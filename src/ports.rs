@@ -8,6 +8,10 @@ mod recovering;
 mod tries;
 mod watching;
 
+mod standbys;
+
+pub use standbys::StandbyTable;
+
 use std::fs::File;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -30,7 +34,7 @@ use crate::watch::maintenance::{Entry as Maintained, Object};
 pub use measuring::{GuestGauges, HostCounts, HostGauges};
 pub use recovering::{GuestFiles, ImagePool};
 pub use tries::Tries;
-pub use watching::{Heard, Listening, Spool, Watching};
+pub use watching::{Heard, Heartbeat, Listening, Spool, Watching};
 
 /// What is known about the effect of a call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -107,6 +111,11 @@ pub trait Hypervisor: Send + Sync {
     /// A fresh look at one guest on every host that knows its UUID: an error if a host does not answer, for that proves
     /// nothing. Empty: no host knows it.
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError>;
+
+    /// Ends the QEMU process of a guest, found by its UUID at this moment, as if its power were cut. When this returns without
+    /// an error the process is gone. Refused or `Unavailable`, with nothing done, where it does not run, runs on two hosts or is
+    /// worked on (migration, save). After `Unknown` look.
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError>;
 
     /// Gives `disk` as its role asks (a bundle read-only, by its grant or by the shared image; a volume for this guest alone) to one half. Refused by libvirt where it is there already: look first.
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError>;
@@ -377,7 +386,7 @@ pub struct Commit<'a> {
 
 /// The service table, the journal and the audit (design section 8).
 #[async_trait]
-pub trait Table: Send + Sync {
+pub trait Table: StandbyTable + Send + Sync {
     /// All services, by id.
     async fn services(&self) -> Result<Vec<ServiceRecord>, TableError>;
     /// One service.

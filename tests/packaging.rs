@@ -160,3 +160,33 @@ fn the_unit_has_no_privilege_and_leaves_open_what_it_needs() {
         assert!(!unit.contains_key(absent), "{absent}");
     }
 }
+
+#[test]
+fn metrics_are_written_by_a_unit_that_can_write_nothing_else_and_is_installed_with_the_others() {
+    let service = directives(include_str!("../systemd/handoverd-metrics.service"));
+    for (key, value) in [
+        ("Type", "oneshot"),
+        ("CapabilityBoundingSet", ""),
+        ("NoNewPrivileges", "yes"),
+        ("ProtectSystem", "strict"),
+        ("ReadWritePaths", "-/var/lib/prometheus/node-exporter"),
+        ("RestrictAddressFamilies", "AF_UNIX"),
+    ] {
+        assert_eq!(service[key], [value], "{key}");
+    }
+    let writes = service["ExecStart"][0];
+    assert!(
+        writes.starts_with("/usr/bin/handoverctl metrics --output /var/lib/prometheus/node-exporter/"),
+        "{writes}"
+    );
+    let timer = directives(include_str!("../systemd/handoverd-metrics.timer"));
+    assert_eq!(timer["WantedBy"], ["timers.target"]);
+    let makefile = include_str!("../Makefile");
+    for unit in [
+        "handoverd.service",
+        "handoverd-metrics.service",
+        "handoverd-metrics.timer",
+    ] {
+        assert!(makefile.contains(&format!("systemd/{unit} $(DESTDIR)")), "{unit}");
+    }
+}

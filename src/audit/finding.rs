@@ -5,6 +5,7 @@ use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::model::life::Enablement;
 use crate::model::name::NameChange;
 use crate::model::placement::PlacedFile;
+use crate::model::standby::Standby;
 
 /// The rules of design section 5 that an audit can check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +76,8 @@ pub enum Kind {
     UnitsDiffer,
     /// Its config or secret files in the guest are missing or differ.
     FilesDiffer,
+    /// A standby that is called ready has not what it should have, or runs what it should not.
+    StandbyDiffers,
     /// Its name has other addresses than the table knows.
     AddressDiffers,
     /// The zone names somebody else as its owner, or nobody.
@@ -118,6 +121,7 @@ impl Kind {
             Self::LinkMissing => "link-missing",
             Self::UnitsDiffer => "units-differ",
             Self::FilesDiffer => "files-differ",
+            Self::StandbyDiffers => "standby-differs",
             Self::AddressDiffers => "address-differs",
             Self::OwnerDiffers => "owner-differs",
             Self::ClaimLeft => "claim-left",
@@ -149,6 +153,7 @@ impl Kind {
             | Self::EnablementByHand
             | Self::UnitsDiffer
             | Self::FilesDiffer
+            | Self::StandbyDiffers
             | Self::AddressDiffers
             | Self::OwnerDiffers
             | Self::ClaimLeft
@@ -181,6 +186,8 @@ pub enum Repair {
     Mark,
     /// Places units and files on the home guest again.
     Install,
+    /// Installs a standby again.
+    Standby(Standby),
     /// Gives the home guest a disk of the service where it is missing.
     GiveDisk(DiskRole, DiskSerial),
     /// Takes a disk from a guest, out of both definitions.
@@ -208,6 +215,7 @@ impl Repair {
             Self::AdoptStop(_) | Self::AdoptStart(_) | Self::AdoptEnablement(_) => "adopt",
             Self::Mark => "mark",
             Self::Install => "install",
+            Self::Standby(_) => "standby",
             Self::GiveDisk(..) => "give-disk",
             Self::TakeDisk(..) => "take-disk",
             Self::DeleteGrants(_) => "delete-grants",
@@ -293,6 +301,36 @@ pub struct Copies {
     pub unasked: u32,
 }
 
+/// How many services have how many running copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CopyCounts {
+    /// None runs.
+    pub none: u32,
+    /// Just one.
+    pub one: u32,
+    /// Two or more: an old copy drains, or something is wrong.
+    pub more: u32,
+    /// None or one was seen, and a guest that could run another did not answer.
+    pub unknown: u32,
+}
+
+impl CopyCounts {
+    /// Counts services by their copies.
+    pub fn of(services: impl Iterator<Item = Copies>) -> Self {
+        let mut counts = Self::default();
+        for copies in services {
+            let count = match copies {
+                Copies { up: 2.., .. } => &mut counts.more,
+                Copies { unasked: 1.., .. } => &mut counts.unknown,
+                Copies { up: 1, .. } => &mut counts.one,
+                Copies { up: 0, .. } => &mut counts.none,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+}
+
 /// One finding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -317,5 +355,26 @@ impl Finding {
     pub fn is_same(&self, other: &Self) -> bool {
         (self.kind, &self.service, &self.guest, &self.what)
             == (other.kind, &other.service, &other.guest, &other.what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_counted_by_their_copies_and_what_is_not_known_is_no_number() {
+        let copies = [(1, 0), (1, 0), (0, 0), (2, 0), (3, 1), (1, 1), (0, 2)];
+        let copies = copies.map(|(up, unasked)| Copies { up, unasked });
+        let counts = CopyCounts::of(copies.into_iter());
+        assert_eq!(
+            counts,
+            CopyCounts {
+                none: 1,
+                one: 2,
+                more: 2,
+                unknown: 2
+            }
+        );
     }
 }

@@ -43,6 +43,7 @@ pub async fn gather(world: &World, scope: Scope<'_>) -> Result<Picture, TableErr
         // Handovers first: one that ends meanwhile is then judged as open, which asks for less.
         handovers: table.unfinished().await?,
         duties: table.duties().await?,
+        standbys: table.standbys().await?,
         services: table.services().await?,
         bundles: table.bundles().await?,
         guests: BTreeMap::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::finding::{Copies, Finding, Kind, Remedy, Says};
 use super::picture::{Asked, OwnDisk, Picture, is_our_pattern};
-use super::{disks, grants, home, naming};
+use super::{disks, grants, home, naming, standby};
 use crate::handover::verdict;
 use crate::model::disk::DiskRole;
 use crate::model::guest::CopyState;
@@ -44,6 +44,7 @@ pub fn of_service(picture: &Picture, service: &ServiceRecord) -> Vec<Finding> {
     }
     home::check(&mut checked);
     disks::strays(&mut checked);
+    standby::check(&mut checked);
     grants::spent(&mut checked);
     naming::check(&mut checked);
     checked.found

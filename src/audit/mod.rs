@@ -33,3 +33,4 @@ pub mod naming;
 pub mod picture;
 pub mod repair;
 pub mod run;
+mod standby;

@@ -10,6 +10,7 @@ use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
 use crate::model::name::{DnsName, NameRecords};
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::standby::Standby;
 
 /// What a guest answered about one service's copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Picture {
     pub handovers: Vec<Handover>,
     /// Open duties.
     pub duties: Vec<Duty>,
+    /// Standbys of services.
+    pub standbys: Vec<Standby>,
     /// Every guest, as each host has it.
     pub guests: BTreeMap<GuestId, Vec<GuestDomain>>,
     /// Hosts that did not answer.
@@ -172,6 +175,15 @@ impl Picture {
         }
         for duty in &self.duties {
             add(&duty.service, duty.guest, &duty.digest, &duty.files);
+        }
+        for standby in &self.standbys {
+            let installed = &standby.installed;
+            add(
+                &standby.service,
+                standby.guest,
+                &installed.digest,
+                &installed.files,
+            );
         }
         let known = self.own_disks();
         for (id, domains) in &self.guests {

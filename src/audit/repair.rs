@@ -15,6 +15,7 @@ use crate::model::ids::{Digest, GuestId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::placement::{PlacedFile, Placement};
 use crate::model::service::{BundleRecord, ServiceRecord};
+use crate::model::standby::{Standby, StandbyState};
 use crate::plan::disk_slot;
 use crate::ports::{GuestStep, Half, Swapped};
 
@@ -40,6 +41,7 @@ pub async fn carry_out(world: &World, picture: &Picture, service: &ServiceId, re
             controlled(world, *guest).await?;
             return Ok(world.hypervisor.delete_spent_grants(*guest, service).await?);
         }
+        Repair::Standby(standby) => return install_standby(world, standby).await,
         Repair::RemoveCopy(guest, digest, files) => {
             return remove_copy(world, picture, service, *guest, digest, files).await;
         }
@@ -91,7 +93,9 @@ pub async fn carry_out(world: &World, picture: &Picture, service: &ServiceId, re
             Ok(world.hypervisor.claim_guest(*guest, &world.host).await?)
         }
         Repair::StartJob => Err(refused("NeedsJob", "a job is needed for it".to_owned())),
-        Repair::TakeDisk(..) | Repair::RemoveCopy(..) | Repair::DeleteGrants(_) => Ok(()),
+        Repair::TakeDisk(..) | Repair::RemoveCopy(..) | Repair::DeleteGrants(_) | Repair::Standby(_) => {
+            Ok(())
+        }
     }
 }
 
@@ -192,6 +196,41 @@ async fn remove_copy(
     world.hypervisor.delete_spent_grants(guest, service).await?;
     uninstalled?;
     Ok(())
+}
+
+/// The row says first that it is changing: whoever keeps standbys goes on where this ends.
+async fn install_standby(world: &World, standby: &Standby) -> Act {
+    controlled(world, standby.guest).await?;
+    let installed = &standby.installed;
+    let Some(bundle) = world.table.bundle(&installed.digest).await? else {
+        return Err(refused(
+            "NoSuchBundle",
+            format!("bundle {} is not in the table", installed.digest.short()),
+        ));
+    };
+    let placement = Placement::of(&bundle, &installed.files);
+    let row = Standby {
+        state: StandbyState::Changing,
+        ..standby.clone()
+    };
+    let attempt = world.table.touch_standby(&row).await?;
+    let deadline = deadline(world, Goal::Stage, &bundle);
+    let act = |step| {
+        world
+            .guest
+            .act(standby.guest, &placement, step, attempt, deadline)
+    };
+    let mut copy = act(GuestStep::Install).await?;
+    if installed.link != Enablement::Disabled {
+        copy = act(GuestStep::Link(installed.link)).await?;
+    }
+    match installed.differs(&copy, placement.links.len()) {
+        Some(why) => Err(StepError::Failed(why)),
+        None => Ok(world
+            .table
+            .standby_is_ready(&standby.service, standby.guest, attempt)
+            .await?),
+    }
 }
 
 fn deadline(world: &World, goal: Goal, bundle: &BundleRecord) -> std::time::Duration {

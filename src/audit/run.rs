@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::finding::{Finding, Kind, Repair};
+use super::finding::{CopyCounts, Finding, Kind, Repair};
 use super::gather::{Scope, gather};
 use super::home;
 use super::judge;
@@ -60,6 +60,8 @@ pub struct Report {
     pub at: Millis,
     /// How many services were looked at.
     pub checked: u32,
+    /// How many copies of those run that are to run, before anything was repaired.
+    pub copies: CopyCounts,
     /// What was found: service by service.
     pub findings: Vec<Audited>,
 }
@@ -91,9 +93,13 @@ pub async fn once(world: &World, only: Option<&ServiceId>, hand: Hand) -> Result
         mark(world, &picture, only).await;
     }
     let checked = picture.services.iter().filter(looked_at).count();
+    let wanted = picture.services.iter().filter(looked_at);
+    let wanted = wanted.filter(|service| service.wanted.wants_running());
+    let copies = CopyCounts::of(wanted.map(|service| judge::copies(&picture, &service.id)));
     Ok(Report {
         at,
         checked: u32::try_from(checked).unwrap_or(u32::MAX),
+        copies,
         findings,
     })
 }

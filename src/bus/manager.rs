@@ -12,14 +12,11 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface};
 use super::authority::{Authority, Caller};
 use super::error::BusError;
 use super::plan::PlanObject;
-use super::values::{self, Options, Row, files, known_only, text};
+use super::values::{self, Options, Row, files, known_only, limit, text};
 use super::{plan_path, server};
 use crate::model::ids::JobId;
 use crate::requests::refusal::Refusal;
 use crate::requests::{DeployOptions, MoveOptions, Requests};
-
-/// The most rows that one list call answers.
-const MOST_ROWS: u64 = 1000;
 
 /// The object at the root.
 pub struct Manager {
@@ -461,6 +458,32 @@ impl Manager {
         (summary.at, summary.checked, findings)
     }
 
+    /// Of the last audit of all services: how many of those that are to run have no running copy, one, two or more, and of how
+    /// many that is not known.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn audit_copies(&self) -> (u32, u32, u32, u32) {
+        let summary = self.requests.audits.summary();
+        let copies = summary.map_or_else(Default::default, |summary| summary.copies);
+        (copies.none, copies.one, copies.more, copies.unknown)
+    }
+
+    /// How many jobs run, how many are stuck, how many duties are open.
+    #[zbus(property(emits_changed_signal = "false"))]
+    async fn open_work(&self) -> zbus::fdo::Result<(u32, u32, u32)> {
+        let (running, stuck) = self.requests.jobs.open();
+        let duties = self.requests.world.table.duties().await;
+        let duties = duties.map_err(|error| zbus::fdo::Error::Failed(error.to_string()))?;
+        Ok((running, stuck, u32::try_from(duties.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// Since when it is so (0: not looked yet), and the guests whose death would leave services without a home: UUID, name,
+    /// how many services, which have none.
+    #[zbus(property)]
+    fn homeless(&self) -> (u64, Vec<values::LossRow>) {
+        let standing = self.requests.homes.standing();
+        standing.as_ref().map_or_else(Default::default, values::standing)
+    }
+
     /// Since when no service is moved by itself, and why; 0 and empty: they are.
     #[zbus(property)]
     fn frozen(&self) -> (u64, String) {
@@ -473,11 +496,4 @@ impl Manager {
     fn host(&self) -> String {
         self.requests.world.host.to_string()
     }
-}
-
-fn limit(filter: &Options) -> Result<usize, BusError> {
-    let limit = values::number(filter, "limit")?
-        .unwrap_or(MOST_ROWS)
-        .min(MOST_ROWS);
-    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }

@@ -51,7 +51,7 @@ impl ServiceObject {
 
     #[zbus(property)]
     fn life_state(&self) -> &'static str {
-        life_state(&self.0.service)
+        life_state(&self.0)
     }
 
     #[zbus(property)]
@@ -83,6 +83,13 @@ impl ServiceObject {
     fn frozen(&self) -> String {
         self.0.service.frozen.clone().unwrap_or_default()
     }
+
+    /// Guests, and how far each is.
+    #[zbus(property)]
+    fn standbys(&self) -> Vec<(String, String)> {
+        super::values::standbys(&self.0)
+    }
+
     /// Host, path, size in bytes, file system, mount point; all empty without a data volume.
     #[zbus(property)]
     fn volume(&self) -> (String, String, u64, String, String) {
@@ -137,6 +144,22 @@ impl GuestObject {
     #[zbus(property)]
     fn services(&self) -> Vec<String> {
         self.0.services.clone()
+    }
+
+    #[zbus(property)]
+    fn watch_state(&self) -> &'static str {
+        self.0.watch
+    }
+
+    #[zbus(property)]
+    fn homeless(&self) -> Vec<String> {
+        self.0.homeless.clone()
+    }
+
+    /// How long it is in maintenance yet, by whom and why; empty: it is not.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn maintenance(&self) -> String {
+        self.0.maintenance.clone().unwrap_or_default()
     }
 
     /// The share of its scarcest resource that is used, 0 to 1; negative where it is not known.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::watch;
 use zbus::fdo::{ObjectManager, Properties};
 use zbus::object_server::{Interface, SignalEmitter};
 use zbus::{Connection, ObjectServer, OwnedObjectPath, connection};
@@ -63,7 +64,12 @@ pub async fn serve(bus: &Bus, requests: Arc<Requests>) -> zbus::Result<Connectio
         services: HashMap::new(),
     };
     tokio::spawn(jobs.keep_in_step());
-    tokio::spawn(tell_freezes(connection.clone(), requests.clone()));
+    tokio::spawn(tell(
+        connection.clone(),
+        requests.evacuations.subscribe(),
+        "Frozen",
+    ));
+    tokio::spawn(tell(connection.clone(), requests.homes.subscribe(), "Homeless"));
     let guests = ShownGuests {
         connection: connection.clone(),
         requests,
@@ -112,14 +118,13 @@ pub async fn shown(
     job_path(id)
 }
 
-/// Tells when everything is frozen, and when it is thawed.
-async fn tell_freezes(connection: Connection, requests: Arc<Requests>) {
-    let mut alarm = requests.evacuations.subscribe();
+/// Tells of a property of the root object as often as what it shows has changed.
+async fn tell<T>(connection: Connection, mut shown: watch::Receiver<T>, property: &'static str) {
     let root = OwnedObjectPath::try_from(ROOT).unwrap_or_default();
-    while alarm.changed().await.is_ok() {
+    while shown.changed().await.is_ok() {
         let server = connection.object_server();
-        if let Err(error) = changed::<Manager>(&connection, server, &root, &["Frozen"]).await {
-            tracing::warn!(%error, "the bus was not told that everything is frozen or thawed");
+        if let Err(error) = changed::<Manager>(&connection, server, &root, &[property]).await {
+            tracing::warn!(%error, property, "the bus was not told that it has changed");
         }
     }
 }
@@ -255,6 +260,7 @@ impl ShownJobs {
                             "Generation",
                             "Enablement",
                             "Frozen",
+                            "Standbys",
                             "Volume",
                         ];
                         changed::<ServiceObject>(&self.connection, server, path, &names).await?;
@@ -320,7 +326,16 @@ impl ShownGuests {
                         if before == *guest {
                             continue;
                         }
-                        let names = ["Name", "Host", "State", "AgentState", "Addresses", "Services"];
+                        let names = [
+                            "Name",
+                            "Host",
+                            "State",
+                            "AgentState",
+                            "Addresses",
+                            "Services",
+                            "WatchState",
+                            "Homeless",
+                        ];
                         changed::<GuestObject>(&self.connection, server, path, &names).await?;
                     }
                     None => {

@@ -9,13 +9,18 @@ use super::error::BusError;
 use crate::audit::finding::Repair;
 use crate::audit::run::{Audited, Outcome};
 use crate::model::batch::{BatchMember, Decision};
-use crate::model::service::ServiceRecord;
+use crate::model::life::LifeState;
 use crate::plan::load::Share;
+use crate::plan::what_if::Survival;
+use crate::requests::homes::Standing;
 use crate::requests::jobs::JobView;
 use crate::requests::listing::{GuestRow, ServiceRow};
 use crate::requests::maintenance::{Begins, Drained};
 use crate::requests::planning::Entry;
 use crate::requests::{BatchChoices, GivenFiles, MoveOptions};
+
+/// The most rows that one list call answers.
+const MOST_ROWS: u64 = 1000;
 
 /// Options of a method.
 pub type Options = HashMap<String, OwnedVariant>;
@@ -78,6 +83,15 @@ pub fn number(options: &Options, key: &str) -> Result<Option<u64>, BusError> {
     number
         .map(Some)
         .ok_or_else(|| invalid(format!("option {key:?} must be a number from 0")))
+}
+
+/// How many rows a list call may answer.
+///
+/// # Errors
+/// `InvalidArgument` if `limit` is not a number.
+pub fn limit(filter: &Options) -> Result<usize, BusError> {
+    let limit = number(filter, "limit")?.unwrap_or(MOST_ROWS).min(MOST_ROWS);
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
 /// An option that is `yes` or `no`.
@@ -240,7 +254,7 @@ pub fn service_row(r: &ServiceRow) -> Row {
             owned(s.address().map(|a| a.to_string()).unwrap_or_default()),
         ),
         ("addresses", owned(texts(&s.addresses))),
-        ("life_state", owned(life_state(s))),
+        ("life_state", owned(life_state(r))),
         ("wanted", owned(s.wanted.as_str())),
         ("observed", owned(s.observed.as_str())),
         ("observed_at", owned(s.observed_at)),
@@ -251,6 +265,7 @@ pub fn service_row(r: &ServiceRow) -> Row {
         ),
         ("generation", owned(s.generation.0)),
         ("frozen", owned(s.frozen.clone().unwrap_or_default())),
+        ("standbys", owned(standbys(r))),
     ]);
     if let Some(volume) = &s.volume {
         columns.extend(row([
@@ -264,9 +279,20 @@ pub fn service_row(r: &ServiceRow) -> Row {
     columns
 }
 
-/// The life state to show: what was seen last.
-pub fn life_state(s: &ServiceRecord) -> &'static str {
-    s.observed.as_str()
+/// Guests and how far each is.
+pub fn standbys(r: &ServiceRow) -> Vec<(String, String)> {
+    let told = r.standbys.iter();
+    told.map(|(guest, state)| (guest.clone(), state.as_str().to_owned()))
+        .collect()
+}
+
+/// The life state to show: what was seen last, and `failed` as long as its guest is off.
+pub fn life_state(r: &ServiceRow) -> &'static str {
+    if r.is_down {
+        LifeState::Failed.as_str()
+    } else {
+        r.service.observed.as_str()
+    }
 }
 
 /// A guest's row.
@@ -297,6 +323,8 @@ pub fn guest_row(g: &GuestRow) -> Row {
             owned(g.labels.iter().map(ToString::to_string).collect::<Vec<_>>()),
         ),
         ("maintenance", owned(g.maintenance.clone().unwrap_or_default())),
+        ("watch", owned(g.watch)),
+        ("homeless", owned(g.homeless.clone())),
         ("obstacles", owned(obstacles)),
     ]);
     if let Some(load) = g.load {
@@ -313,6 +341,19 @@ pub fn guest_row(g: &GuestRow) -> Row {
 /// A share as a number from 0 to 1.
 pub fn fraction(share: Share) -> f64 {
     f64::from(share.as_millionths()) / 1e6
+}
+
+/// A guest whose death would leave services without a home: UUID, name, how many it has, which have none.
+pub type LossRow = (String, String, u32, Vec<String>);
+
+/// Which services would have no home.
+pub fn standing(standing: &Standing) -> (u64, Vec<LossRow>) {
+    let loss = |loss: &Survival| {
+        let ids = loss.homeless.iter().map(|(id, _)| id.to_string()).collect();
+        let services = u32::try_from(loss.services).unwrap_or(u32::MAX);
+        (loss.guest.to_string(), loss.name.clone(), services, ids)
+    };
+    (standing.since, standing.losses.iter().map(loss).collect())
 }
 
 /// One service of a plan: its id and its row.

@@ -97,6 +97,8 @@ pub enum Command {
     Guests(commands::guests::Guests),
     /// Compare table, zone, libvirt and guests, and repair what differs
     Audit(commands::audit::Audit),
+    /// Print what a monitor wants to know, as Prometheus and OpenMetrics read it
+    Metrics(commands::metrics::Metrics),
     /// List jobs, show, follow, cancel, resume or abandon one
     Jobs(commands::jobs::Jobs),
     /// Let a stuck job try again (as `jobs resume`)
@@ -355,6 +357,8 @@ mod tests {
             "maintenance host hv1 off --json",
             "audit",
             "audit web --repair --json",
+            "metrics --json",
+            "metrics --output /tmp/handoverd.prom",
             "recover-table --dry-run",
         ] {
             let words = std::iter::once("handoverctl").chain(line.split(' '));

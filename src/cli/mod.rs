@@ -13,6 +13,7 @@ mod exit;
 mod files;
 mod follow;
 mod job;
+mod measures;
 mod output;
 mod plans;
 mod progress;
@@ -86,6 +87,7 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Services(services) => services.run(context).await,
         Command::Guests(guests) => guests.run(context).await,
         Command::Audit(audit) => audit.run(context).await,
+        Command::Metrics(metrics) => metrics.run(context).await,
         Command::Jobs(jobs) => jobs.run(context).await,
         Command::Resume(resume) => resume.run(context).await,
         Command::Abandon(abandon) => abandon.run(context).await,

@@ -10,6 +10,9 @@ pub type Options<'a> = HashMap<&'a str, Variant<'a>>;
 /// `a{sv}` as it comes.
 pub type Properties = HashMap<String, OwnedVariant>;
 
+/// A guest whose death would leave services without a home: UUID, name, how many it has, which have none.
+pub type HomelessRow = (String, String, u32, Vec<String>);
+
 /// The daemon's bus name.
 pub const BUS_NAME: &str = "org.handoverd1";
 
@@ -21,6 +24,9 @@ pub const MANAGER: &str = "org.handoverd1.Manager";
 
 /// Interface of a job.
 pub const JOB: &str = "org.handoverd1.Job";
+
+/// Interface of a guest.
+pub const GUEST: &str = "org.handoverd1.Guest";
 
 /// Interface of a service.
 pub const SERVICE: &str = "org.handoverd1.Service";
@@ -85,6 +91,24 @@ pub trait Manager {
 
     #[zbus(property)]
     fn frozen(&self) -> zbus::Result<(u64, String)>;
+
+    #[zbus(property)]
+    fn version(&self) -> zbus::Result<String>;
+
+    #[zbus(property)]
+    fn host(&self) -> zbus::Result<String>;
+
+    #[zbus(property)]
+    fn audit_summary(&self) -> zbus::Result<(u64, u32, HashMap<String, u32>)>;
+
+    #[zbus(property)]
+    fn audit_copies(&self) -> zbus::Result<(u32, u32, u32, u32)>;
+
+    #[zbus(property)]
+    fn open_work(&self) -> zbus::Result<(u32, u32, u32)>;
+
+    #[zbus(property)]
+    fn homeless(&self) -> zbus::Result<(u64, Vec<HomelessRow>)>;
 
     #[zbus(allow_interactive_auth)]
     async fn upgrade(

@@ -134,8 +134,19 @@ pub struct Service {
     pub generation: u64,
     /// Why it is frozen, if it is.
     pub frozen: Option<String>,
+    /// The guests where it is installed without its disk.
+    pub standbys: Vec<Standby>,
     /// Its data volume, if it has one.
     pub volume: Option<Volume>,
+}
+
+/// A guest where a service is installed without its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Standby {
+    /// The guest's name.
+    pub guest: String,
+    /// `ready`, `changing` or `dropping`.
+    pub state: String,
 }
 
 /// The data volume of a service.
@@ -173,6 +184,11 @@ impl From<(String, Properties)> for Service {
             name: read.filled("name"),
             generation: read.number("generation"),
             frozen: read.filled("frozen"),
+            standbys: read
+                .pairs("standbys")
+                .into_iter()
+                .map(|(guest, state)| Standby { guest, state })
+                .collect(),
             volume: read.filled("volume_path").map(|path| Volume {
                 host: read.text("volume_host"),
                 path,
@@ -229,6 +245,10 @@ pub struct Guest {
     pub labels: Vec<String>,
     /// How long it is in maintenance yet, by whom and why.
     pub maintenance: Option<String>,
+    /// How the daemon sees it, such as `up` or `dead`; empty: it has no services, and is not watched.
+    pub watch: String,
+    /// Those of its services that would have no home if it died.
+    pub homeless: Vec<String>,
     /// How loaded it is, where that is known.
     pub load: Option<Load>,
     /// The services whose home it is.
@@ -251,6 +271,8 @@ impl From<(String, Properties)> for Guest {
             persistent: read.text("persistent"),
             labels: read.texts("labels"),
             maintenance: read.filled("maintenance"),
+            watch: read.text("watch"),
+            homeless: read.texts("homeless"),
             load: read.fraction("load").map(|score| Load {
                 score,
                 cpu: read.fraction("load_cpu").unwrap_or_default(),

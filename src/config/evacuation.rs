@@ -15,6 +15,34 @@ const HOUR: Duration = Duration::from_secs(3600);
 const GRACE: RangeInclusive<Duration> = Duration::ZERO..=HOUR;
 /// The word for services that stay where they are.
 const LEAVE: &str = "leave";
+/// How long an agent may be silent: below that a heartbeat cannot tell.
+const SILENCE: RangeInclusive<Duration> = Duration::from_secs(5)..=HOUR;
+
+/// What may be done to a guest that hangs, before its services go elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fence {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is destroyed.
+    Destroy,
+}
+
+impl Fence {
+    fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        [Self::None, Self::Destroy]
+            .into_iter()
+            .find(|fence| fence.word() == text)
+            .ok_or("it must be \"none\" or \"destroy\"")
+    }
+}
 
 /// What is done about guests that die.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +57,14 @@ pub struct EvacuationSettings {
     pub destroyed: Treatment,
     /// How long a guest that is found off for a reason that is not known may take to come back. `found_off`, 0 s to 1 h.
     pub found_off: Duration,
+    /// What may be done to a guest that hangs. `fence`, "none" or "destroy".
+    pub fence: Fence,
+    /// How long its agent may be silent before a guest counts as hung. `silence`, 5 s to 1 h.
+    pub silence: Duration,
+    /// The same from when it was started or reset until its agent speaks for the first time. `boot`, 5 s to 1 h.
+    pub boot: Duration,
+    /// About a guest that is paused. `paused`, 0 s to 1 h or "leave".
+    pub paused: Treatment,
     /// More than this share of guests, in percent, is too many; `freeze_share`, 1 to 100.
     pub freeze_share: u16,
     /// But not fewer than this many; `freeze_least`, 1 to 10000.
@@ -49,6 +85,10 @@ impl Default for EvacuationSettings {
             power_off: policy.power_off,
             destroyed: policy.destroyed,
             found_off: policy.found_off,
+            fence: Fence::default(),
+            silence: policy.silence,
+            boot: policy.boot,
+            paused: policy.paused.map_or(Treatment::Leave, Treatment::Evacuate),
             freeze_share: 50,
             freeze_least: count(limits.least),
             freeze_most: count(limits.most),
@@ -58,13 +98,19 @@ impl Default for EvacuationSettings {
 }
 
 impl EvacuationSettings {
-    /// What counts as dead, and when.
+    /// What counts as dead, and when. Where services stay anyway no guest is destroyed for them.
     pub fn policy(&self) -> Policy {
         Policy {
             power_off: self.power_off,
             destroyed: self.destroyed,
             found_off: self.found_off,
-            ..Policy::default()
+            may_destroy: self.enabled && self.fence == Fence::Destroy,
+            silence: self.silence,
+            boot: self.boot,
+            paused: match self.paused {
+                Treatment::Leave => None,
+                Treatment::Evacuate(span) => Some(span),
+            },
         }
     }
 
@@ -83,6 +129,7 @@ pub(super) fn evacuation(mut section: Section<'_>) -> EvacuationSettings {
     let default = EvacuationSettings::default();
     let enabled = section.read("enabled", yes_or_no);
     let lead = section.read("lead", yes_or_no);
+    let fence = section.read("fence", Fence::read);
     let mut off = |key, default| {
         let found = section.read(key, treatment);
         found.map_or(default, |found| found.value)
@@ -92,6 +139,10 @@ pub(super) fn evacuation(mut section: Section<'_>) -> EvacuationSettings {
         lead: lead.map_or(default.lead, |found| found.value),
         power_off: off("power_off", default.power_off),
         destroyed: off("destroyed", default.destroyed),
+        paused: off("paused", default.paused),
+        fence: fence.map_or(default.fence, |found| found.value),
+        silence: section.span("silence", SILENCE, default.silence),
+        boot: section.span("boot", SILENCE, default.boot),
         found_off: section.span("found_off", GRACE, default.found_off),
         freeze_share: section.count("freeze_share", 1..=100, default.freeze_share),
         freeze_least: section.count("freeze_least", 1..=10_000, default.freeze_least),
@@ -129,6 +180,10 @@ pub(super) fn write(out: &mut String, settings: &EvacuationSettings) -> fmt::Res
         power_off,
         destroyed,
         found_off,
+        fence,
+        silence,
+        boot,
+        paused,
         freeze_share,
         freeze_least,
         freeze_most,
@@ -144,6 +199,10 @@ pub(super) fn write(out: &mut String, settings: &EvacuationSettings) -> fmt::Res
     writeln!(out, "power_off = \"{}\"", word(power_off))?;
     writeln!(out, "destroyed = \"{}\"", word(destroyed))?;
     writeln!(out, "found_off = \"{}\"", span::show(*found_off))?;
+    writeln!(out, "fence = \"{}\"", fence.word())?;
+    writeln!(out, "silence = \"{}\"", span::show(*silence))?;
+    writeln!(out, "boot = \"{}\"", span::show(*boot))?;
+    writeln!(out, "paused = \"{}\"", word(paused))?;
     writeln!(
         out,
         "freeze_share = {freeze_share}\nfreeze_least = {freeze_least}"
@@ -197,12 +256,44 @@ mod tests {
     }
 
     #[test]
+    fn a_guest_is_destroyed_only_where_that_is_said_and_its_services_may_go() {
+        let policy = |text: &str| {
+            read(&format!("[evacuation]\n{text}"))
+                .unwrap()
+                .evacuation
+                .policy()
+        };
+        assert!(!policy("").may_destroy);
+        assert!(!policy("silence = '5s'").may_destroy);
+        let hung = policy("fence = 'destroy'\nsilence = '5s'\nboot = '90s'\npaused = '10s'");
+        assert!(hung.may_destroy);
+        assert_eq!(
+            (hung.silence, hung.boot, hung.paused),
+            (
+                Duration::from_secs(5),
+                Duration::from_secs(90),
+                Some(Duration::from_secs(10))
+            )
+        );
+        assert!(!policy("fence = 'destroy'\nenabled = 'no'").may_destroy);
+        let text = "[evacuation]\nfence = 'destroy'\npaused = '10s'\nsilence = '7s'";
+        let settings = read(text).unwrap();
+        assert_eq!(
+            read(&describe(&settings)).unwrap().evacuation,
+            settings.evacuation
+        );
+    }
+
+    #[test]
     fn what_cannot_be_is_told_with_what_can() {
         for (text, said) in [
             ("enabled = 'maybe'", "it must be \"yes\" or \"no\""),
             ("lead = 'perhaps'", "it must be \"yes\" or \"no\""),
             ("power_off = '2h'", "it must be 0s to 1h, or \"leave\""),
             ("destroyed = 'never'", "or \"leave\""),
+            ("fence = 'stonith'", "it must be \"none\" or \"destroy\""),
+            ("silence = '1s'", "it must be 5s to 1h"),
+            ("paused = '2h'", "it must be 0s to 1h, or \"leave\""),
             ("freeze_share = 101", "it must be 1 to 100"),
             ("grace = '5s'", "there is no such key"),
         ] {

@@ -36,7 +36,7 @@ use std::path::Path;
 
 pub use describe::describe;
 pub use error::{ConfigError, Place, Problem};
-pub use evacuation::EvacuationSettings;
+pub use evacuation::{EvacuationSettings, Fence};
 pub use guests::GuestLabels;
 pub use inputs::Fragment;
 pub use network::{MOST_PUBLISHED, Network, publishable_set};

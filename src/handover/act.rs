@@ -164,6 +164,11 @@ impl Run<'_> {
         if self.in_place() {
             return self.give_bundle(&place).await;
         }
+        if self.lacks_only_its_disk(&place, &placement).await? {
+            self.give_bundle(&place).await?;
+            self.recent.plugged = self.starts_by_its_disk();
+            return Ok(());
+        }
         // The links are taken away before the disk is given, so that its arrival starts nothing.
         if !self.keeps(Rule::LinkLate) && halves == (false, false) {
             return self.give_bundle(&place).await;

@@ -212,6 +212,9 @@ impl Run<'_> {
             .await?;
         // A cut-off upload is shorter.
         let image = stored.is_some_and(|(_, size)| size >= self.image_size);
+        if self.recent.plugged && image && halves == (true, true) {
+            return Ok(Seen::Holds);
+        }
         let copy = self.copy(&place, &placement).await?;
         let seen = verdict::stage(
             &self.handover.facts,
@@ -304,6 +307,7 @@ impl Run<'_> {
     }
 
     async fn look_started(&mut self) -> Look {
+        self.recent.plugged = false;
         let (place, placement) = self.target_copy();
         let copy = match self.recent.staged.take() {
             Some(copy) => copy,

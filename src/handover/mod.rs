@@ -29,6 +29,7 @@ pub mod protocol;
 pub mod record;
 pub mod run;
 mod spread;
+mod standby;
 pub mod verdict;
 mod volume;
 pub mod world;

@@ -99,6 +99,9 @@ pub struct Facts {
     pub unasked: Vec<String>,
     /// A duty of this service on the target that this handover has taken over: the old copy still serves there.
     pub displaced: Option<Duty>,
+    /// The target was a standby that was ready with just what is to be installed: its disk is all that it lacks.
+    #[serde(default)]
+    pub standby: bool,
     /// A removal could not take away everything: the rest is owed as a duty.
     pub retire_owed: bool,
     /// The source's guest was seen off: it is fenced, and its state is the one that the table knows.
@@ -404,6 +407,7 @@ pub mod tests {
             spread_at: None,
             unasked: Vec::new(),
             displaced: None,
+            standby: false,
             retire_owed: false,
             source_dead: false,
             volume: None,

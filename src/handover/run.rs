@@ -93,6 +93,9 @@ pub struct Recent {
     /// What the stage goal saw of a target that is down. Start's first look is spared by it: it can only say that the
     /// act is needed, and that looks itself.
     pub staged: Option<CopyState>,
+    /// The target is a standby that has just been given its disk, which starts it: the look of the start goal is the first that
+    /// is spent on it.
+    pub plugged: bool,
 }
 
 impl<'w> Run<'w> {

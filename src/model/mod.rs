@@ -14,6 +14,7 @@ pub mod obstacle;
 pub mod placement;
 pub mod service;
 pub mod span;
+pub mod standby;
 pub mod unit;
 pub mod unit_file;
 pub mod utc;

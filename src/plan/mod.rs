@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod damper;
 pub mod decided;
 pub mod disk_slot;
+pub mod errand;
 pub mod fit;
 pub mod gauge;
 mod group;

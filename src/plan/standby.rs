@@ -52,6 +52,9 @@ pub fn standbys(cluster: &Cluster, service: &ServiceId) -> Result<Standbys, Plac
         };
         list.push(*guest);
     }
+    if made.keep.len() >= wanted {
+        return Ok(made);
+    }
     let host_of = |guest: GuestId| cluster.guest(guest).map(|guest| guest.host.clone());
     let mut hosts: BTreeSet<HostId> = made
         .keep

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::choice::NoHome;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, GuestView};
 use super::decided::{Circles, Plan, PlanError, Terms};
 use super::placement::{Placements, Question, place};
 use super::strategy::Strategy;
@@ -83,27 +83,58 @@ impl fmt::Display for Survival {
 ///
 /// Costs a placement for each guest. A service that is on its way to another guest has a home there.
 pub fn every_death(cluster: &Cluster, strategy: Strategy) -> Vec<Survival> {
-    let mut all: Vec<Survival> = cluster
-        .guests()
-        .iter()
-        .filter_map(|guest| {
-            let services = residents(cluster, guest.id);
-            let question = Question {
-                services: &services,
-                strategy,
-                gone: &BTreeSet::from([guest.id]),
-            };
-            let placements = (!services.is_empty()).then(|| place(cluster, question))?.ok()?;
-            Some(Survival {
-                guest: guest.id,
-                name: guest.name.clone(),
-                services: services.len(),
-                homeless: homeless(placements),
-            })
-        })
+    let guests = cluster.guests().iter();
+    let mut all: Vec<Survival> = guests
+        .filter_map(|guest| one_death(cluster, guest, strategy))
         .collect();
-    all.sort_by_key(|survival| std::cmp::Reverse(survival.homeless.len()));
+    worst_first(&mut all);
     all
+}
+
+/// The same of one guest; `None`: it has no services.
+pub fn one_death(cluster: &Cluster, guest: &GuestView, strategy: Strategy) -> Option<Survival> {
+    leave(cluster, guest.id, &BTreeSet::new(), strategy)
+}
+
+/// The same where these other guests are lost as well; `None`: the guest has no services, or is not there.
+pub fn leave(
+    cluster: &Cluster,
+    guest: GuestId,
+    others: &BTreeSet<GuestId>,
+    strategy: Strategy,
+) -> Option<Survival> {
+    let view = cluster.guests().iter().find(|view| view.id == guest)?;
+    let services = residents(cluster, guest);
+    let mut gone = others.clone();
+    gone.insert(guest);
+    let question = Question {
+        services: &services,
+        strategy,
+        gone: &gone,
+    };
+    let placements = (!services.is_empty()).then(|| place(cluster, question))?.ok()?;
+    Some(Survival {
+        guest,
+        name: view.name.clone(),
+        services: services.len(),
+        homeless: homeless(placements),
+    })
+}
+
+/// Puts those first that leave most services without a home.
+pub fn worst_first(all: &mut [Survival]) {
+    all.sort_by_key(|survival| std::cmp::Reverse(survival.homeless.len()));
+}
+
+/// Of what is known `now`, what leaves a service without a home that had one `before`.
+pub fn worse<'n>(before: &[Survival], now: &'n [Survival]) -> Vec<&'n Survival> {
+    let was = |guest: GuestId, service: &ServiceId| {
+        let known = before.iter().find(|survival| survival.guest == guest);
+        known.is_some_and(|survival| survival.homeless.iter().any(|(id, _)| id == service))
+    };
+    now.iter()
+        .filter(|survival| survival.homeless.iter().any(|(id, _)| !was(survival.guest, id)))
+        .collect()
 }
 
 fn homeless(placements: Placements) -> Vec<(ServiceId, NoHome)> {
@@ -181,5 +212,37 @@ mod tests {
         let worst = all.iter().find(|survival| survival.name == "g3").unwrap();
         assert_eq!(worst.to_string(), "if g3 dies, 1 of 3 services has no home: c");
         assert_eq!(worst.homeless[0].1, NoHome::NoneFits);
+    }
+
+    #[test]
+    fn worse_is_only_what_leaves_a_service_without_a_home_that_had_one() {
+        let lost = |guest: u8, services: &[&str]| Survival {
+            guest: guest_id(guest.into()),
+            name: format!("g{guest}"),
+            services: 9,
+            homeless: services
+                .iter()
+                .map(|service| (id(service), NoHome::NoneFits))
+                .collect(),
+        };
+        let names = |before: &[Survival], now: &[Survival]| -> Vec<String> {
+            worse(before, now)
+                .iter()
+                .map(|survival| survival.name.clone())
+                .collect()
+        };
+        let before = [lost(1, &["a", "b"]), lost(2, &["c"])];
+        assert_eq!(names(&[], &before), ["g1", "g2"]);
+        assert!(names(&before, &before).is_empty());
+        assert!(
+            names(&before, &[lost(1, &["a"]), lost(3, &[])]).is_empty(),
+            "it became better"
+        );
+        assert_eq!(names(&before, &[lost(1, &["a"]), lost(2, &["c", "d"])]), ["g2"]);
+        assert_eq!(
+            names(&before, &[lost(1, &["b", "c"])]),
+            ["g1"],
+            "another service, although as many"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! What the watcher of guests needs: hosts that tell what happens, and list what is.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 
 use super::PortError;
@@ -36,6 +38,14 @@ pub trait Watching: Send + Sync {
 
     /// Every guest of every host, with why it is off; a host that does not answer is an error of its own.
     async fn roll_call(&self) -> Vec<(HostId, Result<Vec<Listed>, PortError>)>;
+}
+
+/// Agents of guests that can be heard to live.
+#[async_trait]
+pub trait Heartbeat: Send + Sync {
+    /// Whether the agent of a running guest answers within `deadline`, if only with an error. `Ok(false)` only where it was asked
+    /// or is known not to be there; that it could not be asked now is an error, and says nothing.
+    async fn pulse(&self, guest: GuestId, deadline: Duration) -> Result<bool, PortError>;
 }
 
 /// The folder in which libvirt's hook notes what became of guests on the daemon's own host.

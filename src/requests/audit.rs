@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Requests;
 use super::jobs::JobEvent;
 use super::refusal::Refusal;
-use crate::audit::finding::Finding;
+use crate::audit::finding::{CopyCounts, Finding};
 use crate::audit::run::{Audited, Hand, Outcome, Report, once};
 use crate::model::ids::{JobId, ServiceId};
 use crate::model::service::Millis;
@@ -25,6 +25,8 @@ pub struct Summary {
     pub at: Millis,
     /// How many services were looked at.
     pub checked: u32,
+    /// How many of those that are to run have how many running copies.
+    pub copies: CopyCounts,
     /// How many findings are left, by the word of their kind; none of a kind is not there.
     pub findings: BTreeMap<&'static str, u32>,
 }
@@ -39,6 +41,7 @@ impl Summary {
         Self {
             at: report.at,
             checked: report.checked,
+            copies: report.copies,
             findings,
         }
     }
@@ -223,6 +226,7 @@ mod tests {
         let audited = |(finding, outcome)| Audited { finding, outcome };
         Report {
             at: 7,
+            copies: CopyCounts::default(),
             checked: 2,
             findings: findings.into_iter().map(audited).collect(),
         }

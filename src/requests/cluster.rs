@@ -16,6 +16,7 @@ use crate::model::manifest::Manifest;
 use crate::model::needs::Needs;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
+use crate::model::standby::StandbyState;
 use crate::plan::cluster::{Cluster, GuestView, ServiceView};
 use crate::plan::preflight;
 use crate::plan::strategy::Strategy;
@@ -135,6 +136,8 @@ struct Known {
     open: Vec<Handover>,
     /// Members of batches that have not begun: service and target.
     waiting: BTreeMap<ServiceId, GuestId>,
+    /// Guests where services are installed without their disks, or are being.
+    standbys: BTreeMap<ServiceId, Vec<GuestId>>,
     /// Guests with an old copy that still serves.
     draining: Vec<(ServiceId, Digest, GuestId)>,
     took: BTreeMap<String, Duration>,
@@ -165,6 +168,7 @@ impl Known {
                 .filter(BatchMember::is_waiting)
                 .filter_map(|member| Some((member.service, member.target?)))
                 .collect(),
+            standbys: BTreeMap::new(),
             draining: duties
                 .into_iter()
                 .filter(|duty| duty.serve_until > now)
@@ -174,6 +178,11 @@ impl Known {
             settling: came_lately(&jobs, now),
             listening: BTreeMap::new(),
         };
+        for row in table.standbys().await? {
+            if row.state != StandbyState::Dropping {
+                known.standbys.entry(row.service).or_default().push(row.guest);
+            }
+        }
         known.find_listening();
         known.find_times(requests, &jobs).await?;
         Ok(known)
@@ -246,7 +255,7 @@ impl Known {
             movable: manifest.is_some_and(|manifest| manifest.movable),
             frozen: service.frozen.clone(),
             needs,
-            standbys: Vec::new(),
+            standbys: self.standbys.get(&service.id).cloned().unwrap_or_default(),
             draining: self
                 .draining
                 .iter()

@@ -1,10 +1,12 @@
 //! Evacuations: the batches that nobody asks for, because their guest is dead; and the freeze that holds them.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use super::cluster::Look;
 use super::planning::{Target, Which, limits_of};
 use super::refusal::Refusal;
 use super::{BatchChoices, MoveOptions, Requests};
@@ -28,12 +30,15 @@ const REASON: usize = 200;
 #[derive(Debug)]
 pub struct Evacuations {
     frozen: watch::Sender<Option<Alarm>>,
+    /// Where each guest stands that is watched.
+    states: Mutex<BTreeMap<GuestId, &'static str>>,
 }
 
 impl Default for Evacuations {
     fn default() -> Self {
         Self {
             frozen: watch::Sender::new(None),
+            states: Mutex::default(),
         }
     }
 }
@@ -42,6 +47,23 @@ impl Evacuations {
     /// The alarm, while no service is moved automatically.
     pub fn alarm(&self) -> Option<Alarm> {
         self.frozen.borrow().clone()
+    }
+
+    /// Where each guest stands that is watched, as the words of [`crate::watch::guest_watch::State::word`].
+    pub fn states(&self) -> BTreeMap<GuestId, &'static str> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Shows where guests stand.
+    pub(super) fn show_states(&self, states: impl Iterator<Item = (GuestId, &'static str)> + Clone) {
+        let mut shown = self.states.lock().unwrap_or_else(PoisonError::into_inner);
+        if !shown
+            .iter()
+            .map(|(guest, word)| (*guest, *word))
+            .eq(states.clone())
+        {
+            *shown = states.collect();
+        }
     }
 
     /// The alarm as it is, and as it becomes.
@@ -175,7 +197,11 @@ impl Requests {
         };
         let limits = limits_of(&self.batch_options(&options));
         let strategy = (STRATEGY, STRATEGY.to_string());
-        let decided = self.decide(&source, Which::All, strategy, limits).await?;
+        let look = match self.all_have_standbys(guest).await? {
+            true => Look::Listed,
+            false => Look::of(STRATEGY, guest),
+        };
+        let decided = self.decide(look, &source, Which::All, strategy, limits).await?;
         decided.check_whole(&source.name, true)?;
         let back = || Refusal::Unavailable(format!("guest {} is back", source.name));
         if called_off.load(Ordering::Relaxed) {
@@ -230,7 +256,9 @@ impl Requests {
         let limits = limits_of(&self.batch_options(&MoveOptions::default()));
         let strategy = (STRATEGY, STRATEGY.to_string());
         let which = Which::Again { service, tried };
-        let decided = self.decide(&source, which, strategy, limits).await?;
+        let decided = self
+            .decide(Look::of(STRATEGY, source.id), &source, which, strategy, limits)
+            .await?;
         decided.check_whole(service.as_str(), false)?;
         let what = format!("{EVACUATE} {}: {service} failed on its way", source.name);
         let found = decided.entries.first();

@@ -160,6 +160,20 @@ impl Jobs {
         self.view(id).is_some_and(|view| view.record.result.is_none())
     }
 
+    /// How many jobs run, and how many are stuck.
+    pub fn open(&self) -> (u32, u32) {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut running, mut stuck): (u32, u32) = (0, 0);
+        for job in shown.values() {
+            match job.view.borrow().record.result.as_deref() {
+                None => running = running.saturating_add(1),
+                Some(STUCK) => stuck = stuck.saturating_add(1),
+                Some(_) => {}
+            }
+        }
+        (running, stuck)
+    }
+
     fn job(&self, id: JobId) -> Option<Arc<Shown>> {
         self.shown
             .lock()

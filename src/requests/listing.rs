@@ -13,6 +13,7 @@ use crate::model::ids::{GuestId, JobId};
 use crate::model::needs::Label;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
+use crate::model::standby::StandbyState;
 use crate::plan::load::Load;
 use crate::plan::preflight;
 use crate::ports::JobRecord;
@@ -26,6 +27,10 @@ pub struct ServiceRow {
     pub version: String,
     /// Where its data volume is mounted; empty without one.
     pub mount_point: String,
+    /// The names of the guests that are its standbys, and how far each is.
+    pub standbys: Vec<(String, StandbyState)>,
+    /// Its guest is off or saved, and so it does not run although it is to.
+    pub is_down: bool,
 }
 
 /// A guest with what is known about it.
@@ -47,6 +52,10 @@ pub struct GuestRow {
     pub load: Option<Load>,
     /// Why and how long yet it is in maintenance; `None`: it is not.
     pub maintenance: Option<String>,
+    /// How the watcher sees it, such as `up` or `dead`; empty: it has no services, and is not watched.
+    pub watch: &'static str,
+    /// Those of its services that would have no home if it died, as it was seen last.
+    pub homeless: Vec<String>,
     /// What is in the way of it as a target.
     pub obstacles: Vec<Obstacle>,
 }
@@ -68,10 +77,16 @@ impl Requests {
             .into_iter()
             .map(|guest| self.guest_row(guest, &services, probe));
         let mut rows = join_all(rows).await;
+        let (states, standing) = (self.evacuations.states(), self.homes.standing());
+        let losses = standing.map_or_else(Vec::new, |standing| standing.losses);
         for row in &mut rows {
             let guest = &row.summary;
             row.load = measured.get(&guest.id).and_then(|measured| measured.load);
             row.maintenance = maintenance.of_guest(now, guest.id, &guest.host);
+            row.watch = states.get(&guest.id).copied().unwrap_or_default();
+            if let Some(loss) = losses.iter().find(|loss| loss.guest == guest.id) {
+                row.homeless = loss.homeless.iter().map(|(id, _)| id.to_string()).collect();
+            }
         }
         Ok(rows)
     }
@@ -107,6 +122,8 @@ impl Requests {
             labels: self.labels.of(&summary),
             load: None,
             maintenance: None,
+            watch: "",
+            homeless: Vec::new(),
             obstacles,
             summary,
         }
@@ -137,15 +154,26 @@ impl Requests {
         limit: usize,
     ) -> Result<Vec<ServiceRow>, Refusal> {
         let bundles = self.world.table.bundles().await?;
+        let standbys = self.world.table.standbys().await?;
+        let states = self.evacuations.states();
+        let is_off = |guest: &GuestId| {
+            let word = states.get(guest).copied().unwrap_or_default();
+            ["grace", "dead", "left", "asleep"].contains(&word)
+        };
         let row = |service: ServiceRecord| {
             let manifest = bundles
                 .iter()
                 .find(|b| b.digest == service.bundle)
                 .map(|b| &b.manifest);
             let data = manifest.and_then(|m| m.data.as_ref());
+            let own = standbys.iter().filter(|standby| standby.service == service.id);
             ServiceRow {
+                standbys: own
+                    .map(|standby| (standby.guest_name.clone(), standby.state))
+                    .collect(),
                 version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
                 mount_point: data.map(|d| d.mount_point.clone()).unwrap_or_default(),
+                is_down: service.wanted.wants_running() && is_off(&service.guest),
                 service,
             }
         };

@@ -10,7 +10,9 @@ mod data;
 pub mod duties;
 mod early;
 pub mod evacuation;
+mod fencing;
 pub mod find;
+pub mod homes;
 pub mod jobs;
 pub mod listing;
 pub mod loads;
@@ -19,6 +21,7 @@ mod moves;
 pub mod planning;
 pub mod plans;
 pub mod refusal;
+pub mod standbys;
 pub mod suitability;
 pub mod watching;
 
@@ -41,6 +44,7 @@ use crate::model::service::{BundleRecord, ServiceRecord};
 use crate::ports::{JobRecord, TableError};
 
 use evacuation::Evacuations;
+use homes::Homes;
 use jobs::Jobs;
 use loads::Loads;
 use plans::Plans;
@@ -111,8 +115,12 @@ pub struct Requests {
     pub plans: Plans,
     /// Whether services of dead guests are moved.
     pub evacuations: Evacuations,
+    /// Whether services would have a home if their guest died.
+    pub homes: Homes,
     /// What is configured of single guests.
     pub labels: GuestLabels,
+    /// Tells that standbys may be to be looked at.
+    pub standbys: standbys::Nudge,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -127,7 +135,9 @@ impl Requests {
             loads,
             plans: Plans::default(),
             evacuations: Evacuations::default(),
+            homes: Homes::default(),
             labels: GuestLabels::default(),
+            standbys: standbys::Nudge::default(),
             audits: audit::Audits::default(),
             limits,
             deciding: Mutex::new(()),
@@ -509,6 +519,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         spread_at: None,
         unasked: Vec::new(),
         displaced: None,
+        standby: false,
         retire_owed: false,
         source_dead: false,
         volume: None,

@@ -114,12 +114,17 @@ impl Requests {
         }
         self.refuse_unfit(&target, &bundle)?;
         let volume = self.volume_for_move(service, &bundle.manifest, &target).await?;
-        let (fit, seen) = join(
-            self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
-            self.seen(service, &bundle),
-        )
-        .await;
-        let fit = fit?;
+        let (fit, seen) = match self.fit_by_standing(service, &target, &bundle).await? {
+            Some(fit) => (fit, None),
+            None => {
+                let (fit, seen) = join(
+                    self.preflight(&target, &bundle, service.files.clone(), service.uid, displaces),
+                    self.seen(service, &bundle),
+                )
+                .await;
+                (fit?, seen)
+            }
+        };
         let mut facts = facts_of(&bundle, service.wanted, service.enablement);
         facts.drain = options.drain;
         facts.held_by = options.held_by;

@@ -228,18 +228,19 @@ impl Requests {
         })
     }
 
-    /// Decides where services of `source` go. Guests that may become targets are asked what is in the way there.
+    /// Decides where services of `source` go. Guests that may become targets are asked what is in the way there, as far as
+    /// `look` says.
     ///
     /// # Errors
     /// The table cannot be read, or `after` of the manifests has no order.
     pub(super) async fn decide(
         &self,
+        look: Look,
         source: &GuestSummary,
         which: Which<'_>,
         (strategy, told): (Strategy, String),
         limits: Limits,
     ) -> Result<Decided, Refusal> {
-        let look = Look::of(strategy, source.id);
         let mut cluster = self.cluster(look, Some(source.id)).await?;
         if let Which::Again { service, tried } = which {
             for (guest, why) in tried {

@@ -95,7 +95,9 @@ impl Requests {
         let strategy = self.strategy(target, &TargetName::of(target), &source).await?;
         let which = service.as_ref().map_or(Which::All, Which::One);
         let limits = limits_of(&self.batch_options(&options));
-        let mut decided = self.decide(&source, which, strategy, limits).await?;
+        let mut decided = self
+            .decide(Look::of(strategy.0, source.id), &source, which, strategy, limits)
+            .await?;
         decided.wait_first(&self.ttl_waits(&source, &decided, &options).await);
         let plan = Plan {
             id: self.new_plan_id(),
@@ -205,7 +207,13 @@ impl Requests {
             )));
         }
         let decided = self
-            .decide(source, Which::All, strategy, limits_of(&wanted))
+            .decide(
+                Look::of(strategy.0, source.id),
+                source,
+                Which::All,
+                strategy,
+                limits_of(&wanted),
+            )
             .await?;
         decided.check_whole(&source.name, options.batch.partial)?;
         self.begin_move(source, asked, &decided, options, who).await
@@ -227,7 +235,13 @@ impl Requests {
         let strategy = self.strategy(asked, &TargetName::of(asked), &source).await?;
         let limits = limits_of(&self.batch_options(options));
         let decided = self
-            .decide(&source, Which::One(&service.id), strategy, limits)
+            .decide(
+                Look::of(strategy.0, source.id),
+                &source,
+                Which::One(&service.id),
+                strategy,
+                limits,
+            )
             .await?;
         self.move_as_decided(service, &decided, options, who).await
     }

@@ -8,7 +8,9 @@ use super::Requests;
 use super::refusal::Refusal;
 use crate::handover::record::{Facts, Place};
 use crate::handover::verdict;
+use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestSummary;
+use crate::model::ids::GuestId;
 use crate::model::life::{Enablement, LifeState};
 use crate::model::obstacle::Obstacle;
 use crate::model::placement::{PlacedFile, Placement};
@@ -122,6 +124,70 @@ impl Requests {
             addresses: asked.addresses,
             uid: asked.uid,
         })
+    }
+
+    /// A ready standby of a service whose guest is off: it was found to do when it was installed, and is not probed again.
+    /// What has come in its way since shows when it is started, and then the next best guest takes the service. `None`: the
+    /// target is to be looked at as any other.
+    pub(super) async fn fit_by_standing(
+        &self,
+        service: &ServiceRecord,
+        target: &GuestSummary,
+        bundle: &BundleRecord,
+    ) -> Result<Option<Fit>, Refusal> {
+        if !self.is_ready_standby(service, target.id).await? || !self.is_off(service.guest).await? {
+            return Ok(None);
+        }
+        let Some(domain) = self.world.hypervisor.inspect(target.id).await? else {
+            return Ok(None);
+        };
+        let serial = DiskSerial::of(&service.id, &bundle.digest);
+        let obstacles = preflight::domain_obstacles(&domain, Some(&serial), &self.world.host);
+        let Ok(addresses) = self.world.guest.addresses(target.id).await else {
+            return Ok(None);
+        };
+        let addresses = (self.world.address_rule)(&addresses);
+        if !obstacles.is_empty() || addresses.is_empty() {
+            return Ok(None);
+        }
+        let place = Place {
+            guest: target.id,
+            guest_name: target.name.clone(),
+            host: target.host.clone(),
+            digest: bundle.digest.clone(),
+            files: service.files.clone(),
+        };
+        Ok(Some(Fit {
+            place,
+            addresses,
+            uid: None,
+        }))
+    }
+
+    /// Whether a guest is a standby of a service with just what is to be installed there.
+    async fn is_ready_standby(&self, service: &ServiceRecord, guest: GuestId) -> Result<bool, Refusal> {
+        let rows = self.world.table.standbys().await?;
+        let mut own = rows
+            .iter()
+            .filter(|row| row.service == service.id && row.guest == guest);
+        Ok(own.any(|row| row.is_ready_with(&service.bundle, &service.files)))
+    }
+
+    /// Whether every service of a guest has a ready standby on a guest whose agent speaks: where they go is no question to
+    /// any guest.
+    pub(super) async fn all_have_standbys(&self, of: GuestId) -> Result<bool, Refusal> {
+        let guests = self.guests().await;
+        let speaks = |guest: GuestId| {
+            let mut there = guests.iter();
+            there.any(|one| one.id == guest && one.is_running() && one.agent_connected)
+        };
+        let rows = self.world.table.standbys().await?;
+        let services = self.world.table.services().await?;
+        let has = |service: &ServiceRecord| {
+            let mut own = rows.iter().filter(|row| row.service == service.id);
+            own.any(|row| row.is_ready_with(&service.bundle, &service.files) && speaks(row.guest))
+        };
+        Ok(services.iter().filter(|service| service.guest == of).all(has))
     }
 
     /// Everything that is in the way of a placement on a guest, and what it tells of itself.

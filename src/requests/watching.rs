@@ -4,6 +4,7 @@
 //! Nothing of it has to be kept: a daemon that starts lists all guests, reads what libvirt's hook has noted, and
 //! so finds those that died while it was away; an evacuation under way is a batch, and taken up as one.
 
+mod heartbeat;
 mod looking;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ use crate::watch::cause::{Cause, Policy};
 use crate::watch::census::{Census, Order};
 use crate::watch::guest_watch::{GuestWatch, State};
 use crate::watch::roll::{self, Listed, Roll};
+use heartbeat::Heartbeats;
 use looking::Looked;
 
 pub use looking::Senses;
@@ -57,6 +59,10 @@ pub struct Terms {
 /// What has come to its end.
 enum Done {
     Looked(Result<Looked, TableError>),
+    /// Whether a guest's agent answers, if that could be asked.
+    Heard(GuestId, Option<bool>),
+    /// The destroying of a guest: whether it is off.
+    Fenced(GuestId, bool),
     /// An evacuation: its job, if services were there.
     Evacuated(GuestId, Result<Option<JobId>, Refusal>),
     /// A guest that is not watched was said to be off: whether it has services by now.
@@ -85,6 +91,7 @@ struct Watcher {
     /// Evacuations under way, each with the word that it was called off.
     evacuating: BTreeMap<GuestId, Arc<AtomicBool>>,
     retries: BTreeMap<GuestId, Retry>,
+    heartbeats: Heartbeats,
 }
 
 impl Requests {
@@ -112,6 +119,7 @@ impl Requests {
             settling: BTreeMap::new(),
             evacuating: BTreeMap::new(),
             retries: BTreeMap::new(),
+            heartbeats: Heartbeats::of(terms.policy),
         };
         loop {
             watcher.obey_alarm();
@@ -134,6 +142,7 @@ impl Requests {
                 () = clock.sleep(sleep) => {}
             }
             watcher.judge();
+            watcher.requests.evacuations.show_states(watcher.census.states());
         }
     }
 
@@ -186,6 +195,7 @@ impl Watcher {
             self.running
                 .push(Box::pin(async move { Done::Looked(looks.await) }));
         }
+        self.ask_agents(now);
         if self.census.frozen().is_some() {
             for guest in std::mem::take(&mut self.settling).into_keys() {
                 self.census.hold(guest);
@@ -231,7 +241,8 @@ impl Watcher {
                 .min(),
         };
         let settled = self.settling.values().map(|(at, _)| *at).min();
-        let next = [look, self.census.due(), retry, settled]
+        let pulse = self.heartbeats.due();
+        let next = [look, self.census.due(), retry, settled, pulse]
             .into_iter()
             .flatten()
             .min();
@@ -248,6 +259,9 @@ impl Watcher {
             Heard::Connected(_) | Heard::Missed => self.look_soon(Duration::ZERO),
             Heard::Lost(host) => self.census.host_lost(&host),
             Heard::Of(host, guest, sign) => {
+                if roll::stops(sign) || roll::moves(sign) {
+                    self.requests.homes.look_again();
+                }
                 if self.census.home(guest).is_some() {
                     tracing::debug!(%guest, %host, ?sign, "heard");
                 } else if roll::stops(sign) {
@@ -304,15 +318,10 @@ impl Watcher {
                 Order::Freeze(alarm) => self.freeze(alarm),
                 Order::Leftovers(guest) => {
                     let requests = self.requests.clone();
+                    self.requests.standbys.is_back(guest);
                     self.run(async move { requests.carry_duties_of(guest).await });
                 }
-                // Only ordered where the policy lets guests be destroyed, which no setting does.
-                Order::Destroy(guest, cause) => {
-                    tracing::error!(%guest, %cause, "it seems to hang; it is not destroyed");
-                    let (policy, limits) = (self.terms.policy, self.terms.limits);
-                    let orders = self.census.destroyed(self.now(), guest, false, policy, limits);
-                    self.carry_out(orders);
-                }
+                Order::Destroy(guest, cause) => self.fence(guest, cause),
             }
         }
     }
@@ -396,6 +405,12 @@ impl Watcher {
                         self.look_soon(AGAIN);
                     }
                 }
+            }
+            Done::Heard(guest, speaks) => self.agent_asked(guest, speaks),
+            Done::Fenced(guest, off) => {
+                let (policy, limits) = (self.terms.policy, self.terms.limits);
+                let orders = self.census.destroyed(self.now(), guest, off, policy, limits);
+                self.carry_out(orders);
             }
             Done::Evacuated(guest, ended) => self.evacuated(guest, ended),
         }

@@ -67,6 +67,15 @@ pub enum Why {
         /// Within this time.
         window: Duration,
     },
+    /// Too many guests seem to hang, or have died of late: none is destroyed for it.
+    Hangs {
+        /// How many.
+        lost: usize,
+        /// Of how many.
+        of: usize,
+        /// On this host; `None`: on all hosts.
+        host: Option<HostId>,
+    },
     /// A host shuts down.
     HostGoesDown(HostId),
     /// An operator asked for it.
@@ -87,13 +96,18 @@ impl fmt::Display for Alarm {
                 host,
                 window,
             } => {
-                let place = host
-                    .as_ref()
-                    .map_or_else(String::new, |host| format!(" of host {host}"));
+                let place = place(host.as_ref());
                 write!(
                     f,
                     "{dead} of {of} guests{place} died within {} s",
                     window.as_secs()
+                )?;
+            }
+            Why::Hangs { lost, of, host } => {
+                let place = place(host.as_ref());
+                write!(
+                    f,
+                    "{lost} of {of} guests{place} seem to hang or have died; none of them is destroyed"
                 )?;
             }
             Why::HostGoesDown(host) => write!(f, "host {host} is shutting down")?,
@@ -112,6 +126,10 @@ impl fmt::Display for Alarm {
             "; no service is moved automatically any more: look at the hosts, then run `handoverctl thaw`",
         )
     }
+}
+
+fn place(host: Option<&HostId>) -> String {
+    host.map_or_else(String::new, |host| format!(" of host {host}"))
 }
 
 /// What becomes of an evacuation.
@@ -153,15 +171,65 @@ impl Blast {
         there: Population,
         limits: Limits,
     ) -> Gate {
-        let window = u64::try_from(limits.window.as_millis()).unwrap_or(u64::MAX);
-        self.deaths.retain(|_, (at, _)| now.saturating_sub(*at) < window);
+        self.forget_old(now, limits);
         self.deaths.insert(guest, (now, host.clone()));
         if self.frozen.is_some() {
             self.held.insert(guest);
             return Gate::Held;
         }
-        let in_all = self.deaths.len();
-        let on_host = self.deaths.values().filter(|(_, other)| other == host).count();
+        let Some((dead, of, host)) = self.too_many(host, &BTreeMap::new(), there, limits) else {
+            return Gate::Open;
+        };
+        self.held.insert(guest);
+        let window = limits.window;
+        self.freeze(
+            now,
+            Why::Deaths {
+                dead,
+                of,
+                host,
+                window,
+            },
+        )
+    }
+
+    /// A guest that hangs is to be destroyed. All that seem to hang, each with its host, count as deaths: trouble of a host
+    /// silences many guests, and none of them may be destroyed for it.
+    pub fn hangs(
+        &mut self,
+        now: Millis,
+        host: &HostId,
+        hung: &BTreeMap<GuestId, HostId>,
+        there: Population,
+        limits: Limits,
+    ) -> Gate {
+        self.forget_old(now, limits);
+        if self.frozen.is_some() {
+            return Gate::Held;
+        }
+        match self.too_many(host, hung, there, limits) {
+            Some((lost, of, host)) => self.freeze(now, Why::Hangs { lost, of, host }),
+            None => Gate::Open,
+        }
+    }
+
+    fn forget_old(&mut self, now: Millis, limits: Limits) {
+        let window = u64::try_from(limits.window.as_millis()).unwrap_or(u64::MAX);
+        self.deaths.retain(|_, (at, _)| now.saturating_sub(*at) < window);
+    }
+
+    /// Whether deaths of late and guests that hang are too many: how many, of how many, and on which host (`None`: on all).
+    fn too_many(
+        &self,
+        host: &HostId,
+        hung: &BTreeMap<GuestId, HostId>,
+        there: Population,
+        limits: Limits,
+    ) -> Option<(usize, usize, Option<HostId>)> {
+        let dead = self.deaths.iter().map(|(guest, (_, host))| (guest, host));
+        let lost: BTreeMap<&GuestId, &HostId> = hung.iter().chain(dead).collect();
+        let in_all = lost.len();
+        let on_host = lost.values().filter(|other| **other == host).count();
         let too_many = |dead: usize, of: usize| {
             let (dead_u64, of) = (
                 u64::try_from(dead).unwrap_or(u64::MAX),
@@ -169,23 +237,13 @@ impl Blast {
             );
             dead > limits.most || (dead >= limits.least && dead_u64 > limits.share.part(of))
         };
-        let (dead, of, place) = if too_many(on_host, there.on_host) {
-            (on_host, there.on_host, Some(host.clone()))
+        if too_many(on_host, there.on_host) {
+            Some((on_host, there.on_host, Some(host.clone())))
         } else if too_many(in_all, there.in_all) {
-            (in_all, there.in_all, None)
+            Some((in_all, there.in_all, None))
         } else {
-            return Gate::Open;
-        };
-        self.held.insert(guest);
-        self.freeze(
-            now,
-            Why::Deaths {
-                dead,
-                of,
-                host: place,
-                window: limits.window,
-            },
-        )
+            None
+        }
     }
 
     /// A host is shutting down. [`Gate::Held`] if everything was frozen before.
@@ -311,6 +369,24 @@ mod tests {
         for n in 0..100 {
             assert_eq!(dies(&mut blast, n * 31, n, 1, there(4, 4)), Gate::Open, "{n}");
         }
+    }
+
+    #[test]
+    fn guests_that_hang_count_before_any_of_them_is_destroyed() {
+        let hung = |guests: &[u64]| -> BTreeMap<GuestId, HostId> {
+            guests.iter().map(|n| (guest(*n), host(1))).collect()
+        };
+        let asks = |blast: &mut Blast, guests: &[u64]| {
+            blast.hangs(0, &host(1), &hung(guests), there(4, 4), Limits::default())
+        };
+        let mut blast = Blast::default();
+        assert_eq!(asks(&mut blast, &[1]), Gate::Open);
+        // One that was destroyed counts once, as dead.
+        assert_eq!(dies(&mut blast, 0, 1, 1, there(4, 4)), Gate::Open);
+        assert_eq!(asks(&mut blast, &[1, 2]), Gate::Open);
+        assert!(matches!(asks(&mut blast, &[2, 3]), Gate::Freeze(_)));
+        assert_eq!(asks(&mut blast, &[2]), Gate::Held);
+        assert!(blast.held().is_empty(), "they are not dead");
     }
 
     #[test]

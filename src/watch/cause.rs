@@ -57,6 +57,8 @@ pub struct Circumstances {
     pub all_hosts_answer: bool,
     /// The host that the sign comes from is shutting down.
     pub host_goes_down: bool,
+    /// Its agent has spoken since it was started or reset: until then a silence is its boot.
+    pub spoke: bool,
     /// Of its definition.
     pub on_crash: OnCrash,
 }
@@ -70,6 +72,7 @@ impl Default for Circumstances {
             active_elsewhere: false,
             all_hosts_answer: true,
             host_goes_down: false,
+            spoke: true,
             on_crash: OnCrash::Destroy,
         }
     }
@@ -111,7 +114,7 @@ impl Default for Policy {
             destroyed: Treatment::Evacuate(Duration::from_secs(5)),
             found_off: Duration::from_secs(60),
             may_destroy: false,
-            silence: Duration::from_secs(60),
+            silence: Duration::from_secs(120),
             boot: Duration::from_secs(300),
             paused: None,
         }
@@ -220,7 +223,14 @@ pub fn judge(sign: Sign, around: Circumstances, policy: Policy) -> (Verdict, Cau
         }
         Sign::Absent => (Verdict::Nothing, Cause::Other),
         Sign::Rebooted => (hung(policy.boot, policy), Cause::Rebooted),
-        Sign::Agent(false) | Sign::Answered(false) => (hung(policy.silence, policy), Cause::AgentSilent),
+        Sign::Agent(false) | Sign::Answered(false) => {
+            let span = if around.spoke {
+                policy.silence
+            } else {
+                policy.boot.max(policy.silence)
+            };
+            (hung(span, policy), Cause::AgentSilent)
+        }
         Sign::Agent(true) | Sign::Answered(true) => (Verdict::Up, Cause::SeenRunning),
     }
 }

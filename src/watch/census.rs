@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use super::blast::{self, Alarm, Blast, Gate, Population};
 use super::cause::{Cause, Circumstances, OnCrash, Policy, Sign};
-use super::guest_watch::{Decision, GuestWatch, Input};
+use super::guest_watch::{Decision, GuestWatch, Input, State};
 use super::inbox::Inbox;
 use crate::model::ids::{GuestId, HostId};
+use crate::model::lifecycle::Lifecycle;
 use crate::model::service::Millis;
 
 /// What is to be done.
@@ -19,7 +20,7 @@ pub enum Order {
     Evacuate(GuestId, Cause),
     /// The guest is back: give back what has not committed, begin nothing more.
     CancelEvacuation(GuestId, Cause),
-    /// Destroy it: it hangs. Answer with [`Census::destroyed`].
+    /// Destroy it: it hangs, and not too many others do. Answer with [`Census::destroyed`].
     Destroy(GuestId, Cause),
     /// Remove what is left in it of services that went elsewhere.
     Leftovers(GuestId),
@@ -37,6 +38,8 @@ struct Watched {
     incoming: Option<HostId>,
     /// Where it was seen running last.
     active: Option<HostId>,
+    /// Its agent has spoken since it was started or reset.
+    spoke: bool,
 }
 
 /// What is known of hosts.
@@ -66,6 +69,7 @@ impl Census {
             on_crash,
             incoming: None,
             active: None,
+            spoke: false,
         });
         watched.home = home.clone();
         watched.on_crash = on_crash;
@@ -100,6 +104,12 @@ impl Census {
     /// The guests that are watched.
     pub fn guests(&self) -> impl Iterator<Item = GuestId> {
         self.guests.keys().copied()
+    }
+
+    /// Where each of them stands, in the order of their ids.
+    pub fn states(&self) -> impl Iterator<Item = (GuestId, &'static str)> + Clone {
+        let watched = self.guests.iter();
+        watched.map(|(guest, watched)| (*guest, watched.watch.state().word()))
     }
 
     /// Where a guest is at home.
@@ -239,12 +249,21 @@ impl Census {
             Some(false) if watched.active.as_ref() == Some(host) => watched.active = None,
             _ => {}
         }
+        match sign {
+            Sign::Agent(true) | Sign::Answered(true) => watched.spoke = true,
+            Sign::Rebooted
+            | Sign::Lifecycle(Lifecycle::Started { migrated: false } | Lifecycle::Stopped(_)) => {
+                watched.spoke = false;
+            }
+            _ => {}
+        }
         let around = Circumstances {
             home: watched.home == *host,
             incoming: watched.incoming.as_ref() == Some(host),
             active_elsewhere: watched.active.as_ref().is_some_and(|active| active != host),
             all_hosts_answer,
             host_goes_down: known.goes_down,
+            spoke: watched.spoke,
             on_crash: watched.on_crash,
         };
         if around.incoming && seen_running(sign).is_some() {
@@ -276,10 +295,57 @@ impl Census {
                     // What never began need not be cancelled.
                     (!held).then_some(Order::CancelEvacuation(guest, cause))
                 }
-                Decision::Destroy(cause) => Some(Order::Destroy(guest, cause)),
+                Decision::Destroy(cause) => self.destroy(now, guest, &home, cause, policy, limits),
                 Decision::Leftovers => Some(Order::Leftovers(guest)),
             })
             .collect()
+    }
+
+    /// Lets a guest be destroyed, unless too many seem to hang or have died: then it stays as silent as it was.
+    fn destroy(
+        &mut self,
+        now: Millis,
+        guest: GuestId,
+        home: &HostId,
+        cause: Cause,
+        policy: Policy,
+        limits: blast::Limits,
+    ) -> Option<Order> {
+        let hung = self.hung();
+        match self.blast.hangs(now, home, &hung, self.population(home), limits) {
+            Gate::Open => Some(Order::Destroy(guest, cause)),
+            gate => {
+                if let Some(watched) = self.guests.get_mut(&guest) {
+                    watched.watch.step(now, Input::Destroyed(false), policy);
+                }
+                match gate {
+                    Gate::Freeze(alarm) => Some(Order::Freeze(alarm)),
+                    Gate::Open | Gate::Held => None,
+                }
+            }
+        }
+    }
+
+    /// The guests that seem to hang, and where they are at home.
+    pub fn hung(&self) -> BTreeMap<GuestId, HostId> {
+        let hangs = |watched: &&Watched| {
+            matches!(
+                watched.watch.state(),
+                State::Silent { .. } | State::Fencing { .. }
+            )
+        };
+        let all = self.guests.iter();
+        all.filter(|(_, watched)| hangs(watched))
+            .map(|(guest, watched)| (*guest, watched.home.clone()))
+            .collect()
+    }
+
+    fn population(&self, home: &HostId) -> Population {
+        let at_home = self.guests.values().filter(|watched| watched.home == *home);
+        Population {
+            on_host: at_home.count(),
+            in_all: self.guests.len(),
+        }
     }
 
     fn evacuate(
@@ -290,14 +356,7 @@ impl Census {
         cause: Cause,
         limits: blast::Limits,
     ) -> Option<Order> {
-        let there = Population {
-            on_host: self
-                .guests
-                .values()
-                .filter(|watched| watched.home == *home)
-                .count(),
-            in_all: self.guests.len(),
-        };
+        let there = self.population(home);
         match self.blast.death(now, guest, home, there, limits) {
             Gate::Open => Some(Order::Evacuate(guest, cause)),
             Gate::Freeze(alarm) => Some(Order::Freeze(alarm)),
@@ -309,7 +368,6 @@ impl Census {
 /// Whether a sign says that the guest runs on the host that it comes from; `None`: it says nothing of that.
 fn seen_running(sign: Sign) -> Option<bool> {
     use crate::model::guest::DomainState;
-    use crate::model::lifecycle::Lifecycle;
     match sign {
         Sign::Lifecycle(Lifecycle::Started { .. } | Lifecycle::Resumed)
         | Sign::Listed {

@@ -37,11 +37,14 @@ impl Listed {
     }
 }
 
-/// Whether a sign says that a guest may be at home on another host than before.
+/// Whether a sign says something that only a list tells fully: that a guest may be at home on another host than before, or that it
+/// crashed, and its QEMU may be kept.
 pub fn moves(sign: Sign) -> bool {
     matches!(
         sign,
-        Sign::Lifecycle(Lifecycle::Started { .. } | Lifecycle::Stopped(StopReason::Migrated))
+        Sign::Lifecycle(
+            Lifecycle::Started { .. } | Lifecycle::Stopped(StopReason::Migrated) | Lifecycle::Crashed
+        )
     )
 }
 

@@ -200,6 +200,10 @@ impl Hypervisor for Cluster {
         Ok(self.state().guests.get(&guest).cloned().into_iter().collect())
     }
 
+    async fn destroy(&self, _guest: GuestId) -> Result<(), PortError> {
+        Err(PortError::refused("an audit destroys no guest"))
+    }
+
     async fn give(&self, guest: GuestId, which: Half, disk: &GuestDisk) -> Result<(), PortError> {
         let mut state = self.state();
         state.deeds.push(format!("give {which:?}"));

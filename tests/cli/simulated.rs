@@ -207,6 +207,64 @@ async fn a_guest_in_maintenance_is_drained_and_shown_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_of_services_and_of_guests_whose_death_would_leave_them_without_a_home() {
+    let daemon = Daemon::start(&cluster("")).await;
+    let told = in_time(async {
+        loop {
+            let told = out(&daemon.run("metrics").await).to_owned();
+            // The daemon has looked for homes, audited and watched, each for the first time.
+            let all = [
+                "homeless_services{guest=\"g3\"",
+                "audit_service_copies",
+                "watch=\"up\"} 2",
+            ];
+            if all.iter().all(|part| told.contains(part)) {
+                return told;
+            }
+        }
+    })
+    .await;
+    for line in [
+        "# TYPE handoverd_services gauge",
+        "handoverd_services{life_state=\"failed\"} 0",
+        "handoverd_jobs{state=\"running\"} 0",
+        "handoverd_duties 0",
+        "handoverd_frozen 0",
+        "handoverd_guests{watch=\"unwatched\"} 1",
+        "handoverd_audit_service_copies{copies=\"2+\"} 0",
+    ] {
+        assert!(
+            told.lines().any(|known| known == line),
+            "{line} is not in\n{told}"
+        );
+    }
+    assert!(told.ends_with("\n# EOF\n"), "{told}");
+    let measures = json(&daemon.run("metrics --json").await);
+    assert_eq!(
+        (&measures["host"], &measures["jobs_stuck"]),
+        (&"hv1".into(), &0.into())
+    );
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("handoverd.prom");
+    let written = daemon.run(&format!("metrics --output {}", file.display())).await;
+    assert_eq!((code(&written), out(&written)), (0, ""), "{written:?}");
+    assert!(
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("handoverd_build_info{")
+    );
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(files.len(), 1, "{files:?}");
+    let refused = daemon.run("metrics --output /nonexistent/handoverd.prom").await;
+    assert_eq!(code(&refused), 1);
+    assert!(
+        err(&refused).contains("/nonexistent/handoverd.prom cannot be written"),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn labels_and_loads_of_guests_are_shown() {
     let text = cluster("")
         .replace("#labels = []", "labels = [\"ssd\", \"zone=a\"]")

@@ -29,6 +29,7 @@ mod names;
 mod preflight;
 mod refusals;
 mod settings;
+mod standbys;
 mod states;
 mod stuck;
 mod systemds;

@@ -202,6 +202,9 @@ fn a_guest_with_six_services_dies_then_two_at_once_then_all_and_each_service_is_
     ));
     assert!(page.contains(&format!("guest={}", lab.home("web"))), "{page}");
 
+    let why: Value = serde_json::from_str(&lab.ctl(&["why", "web", "--json"]).ok()).unwrap();
+    assert_eq!(why["what"], "evacuate g1: its QEMU process died", "{why:#}");
+
     // Nothing of them starts when it is back, and what is left goes when its agent speaks.
     lab.starts("g1");
     for unit in ["web", "plain", "halted", "broke", "ledger", "slow"] {

@@ -7,7 +7,7 @@ use handoverd::requests::MoveOptions;
 use crate::stage::{ACCESSIBLE, Stage, guest, host, id, many, world};
 
 /// So many guests, each with one service.
-fn one_each(guests: u8) -> SimWorld {
+pub fn one_each(guests: u8) -> SimWorld {
     let names: Vec<String> = (1..=guests).map(|n| format!("s{n:03}")).collect();
     let cast: Vec<_> = names.iter().map(|name| (name.as_str(), ACCESSIBLE)).collect();
     let mut world = world(guests, &cast);

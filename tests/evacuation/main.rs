@@ -10,8 +10,11 @@
 mod causes;
 mod daemons;
 mod freezing;
+mod homes;
+mod hung;
 #[allow(dead_code, reason = "shared with the tests of batches, which use all of it")]
 #[path = "../batches/stage.rs"]
 mod stage;
+mod standbys;
 mod targets;
 mod ward;

@@ -1,16 +1,18 @@
 //! The state space: every step of every daemon and of everything around them.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use handoverd::adapters::sim::call::{Call, Method, PortFault};
+use handoverd::adapters::sim::daemon::limits;
 use handoverd::adapters::sim::world::{Power, SimWorld};
-use handoverd::model::ids::JobId;
+use handoverd::model::ids::{HostId, JobId};
 use stateright::{Model, Property};
 
 use super::cases::{Case, Race, Rules};
 use super::judge::{self, KINDS, Kinds, Scene};
-use super::life::{self, Actor, Carry, Fate, House, Life};
+use super::life::{self, Actor, Carry, Fate, House, Played};
 use super::script::{self, Next};
 use super::state::{self, SPANS, State, Whole};
 use super::steps::{Step, Turn, around, guest};
@@ -24,6 +26,12 @@ const FAULTS: [PortFault; 4] = [
     PortFault::Late(1),
     PortFault::KillAfter,
 ];
+
+thread_local! {
+    /// The last call of a coordinator, from which state, that comes to the same with its goal's deadline over: no round
+    /// ended in it without success. The step in which the deadline passes is asked for just after it, and changes nothing.
+    static IN_TIME: Cell<Option<(u64, usize, Fate)>> = const { Cell::new(None) };
+}
 
 /// A state that was reached.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +47,8 @@ pub struct Space {
     pub case: Case,
     pub rules: Rules,
     house: House,
+    /// Whose table each coordinator has.
+    owners: Vec<HostId>,
     pub scene: Scene,
     /// Fair steps, from key to key.
     pub fair: Mutex<Vec<(u64, u64)>>,
@@ -52,19 +62,21 @@ impl Space {
     pub fn new(case: Case, rules: Rules) -> Self {
         let bundles = case.bundles();
         let scene = Scene {
-            bundles: bundles.clone(),
             desired: rules.desired,
             standby: case.standby,
         };
         let house = House {
             protocol: rules.protocol,
             reservations: rules.reservations,
+            limits: limits(),
+            waits: rules.waits,
             bundles: Arc::new(bundles),
             copies: Arc::default(),
         };
         Self {
             case,
             rules,
+            owners: case.owners(),
             house,
             scene,
             fair: Mutex::default(),
@@ -118,7 +130,9 @@ impl Space {
                 if life.history.is_empty() {
                     add(Turn::Cancelled);
                     for span in SPANS {
-                        add(Turn::Passes(span));
+                        if state::runs(span, &whole.world, &self.owners[index], life) {
+                            add(Turn::Passes(span));
+                        }
                     }
                 }
             }
@@ -130,18 +144,28 @@ impl Space {
         }
     }
 
-    fn turn_of_coordinator(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {
-        let owner = &self.case.owners()[index];
+    fn turn_of_coordinator(&self, whole: &mut Whole, key: u64, index: usize, turn: Turn) -> Option<()> {
+        let owner = &self.owners[index];
         let mut world = std::mem::replace(&mut whole.world, state::nothing());
         let actor = &whole.actors[index];
-        let (world, actor) = match (actor, turn) {
-            (_, Turn::Call(fate)) => life::go(&self.house, world, owner, actor, fate, false)?,
+        let Played { world, actor, .. } = match (actor, turn) {
+            (_, Turn::Call(fate)) => {
+                let played = life::go(&self.house, world, owner, actor, fate, false);
+                let in_time = played.as_ref().is_some_and(|played| !played.might_expire);
+                IN_TIME.set(in_time.then_some((key, index, fate)));
+                played?
+            }
+            (_, Turn::Overdue(fate)) if IN_TIME.get() == Some((key, index, fate)) => return None,
             (_, Turn::Overdue(fate)) => life::go(&self.house, world, owner, actor, fate, true)?,
             (Actor::Driving(life), Turn::Killed) => life::restart(&self.house, world, owner, life.job)?,
             (Actor::Driving(life), Turn::Cancelled) => life::cancel(&self.house, world, owner, life)?,
             (Actor::Driving(life), Turn::Passes(span)) => {
-                let life: Life = state::pass(span, &mut world, owner, life)?;
-                (world, Actor::Driving(Arc::new(life)))
+                let life = state::pass(span, &mut world, owner, life)?;
+                Played {
+                    world,
+                    actor: Actor::Driving(life.into()),
+                    might_expire: false,
+                }
             }
             (Actor::Ended, Turn::Resumed) => {
                 let job = self.stuck(&world, index)?;
@@ -156,7 +180,7 @@ impl Space {
 
     /// The stuck job of a coordinator that has ended.
     fn stuck(&self, world: &SimWorld, index: usize) -> Option<JobId> {
-        let table = &world.tables[&self.case.owners()[index]];
+        let table = &world.tables[&self.owners[index]];
         let number = u128::try_from(index + 1).unwrap();
         table
             .stuck()
@@ -167,8 +191,7 @@ impl Space {
     /// Duties are carried where no job of the same table drives.
     fn carries(&self, whole: &Whole, index: usize) -> bool {
         let (host, table) = whole.world.tables.iter().nth(index).unwrap();
-        let owners = self.case.owners();
-        let mut actors = whole.actors.iter().zip(&owners);
+        let mut actors = whole.actors.iter().zip(&self.owners);
         let busy = actors.any(|(actor, owner)| owner == host && *actor != Actor::Ended);
         !busy && (!table.duties.is_empty() || whole.carriers[index].is_some())
     }
@@ -255,11 +278,11 @@ impl Model for Space {
     fn next_state(&self, state: &State, step: Step) -> Option<State> {
         let mut whole = Whole::clone(&state.whole);
         match step {
-            Step::Coordinator(index, turn) => self.turn_of_coordinator(&mut whole, index, turn)?,
+            Step::Coordinator(index, turn) => self.turn_of_coordinator(&mut whole, state.key, index, turn)?,
             Step::Carrier(index, turn) => self.turn_of_carrier(&mut whole, index, turn)?,
             step => around(&mut whole.world, step)?,
         }
-        let next = State::of(whole);
+        let next = State::of(whole, Some(&state.whole));
         if next.key == state.key {
             return None;
         }

@@ -1,6 +1,5 @@
 //! What is broken in a state: the simulator's invariants, and what must hold at the end.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use handoverd::adapters::sim::check::{self, Violation};
@@ -9,8 +8,7 @@ use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::{Power, SimWorld};
 use handoverd::handover::machine::State as At;
 
-use handoverd::model::ids::{Digest, GuestId};
-use handoverd::model::service::BundleRecord;
+use handoverd::model::ids::GuestId;
 
 use super::life::Actor;
 use super::state::Whole;
@@ -70,8 +68,6 @@ impl fmt::Display for Kind {
 /// What is judged by beside a state.
 #[derive(Debug, Clone)]
 pub struct Scene {
-    /// The bundles of every table: they never change, and are no part of a state.
-    pub bundles: BTreeMap<Digest, BundleRecord>,
     /// Somebody starts what is down after a boot and wanted (the rule `desired`).
     pub desired: bool,
     /// The target has the units already, and may keep them.
@@ -146,9 +142,6 @@ fn all_up(world: &SimWorld) -> bool {
 /// of a standby that is not home are where they were before.
 fn judged(whole: &Whole, scene: &Scene) -> SimWorld {
     let mut world = whole.world.clone();
-    for table in world.tables.values_mut() {
-        table.bundles.clone_from(&scene.bundles);
-    }
     let newest = |world: &SimWorld| {
         let rows = world.tables.values().flat_map(|table| table.services.values());
         rows.map(|row| row.generation).max()

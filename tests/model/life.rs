@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use handoverd::adapters::sim::call::{PortFault, Shared};
 use handoverd::adapters::sim::daemon::limits;
-use handoverd::adapters::sim::happening::{Happening, Message};
+use handoverd::adapters::sim::part::Part;
 use handoverd::adapters::sim::ports::SimPorts;
 use handoverd::adapters::sim::world::SimWorld;
 use handoverd::handover::driver::{Driver, JobControl, Memory};
 use handoverd::handover::protocol::{Protocol, Rule};
 use handoverd::handover::record::Handover;
 use handoverd::handover::run::Copies;
-use handoverd::handover::world::World;
+use handoverd::handover::world::{Limits, World};
 use handoverd::model::ids::{Digest, HandoverId, HostId, JobId};
 use handoverd::model::service::BundleRecord;
 use handoverd::ports::JobRecord;
@@ -35,9 +35,9 @@ use super::state;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Actor {
     /// It is about to make its job.
-    Asked(Arc<(JobRecord, Handover)>),
+    Asked(Part<(JobRecord, Handover)>),
     /// It drives its handover.
-    Driving(Arc<Life>),
+    Driving(Part<Life>),
     /// It has ended, or never began; what became of it stands in its table.
     Ended,
 }
@@ -46,15 +46,15 @@ pub enum Actor {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Life {
     pub job: JobId,
-    pub memory: Memory,
-    pub history: Vec<Answer>,
+    pub memory: Part<Memory>,
+    pub history: Vec<Part<Answer>>,
     pub next: Next,
 }
 
 /// A daemon that carries duties: what it was answered since it last had nothing to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Carry {
-    pub history: Vec<Answer>,
+    pub history: Vec<Part<Answer>>,
     pub next: Next,
 }
 
@@ -73,6 +73,9 @@ pub struct House {
     pub protocol: Protocol,
     /// Whether a table lets one handover of a service be open at a time.
     pub reservations: bool,
+    pub limits: Limits,
+    /// Whether spans pass by a step of their own.
+    pub waits: bool,
     /// The bundles of every table.
     pub bundles: Arc<BTreeMap<Digest, BundleRecord>>,
     /// The copies that every handover is about: all of a configuration move the same bundle between the same guests, so
@@ -125,7 +128,7 @@ impl Runtime for Noted {
 enum Start {
     Begin(JobRecord, Handover),
     TakeUp(Handover),
-    GoOn(Memory),
+    GoOn(Part<Memory>),
 }
 
 /// The stage on which one play is given.
@@ -155,7 +158,7 @@ fn stage(house: &House, world: SimWorld, own: &HostId, script: Arc<Script>, fate
         ports.clone(),
         ports.clone(),
         ports,
-        limits(),
+        house.limits.clone(),
         Arc::new(|addresses: &[IpAddr]| addresses.to_vec()),
         "hv1".parse().unwrap(),
     );
@@ -209,7 +212,7 @@ async fn live(house: &House, world: &World, script: &Script, start: Start, cance
         Start::TakeUp(handover) => handover,
         Start::GoOn(memory) => {
             let copies = house.copies(world, &memory.handover).await;
-            let driver = Driver::go_on(world, memory, copies);
+            let driver = Driver::go_on(world, Memory::clone(&memory), copies);
             return drive(world, script, driver, cancel).await;
         }
     };
@@ -264,6 +267,24 @@ pub fn ask(house: &House, world: &SimWorld, own: &HostId, number: u128) -> (JobR
     (record, handover)
 }
 
+/// What a play came to.
+pub struct Played {
+    pub world: SimWorld,
+    pub actor: Actor,
+    /// It would have come to something else, had the deadline of the goal at hand passed meanwhile.
+    pub might_expire: bool,
+}
+
+impl Played {
+    fn ended(world: SimWorld) -> Self {
+        Self {
+            world,
+            actor: Actor::Ended,
+            might_expire: false,
+        }
+    }
+}
+
 /// A coordinator makes its next call; `None` where that fate cannot befall it.
 pub fn go(
     house: &House,
@@ -272,7 +293,7 @@ pub fn go(
     actor: &Actor,
     fate: Fate,
     overdue: bool,
-) -> Option<(SimWorld, Actor)> {
+) -> Option<Played> {
     match actor {
         Actor::Asked(asked) => begin(house, world, own, asked, fate),
         Actor::Driving(life) => {
@@ -301,7 +322,7 @@ fn begin(
     own: &HostId,
     asked: &(JobRecord, Handover),
     fate: Fate,
-) -> Option<(SimWorld, Actor)> {
+) -> Option<Played> {
     let mut held = Vec::new();
     if !house.reservations
         && let Some(table) = world.tables.get_mut(own)
@@ -314,15 +335,17 @@ fn begin(
     }
     let script = Script::after(None, Vec::new(), true, None);
     let start = Start::Begin(asked.0.clone(), asked.1.clone());
-    let (mut world, actor) = play(house, world, own, start, script, fate, false)?;
-    if let Some(table) = world.tables.get_mut(own) {
+    let mut played = play(house, world, own, start, script, fate, false)?;
+    if !held.is_empty()
+        && let Some(table) = played.world.tables.get_mut(own)
+    {
         for job in held {
             if let Some(row) = table.handovers.get_mut(&job) {
                 row.reserved = true;
             }
         }
     }
-    Some((world, actor))
+    Some(played)
 }
 
 fn play(
@@ -333,61 +356,71 @@ fn play(
     script: Arc<Script>,
     fate: Fate,
     cancel: bool,
-) -> Option<(SimWorld, Actor)> {
+) -> Option<Played> {
+    let asked = match &start {
+        Start::Begin(_, handover) => Some(handover.id),
+        Start::TakeUp(_) | Start::GoOn(_) => None,
+    };
+    let known = script.lock().memory.clone();
     let stage = stage(house, world, own, script, fate);
     let ended = poll(live(house, &stage.world, &stage.script, start, cancel)).is_some();
     if !stage.is_spent() {
         return None;
     }
     let killed = stage.shared.lock().killed;
-    let (memory, history, next) = {
+    let (memory, history, next, might_expire) = {
         let mut progress = stage.script.lock();
         (
             progress.memory.take(),
             std::mem::take(&mut progress.history),
             progress.next,
+            progress.might_expire,
         )
     };
     let world = stage.leave();
     if ended {
-        return Some((world, Actor::Ended));
+        return Some(Played {
+            might_expire,
+            ..Played::ended(world)
+        });
     }
     let job = memory.as_ref().map(|memory| memory.handover.job);
     if killed {
-        // A table that was killed while it made its first job has made it.
-        let job = job.filter(|job| job.0 > 0).or_else(|| newest(&world, own))?;
-        return restart(house, world, own, job);
+        // A daemon that was killed while its table made the job has it, unless another one held the service.
+        return match job.or_else(|| asked.and_then(|id| job_of(&world, own, id))) {
+            Some(job) => restart(house, world, own, job),
+            None => Some(Played::ended(world)),
+        };
     }
     let mut memory = memory?;
-    state::normalize_memory(&mut memory, !house.protocol.keeps(Rule::LookAgain));
-    forget_answered(&world, &mut memory);
+    let believes = !house.protocol.keeps(Rule::LookAgain);
+    if known.is_none_or(|known| !memory.is_shared(&known)) {
+        state::normalize_memory(&mut memory, believes, house.waits);
+    }
+    state::forget_answered(&world, &mut memory);
     let life = Life {
         job: job?,
         memory,
         history,
         next: next.expect("a daemon stops at a call or a wait"),
     };
-    Some((world, Actor::Driving(Arc::new(life))))
+    Some(Played {
+        world,
+        actor: Actor::Driving(life.into()),
+        might_expire,
+    })
 }
 
-/// A script that was not answered is told of only while one is under way: where none is, what supersedes it changes
-/// nothing but the number of the next attempt.
-fn forget_answered(world: &SimWorld, memory: &mut Memory) {
-    memory.seen.unanswered.retain(|guest| {
-        let mut agenda = world.agenda.values();
-        agenda.any(|happening| matches!(happening, Happening::Arrives(Message::Script { guest: to, .. }) if to == guest))
-    });
-}
-
-fn newest(world: &SimWorld, own: &HostId) -> Option<JobId> {
-    world.tables[own].jobs.keys().last().copied()
+fn job_of(world: &SimWorld, own: &HostId, id: HandoverId) -> Option<JobId> {
+    let mut rows = world.tables[own].handovers.iter();
+    rows.find(|(_, row)| row.handover.id == id).map(|(job, _)| *job)
 }
 
 /// The daemon was killed and is started again: only its journal is left of what it knew.
-pub fn restart(house: &House, world: SimWorld, own: &HostId, job: JobId) -> Option<(SimWorld, Actor)> {
+pub fn restart(house: &House, world: SimWorld, own: &HostId, job: JobId) -> Option<Played> {
     let table = &world.tables[own];
     if table.jobs[&job].result.is_some() {
-        return Some((world, Actor::Ended));
+        return Some(Played::ended(world));
     }
     let start = Start::TakeUp(table.handovers[&job].handover.clone());
     let script = Script::after(None, Vec::new(), false, None);
@@ -395,7 +428,7 @@ pub fn restart(house: &House, world: SimWorld, own: &HostId, job: JobId) -> Opti
 }
 
 /// Somebody cancels the handover while its daemon is between two rounds.
-pub fn cancel(house: &House, world: SimWorld, own: &HostId, life: &Life) -> Option<(SimWorld, Actor)> {
+pub fn cancel(house: &House, world: SimWorld, own: &HostId, life: &Life) -> Option<Played> {
     if !life.history.is_empty() || !handoverd::handover::driver::is_cancelable(&life.memory.handover) {
         return None;
     }
@@ -405,7 +438,7 @@ pub fn cancel(house: &House, world: SimWorld, own: &HostId, life: &Life) -> Opti
 }
 
 /// An operator resumes a stuck job.
-pub fn resume(house: &House, world: SimWorld, own: &HostId, job: JobId) -> Option<(SimWorld, Actor)> {
+pub fn resume(house: &House, world: SimWorld, own: &HostId, job: JobId) -> Option<Played> {
     let script = Script::after(None, Vec::new(), true, None);
     let stage = stage(house, world, own, script, Fate::Goes);
     let requests = stage.requests(HandoverId(uuid::Uuid::nil()));
@@ -423,7 +456,7 @@ pub fn carry(
     own: &HostId,
     carry: Option<&Carry>,
     fate: Fate,
-) -> Option<(SimWorld, Option<Arc<Carry>>)> {
+) -> Option<(SimWorld, Option<Part<Carry>>)> {
     let fails = match fate {
         Fate::Unread(number) => Some(number),
         _ => None,
@@ -452,5 +485,5 @@ pub fn carry(
         // It has nothing to do until it looks again, or was killed: it begins anew.
         _ => return Some((world, None)),
     };
-    Some((world, Some(Arc::new(Carry { history, next }))))
+    Some((world, Some(Carry { history, next }.into())))
 }

@@ -18,9 +18,10 @@ use handoverd::model::ids::{Attempt, Digest, Generation, GuestId, HostId, JobId,
 use handoverd::model::name::{DnsName, NameChange, NameRecords};
 use handoverd::model::placement::Placement;
 use handoverd::model::service::{BundleRecord, Millis, ServiceRecord};
+use handoverd::model::standby::Standby;
 use handoverd::ports::{
     Authority, Clock, Commit, Fault, Guest, GuestStep, Half, Hypervisor, JobRecord, JournalEntry, NameServer,
-    PortError, Swapped, Table, TableError, Tries,
+    PortError, StandbyTable, Swapped, Table, TableError, Tries,
 };
 use handoverd::watch::blast::Alarm;
 use handoverd::watch::maintenance::{Entry as Maintained, Object};
@@ -62,7 +63,7 @@ impl Scripted {
                 let kept = made.await.map_err(|error| Failure::from(&error));
                 self.script.keep(kept, &self.slot);
                 let progress = self.script.lock();
-                let last = progress.history.last().and_then(T::from_answer);
+                let last = progress.history.last().and_then(|answer| T::from_answer(answer));
                 last.unwrap_or(Err(Failure::Storage)).map_err(Failure::port)
             }
             Ruling::Fails => {
@@ -88,7 +89,7 @@ impl Scripted {
                 let kept = made.await.map_err(|error| Failure::from(&error));
                 self.script.keep(kept, &self.slot);
                 let progress = self.script.lock();
-                let last = progress.history.last().and_then(T::from_answer);
+                let last = progress.history.last().and_then(|answer| T::from_answer(answer));
                 last.unwrap_or(Err(Failure::Storage)).map_err(failed)
             }
             Ruling::Fails | Ruling::Blocked => std::future::pending().await,
@@ -119,6 +120,11 @@ impl Hypervisor for Scripted {
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError> {
         let made = self.sim.everywhere(guest);
         self.port(call(Method::Everywhere, Some(guest)), made).await
+    }
+
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError> {
+        let made = self.sim.destroy(guest);
+        self.port(call(Method::Destroy, Some(guest)), made).await
     }
 
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {
@@ -298,6 +304,38 @@ impl Clock for Scripted {
         if !self.script.wait() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Nothing keeps standbys in a checked model.
+#[async_trait]
+impl StandbyTable for Scripted {
+    async fn standbys(&self) -> Result<Vec<Standby>, TableError> {
+        self.sim.standbys().await
+    }
+
+    async fn touch_standby(&self, standby: &Standby) -> Result<Attempt, TableError> {
+        self.row(Method::Standby, self.sim.touch_standby(standby)).await
+    }
+
+    async fn standby_is_ready(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        attempt: Attempt,
+    ) -> Result<(), TableError> {
+        let made = self.sim.standby_is_ready(service, guest, attempt);
+        self.row(Method::Standby, made).await
+    }
+
+    async fn forget_standby(
+        &self,
+        service: &ServiceId,
+        guest: GuestId,
+        attempt: Attempt,
+    ) -> Result<(), TableError> {
+        let made = self.sim.forget_standby(service, guest, attempt);
+        self.row(Method::Standby, made).await
     }
 }
 

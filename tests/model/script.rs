@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use handoverd::adapters::sim::call::{Call, Director, Method, Mishap, PortFault};
+use handoverd::adapters::sim::part::Part;
 use handoverd::adapters::sim::world::SimWorld;
 use handoverd::handover::driver::Memory;
 use handoverd::handover::machine::{Phase, State};
@@ -33,7 +34,7 @@ pub fn is_effect(method: Method) -> bool {
 /// What a call comes to.
 pub enum Ruling {
     /// It was answered so before.
-    Given(Answer),
+    Given(Part<Answer>),
     /// It is made.
     Made,
     /// The first of its kind in this group of readings fails.
@@ -61,9 +62,11 @@ impl Director for OneFault {
 #[derive(Default)]
 pub struct Progress {
     /// What the daemon knew when its round began.
-    pub memory: Option<Memory>,
+    pub memory: Option<Part<Memory>>,
     /// Answers since then.
-    pub history: Vec<Answer>,
+    pub history: Vec<Part<Answer>>,
+    /// A round has ended without success: had the goal's time been over, it would have ended otherwise.
+    pub might_expire: bool,
     cursor: usize,
     /// One more call may be made.
     permit: bool,
@@ -96,7 +99,12 @@ pub struct Script(Mutex<Progress>);
 
 impl Script {
     /// After these answers in a round that began with `memory`: one more call, or none.
-    pub fn after(memory: Option<Memory>, history: Vec<Answer>, permit: bool, fails: Option<u8>) -> Arc<Self> {
+    pub fn after(
+        memory: Option<Part<Memory>>,
+        history: Vec<Part<Answer>>,
+        permit: bool,
+        fails: Option<u8>,
+    ) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Progress {
             memory,
             history,
@@ -120,7 +128,12 @@ impl Script {
         if progress.is_acting() {
             progress.in_readings = false;
         }
-        progress.memory = Some(memory);
+        let phase = match memory.handover.state {
+            State::At { phase, .. } => Some(phase),
+            _ => None,
+        };
+        progress.might_expire |= matches!(phase, Some(Phase::Acting | Phase::Waiting));
+        progress.memory = Some(memory.into());
     }
 
     /// What this call comes to.
@@ -155,7 +168,7 @@ impl Script {
     pub fn keep<T: Keep>(&self, kept: Kept<T>, slot: &Slot) {
         let mut progress = self.lock();
         progress.missed |= slot.lock().unwrap().take().is_some();
-        progress.history.push(T::into_answer(kept));
+        progress.history.push(T::into_answer(kept).into());
         progress.cursor = progress.history.len();
     }
 

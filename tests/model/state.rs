@@ -9,13 +9,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use handoverd::adapters::sim::happening::{Happening, Message};
+use handoverd::adapters::sim::part::{Mixer, Part};
 use handoverd::adapters::sim::table::SimTable;
-use handoverd::adapters::sim::world::{SimGuest, SimWorld};
+use handoverd::adapters::sim::world::{Power, SimCopy, SimGuest, SimWorld};
 use handoverd::handover::driver::Memory;
-use handoverd::handover::goals::Goal;
-use handoverd::handover::machine::{Phase, State as At};
-use handoverd::handover::record::{Handover, Since};
-use handoverd::model::ids::Attempt;
+use handoverd::handover::goals::{Goal, goals};
+use handoverd::handover::machine::{Direction, Phase, State as At};
+use handoverd::handover::record::{Facts, Handover, Since};
+use handoverd::model::ids::{Attempt, GuestId, HostId};
+use handoverd::model::lifecycle::ShutoffReason;
 
 use super::answers::Answer;
 use super::judge::Kinds;
@@ -28,7 +30,9 @@ pub struct Whole {
     /// The coordinators.
     pub actors: Vec<Actor>,
     /// Who carries duties, by table.
-    pub carriers: Vec<Option<Arc<Carry>>>,
+    pub carriers: Vec<Option<Part<Carry>>>,
+    /// Whether spans pass by a step of their own; else each is over once it was waited for.
+    pub waits: bool,
     /// What is broken.
     pub broken: Kinds,
 }
@@ -53,11 +57,12 @@ impl Hash for State {
 }
 
 impl State {
-    /// The state of these parts, in its normal form; what is broken is not told yet.
-    pub fn of(mut whole: Whole) -> Self {
+    /// The state of these parts, in its normal form; what is broken is not told yet. What it shares with the state
+    /// `before` is in its normal form already.
+    pub fn of(mut whole: Whole, before: Option<&Whole>) -> Self {
         whole.broken = Kinds::default();
-        normalize(&mut whole);
-        let mut hasher = Murmur(0);
+        normalize(&mut whole, before);
+        let mut hasher = Mixer::default();
         whole.hash(&mut hasher);
         Self {
             whole: Arc::new(whole),
@@ -79,62 +84,21 @@ pub fn nothing() -> SimWorld {
     SimWorld::empty(&[], &"hv1".parse().unwrap())
 }
 
-/// MurmurHash3's mixing, one word of 64 bits at a time: a state has some thousand of them, and the library's own hash took
-/// a third of all time.
-struct Murmur(u64);
-
-impl Murmur {
-    fn mix(&mut self, word: u64) {
-        let word = word.wrapping_mul(0x87c3_7b91_1142_53d5).rotate_left(31);
-        self.0 ^= word.wrapping_mul(0x4cf5_ad43_2745_937f);
-        self.0 = self.0.rotate_left(27).wrapping_mul(5).wrapping_add(0x52dc_e729);
-    }
-}
-
-impl Hasher for Murmur {
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.mix(u64::from_le_bytes(*word));
-        }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.mix(u64::from_le_bytes(last));
-        }
-    }
-
-    fn write_u8(&mut self, number: u8) {
-        self.mix(number.into());
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.mix(number.into());
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.mix(number);
-    }
-
-    fn finish(&self) -> u64 {
-        let mut key = self.0;
-        key = (key ^ (key >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        key = (key ^ (key >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-        key ^ (key >> 33)
-    }
-}
-
 /// Units that were started so often and are not up do not start.
 const STARTS: u32 = 2;
 
-fn normalize(whole: &mut Whole) {
+fn normalize(whole: &mut Whole, before: Option<&Whole>) {
+    let alone = whole.actors.len() == 1;
     let world = &mut whole.world;
-    normalize_boots(world);
+    lose_scripts(world);
     let now = world.now;
-    world.zone.cached.retain(|_, until| *until > now);
-    for guest in world.guests.values_mut() {
-        for copy in guest.copies.values_mut() {
-            copy.waits_until = copy.waits_until.filter(|until| *until > now);
+    if world.zone.cached.values().any(|until| *until <= now) {
+        world.zone.cached.retain(|_, until| *until > now);
+    }
+    for (id, guest) in &mut world.guests {
+        let known = before.and_then(|before| before.world.guests.get(id));
+        if known.is_none_or(|known| !guest.is_shared(known)) {
+            normalize_guest(guest, now, alone);
         }
     }
     // What was lost stays lost; else the number of writes makes no difference.
@@ -143,8 +107,11 @@ fn normalize(whole: &mut Whole) {
         volume.synced = u64::from(volume.synced >= *written);
         *written = 1;
     }
-    for table in world.tables.values_mut() {
-        normalize_table(table, now);
+    for (host, table) in &mut world.tables {
+        let known = before.and_then(|before| before.world.tables.get(host));
+        if known.is_none_or(|known| !table.is_shared(known)) {
+            normalize_table(table, now, whole.waits);
+        }
     }
     let agenda = std::mem::take(&mut world.agenda);
     world.next_entry = 0;
@@ -154,9 +121,55 @@ fn normalize(whole: &mut Whole) {
     renumber(whole);
 }
 
+/// A script of an earlier boot is lost, and so is one of a lower attempt than its guest has seen: it never does anything.
+/// Boots are told apart only as now and before.
+fn lose_scripts(world: &mut SimWorld) {
+    let (guests, attempts) = (&world.guests, world.rules.attempts);
+    world.agenda.retain(|_, happening| match happening {
+        Happening::Booted(guest, boot) => guests.get(guest).is_some_and(|g| g.boots == *boot),
+        Happening::Arrives(Message::Script {
+            guest, boot, attempt, ..
+        }) => guests
+            .get(guest)
+            .is_some_and(|g| g.boots == *boot && (!attempts || *attempt >= attempt_of(g))),
+        _ => true,
+    });
+    for happening in world.agenda.values_mut() {
+        match happening {
+            Happening::Booted(_, boot) | Happening::Arrives(Message::Script { boot, .. }) => *boot = 1,
+            _ => {}
+        }
+    }
+}
+
+/// Nobody asks why a guest was off. What a copy was before its guest went off is found anew when it boots, and one without
+/// anything is as none. Where there is one coordinator, the number that a guest has seen makes no difference: the next one
+/// is higher, and a script with a lower one is lost already.
+fn normalize_guest(guest: &mut SimGuest, now: u64, alone: bool) {
+    guest.off = ShutoffReason::Unknown;
+    guest.boots = 1;
+    let off = guest.power == Power::Off;
+    for copy in guest.copies.values_mut() {
+        copy.waits_until = copy.waits_until.filter(|until| *until > now);
+        copy.down_since_boot &= !off;
+        if alone {
+            copy.attempt = Attempt(0);
+        }
+    }
+    guest.copies.retain(|_, copy| *copy != SimCopy::default());
+}
+
 /// The normal form of what a daemon knows between two rounds; one that `believes` its acts counts its waits since.
-pub fn normalize_memory(memory: &mut Memory, believes: bool) {
-    normalize_handover(&mut memory.handover, believes);
+pub fn normalize_memory(memory: &mut Memory, believes: bool, waits: bool) {
+    normalize_handover(&mut memory.handover, believes, waits);
+    if !waits && memory.seen.restored_at.is_some() {
+        memory.seen.restored_at = Some(0);
+    }
+    // What the stage goal saw of the target is asked for by the start goal's first look alone.
+    let starts = memory.handover.facts.wants_running() && is_to_come(&memory.handover, Goal::Start);
+    if !starts {
+        memory.seen.staged = None;
+    }
     memory.at.last.clear();
     memory.at.said.clear();
     memory.at.again_in = None;
@@ -173,9 +186,47 @@ pub fn normalize_memory(memory: &mut Memory, believes: bool) {
     }
 }
 
-/// Starts are counted up to [`STARTS`]; how often another act was done makes no difference.
-fn normalize_handover(handover: &mut Handover, believes: bool) {
+/// A script that was not answered is told of only while one is under way: where none is, what supersedes it changes
+/// nothing but the number of the next attempt.
+pub fn forget_answered(world: &SimWorld, memory: &mut Part<Memory>) {
+    let is_under_way = |guest: &GuestId| {
+        let mut agenda = world.agenda.values();
+        agenda.any(|happening| matches!(happening, Happening::Arrives(Message::Script { guest: to, .. }) if to == guest))
+    };
+    if !memory.seen.unanswered.iter().all(is_under_way) {
+        memory.seen.unanswered.retain(is_under_way);
+    }
+}
+
+/// Whether a goal is at hand or still to come on the way forward. What goes back never comes to it again: it only turns at
+/// the commit, which is behind all of them that are asked for here.
+fn is_to_come(handover: &Handover, goal: Goal) -> bool {
+    let At::At {
+        direction: Direction::Forward,
+        goal: at,
+        ..
+    } = handover.state
+    else {
+        return false;
+    };
+    let mut left = goals(handover.kind).iter().skip_while(|other| **other != at);
+    left.any(|other| *other == goal)
+}
+
+/// Starts are counted up to [`STARTS`]; how often another act was done makes no difference. Nor does how long nobody served;
+/// and as time stands still, the commit was now wherever it was.
+fn normalize_handover(handover: &mut Handover, believes: bool, waits: bool) {
     handover.reason = None;
+    if !waits {
+        age(&mut handover.facts.silent);
+        age(&mut handover.facts.revoked);
+    }
+    let quiesces = is_to_come(handover, Goal::Quiesce);
+    let facts = &mut handover.facts;
+    (facts.gap, facts.published_at) = (None, None);
+    if !quiesces {
+        facts.gap_began = None;
+    }
     if let At::At {
         goal, phase, tries, ..
     } = &mut handover.state
@@ -189,7 +240,7 @@ fn normalize_handover(handover: &mut Handover, believes: bool) {
     }
 }
 
-fn normalize_table(table: &mut SimTable, now: u64) {
+fn normalize_table(table: &mut SimTable, now: u64, waits: bool) {
     table.journal.clear();
     table.audit.clear();
     for service in table.services.values_mut() {
@@ -210,14 +261,13 @@ fn normalize_table(table: &mut SimTable, now: u64) {
     }
     for row in table.handovers.values_mut() {
         let job = &table.jobs[&row.handover.job];
-        normalize_handover(&mut row.handover, false);
+        normalize_handover(&mut row.handover, false, waits);
         row.handover.state = row.handover.state.after_restart();
         // Of one that has ended only the outcome matters.
         if job.result.as_deref().is_some_and(|result| result != "stuck") {
             let facts = &mut row.handover.facts;
             (facts.silent, facts.revoked) = (None, None);
-            (facts.gap, facts.gap_began) = (None, None);
-            (facts.published_at, facts.observed_at, facts.spread_at) = (None, None, None);
+            (facts.observed_at, facts.spread_at) = (None, None);
             (facts.sent, facts.claim_sent, facts.claim_seen) = (false, false, false);
             (facts.old_owner, facts.old_ttl) = (None, 0);
             (facts.target_addresses, facts.displaced) = (Vec::new(), None);
@@ -226,87 +276,71 @@ fn normalize_table(table: &mut SimTable, now: u64) {
     }
 }
 
-/// Boots are told apart only as now and before; a script of an earlier boot is lost.
-fn normalize_boots(world: &mut SimWorld) {
-    let boots: BTreeMap<_, _> = world
-        .guests
-        .iter()
-        .map(|(id, guest)| (*id, guest.boots))
-        .collect();
-    world.agenda.retain(|_, happening| match happening {
-        Happening::Booted(guest, boot) => boots.get(guest) == Some(boot),
-        Happening::Arrives(Message::Script { guest, boot, .. }) => boots.get(guest) == Some(boot),
-        _ => true,
-    });
-    for happening in world.agenda.values_mut() {
-        match happening {
-            Happening::Booted(_, boot) | Happening::Arrives(Message::Script { boot, .. }) => *boot = 1,
-            _ => {}
-        }
-    }
-    for guest in world.guests.values_mut() {
-        guest.boots = 1;
-    }
-}
-
-/// Attempt numbers keep their order and lose their size. A script of a lower attempt than its guest has seen never does
-/// anything: it is lost. Where nothing is under way to a guest, and there is one coordinator, the guest's own number
-/// makes no difference: the next one is higher.
+/// Attempt numbers keep their order and lose their size. One that was sent already is asked for by nobody.
 fn renumber(whole: &mut Whole) {
-    let alone = whole.actors.len() == 1;
-    let world = &mut whole.world;
-    if world.rules.attempts {
-        let seen: BTreeMap<_, _> = world
-            .guests
-            .iter()
-            .map(|(id, guest)| (*id, attempt_of(guest)))
-            .collect();
-        world.agenda.retain(|_, happening| match happening {
-            Happening::Arrives(Message::Script { guest, attempt, .. }) => *attempt >= seen[guest],
-            _ => true,
-        });
-    }
-    if alone {
-        for guest in world.guests.values_mut() {
-            for copy in guest.copies.values_mut() {
-                copy.attempt = Attempt(0);
-            }
-        }
-    }
     let mut seen = BTreeSet::from([0]);
-    each_number(&mut whole.world, &mut |attempt| {
-        seen.insert(attempt.0);
-    });
-    seen.extend(histories(whole).flatten().filter_map(|answer| match answer {
-        Answer::Attempt(Ok(attempt)) => Some(attempt.0),
+    let world = &whole.world;
+    seen.extend(world.guests.values().flat_map(|guest| numbers_of(guest)));
+    seen.extend(
+        world
+            .tables
+            .values()
+            .flat_map(|t| t.attempts.values())
+            .map(|n| n.0),
+    );
+    seen.extend(world.agenda.values().filter_map(|happening| match happening {
+        Happening::Arrives(Message::Script { attempt, .. }) => Some(attempt.0),
         _ => None,
     }));
+    seen.extend(
+        histories(whole).filter_map(|history| match history.last().map(|last| &**last) {
+            Some(Answer::Attempt(Ok(attempt))) => Some(attempt.0),
+            _ => None,
+        }),
+    );
     let ranks: BTreeMap<u64, u64> = seen.into_iter().zip(0..).collect();
-    if ranks.iter().all(|(number, rank)| number == rank) {
-        return;
-    }
-    let rank = &mut |attempt: &mut Attempt| attempt.0 = ranks[&attempt.0];
-    each_number(&mut whole.world, rank);
+    let rank = |attempt: &mut Attempt| attempt.0 = ranks.get(&attempt.0).copied().unwrap_or_default();
     for actor in &mut whole.actors {
-        if let Actor::Driving(life) = actor {
-            each_answer(&mut Arc::make_mut(life).history, rank);
+        if let Actor::Driving(life) = actor
+            && life.history.iter().any(|answer| is_number(answer))
+        {
+            renumber_history(&mut life.history, &rank);
         }
     }
     for carrier in whole.carriers.iter_mut().flatten() {
-        each_answer(&mut Arc::make_mut(carrier).history, rank);
+        if carrier.history.iter().any(|answer| is_number(answer)) {
+            renumber_history(&mut carrier.history, &rank);
+        }
+    }
+    if ranks.iter().all(|(number, rank)| number == rank) {
+        return;
+    }
+    for guest in whole.world.guests.values_mut() {
+        if numbers_of(guest).any(|number| ranks[&number] != number) {
+            guest.copies.values_mut().for_each(|copy| rank(&mut copy.attempt));
+        }
+    }
+    for table in whole.world.tables.values_mut() {
+        if table.attempts.values().any(|number| ranks[&number.0] != number.0) {
+            table.attempts.values_mut().for_each(rank);
+        }
+    }
+    for happening in whole.world.agenda.values_mut() {
+        if let Happening::Arrives(Message::Script { attempt, .. }) = happening {
+            rank(attempt);
+        }
     }
 }
 
 fn attempt_of(guest: &SimGuest) -> Attempt {
-    guest
-        .copies
-        .values()
-        .map(|copy| copy.attempt)
-        .max()
-        .unwrap_or_default()
+    Attempt(numbers_of(guest).max().unwrap_or_default())
 }
 
-fn histories(whole: &Whole) -> impl Iterator<Item = &Vec<Answer>> {
+fn numbers_of(guest: &SimGuest) -> impl Iterator<Item = u64> {
+    guest.copies.values().map(|copy| copy.attempt.0)
+}
+
+fn histories(whole: &Whole) -> impl Iterator<Item = &Vec<Part<Answer>>> {
     let lives = whole.actors.iter().filter_map(|actor| match actor {
         Actor::Driving(life) => Some(&life.history),
         _ => None,
@@ -314,26 +348,22 @@ fn histories(whole: &Whole) -> impl Iterator<Item = &Vec<Answer>> {
     lives.chain(whole.carriers.iter().flatten().map(|carry| &carry.history))
 }
 
-fn each_number(world: &mut SimWorld, visit: &mut impl FnMut(&mut Attempt)) {
-    for guest in world.guests.values_mut() {
-        for copy in guest.copies.values_mut() {
-            visit(&mut copy.attempt);
-        }
-    }
-    for table in world.tables.values_mut() {
-        table.attempts.values_mut().for_each(&mut *visit);
-    }
-    for happening in world.agenda.values_mut() {
-        if let Happening::Arrives(Message::Script { attempt, .. }) = happening {
-            visit(attempt);
-        }
-    }
+fn is_number(answer: &Answer) -> bool {
+    matches!(answer, Answer::Attempt(Ok(attempt)) if attempt.0 > 0)
 }
 
-fn each_answer(history: &mut [Answer], visit: &mut impl FnMut(&mut Attempt)) {
-    for answer in history {
-        if let Answer::Attempt(Ok(attempt)) = answer {
-            visit(attempt);
+fn renumber_history(history: &mut [Part<Answer>], rank: &impl Fn(&mut Attempt)) {
+    let last = history.len().saturating_sub(1);
+    for (at, answer) in history
+        .iter_mut()
+        .enumerate()
+        .filter(|(_, answer)| is_number(answer))
+    {
+        if let Answer::Attempt(Ok(attempt)) = &mut **answer {
+            match at == last {
+                true => rank(attempt),
+                false => attempt.0 = 0,
+            }
         }
     }
 }
@@ -354,44 +384,52 @@ pub enum Span {
 /// All of them.
 pub const SPANS: [Span; 4] = [Span::Confirmation, Span::Silence, Span::Stopping, Span::Restored];
 
-fn age(since: &mut Option<Since>) -> bool {
-    since
-        .as_mut()
-        .is_some_and(|since| std::mem::replace(&mut since.at, 0) != 0)
+fn is_young(since: &Option<Since>) -> bool {
+    since.as_ref().is_some_and(|since| since.at != 0)
 }
 
-/// A span of a coordinator is over; `None` where it does not run. Between two rounds only: within one no time passes that
-/// it looks at.
-pub fn pass(
-    span: Span,
-    world: &mut SimWorld,
-    owner: &handoverd::model::ids::HostId,
-    life: &Life,
-) -> Option<Life> {
-    if !life.history.is_empty() {
-        return None;
+fn age(since: &mut Option<Since>) {
+    if let Some(since) = since {
+        since.at = 0;
     }
+}
+
+fn row_of<'w>(world: &'w SimWorld, owner: &HostId, life: &Life) -> Option<&'w Facts> {
+    let row = world.tables.get(owner)?.handovers.get(&life.job)?;
+    Some(&row.handover.facts)
+}
+
+/// Whether a span of a coordinator runs. It passes between two rounds only: within one no time passes that it looks at.
+pub fn runs(span: Span, world: &SimWorld, owner: &HostId, life: &Life) -> bool {
+    let (known, row) = (&life.memory.handover.facts, row_of(world, owner, life));
+    let seen = &life.memory.seen;
+    life.history.is_empty()
+        && match span {
+            Span::Confirmation => seen.confirmed_at.is_some(),
+            Span::Silence => is_young(&known.silent) || row.is_some_and(|row| is_young(&row.silent)),
+            Span::Stopping => is_young(&known.revoked) || row.is_some_and(|row| is_young(&row.revoked)),
+            Span::Restored => seen.restored_at.is_some_and(|at| at != 0),
+        }
+}
+
+/// A span of a coordinator is over; `None` where it does not run.
+pub fn pass(span: Span, world: &mut SimWorld, owner: &HostId, life: &Life) -> Option<Life> {
+    runs(span, world, owner, life).then_some(())?;
     let mut life = life.clone();
-    let memory = &mut life.memory;
-    let row = world
-        .tables
-        .get_mut(owner)
-        .and_then(|table| table.handovers.get_mut(&life.job))
+    let job = life.job;
+    let table = world.tables.get_mut(owner);
+    let rows = table.map(|table| &mut table.handovers);
+    let row = rows
+        .and_then(|rows| rows.get_mut(&job))
         .map(|row| &mut row.handover.facts);
-    let passed = match span {
-        Span::Confirmation => memory.seen.confirmed_at.take().is_some(),
-        Span::Silence => {
-            let journalled = row.is_some_and(|facts| age(&mut facts.silent));
-            age(&mut memory.handover.facts.silent) || journalled
-        }
-        Span::Stopping => {
-            let journalled = row.is_some_and(|facts| age(&mut facts.revoked));
-            age(&mut memory.handover.facts.revoked) || journalled
-        }
-        Span::Restored => {
-            let at = memory.seen.restored_at.as_mut();
-            at.is_some_and(|at| std::mem::replace(at, 0) != 0)
-        }
-    };
-    passed.then_some(life)
+    let memory = &mut *life.memory;
+    let mut all: Vec<&mut Facts> = vec![&mut memory.handover.facts];
+    all.extend(row);
+    match span {
+        Span::Confirmation => memory.seen.confirmed_at = None,
+        Span::Silence => all.into_iter().for_each(|facts| age(&mut facts.silent)),
+        Span::Stopping => all.into_iter().for_each(|facts| age(&mut facts.revoked)),
+        Span::Restored => memory.seen.restored_at = Some(0),
+    }
+    Some(life)
 }

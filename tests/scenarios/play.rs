@@ -10,11 +10,13 @@ use handoverd::adapters::sim::daemon::Simulation;
 use handoverd::adapters::sim::executor::Rest;
 use handoverd::adapters::sim::scenario::Scenario;
 use handoverd::adapters::sim::table::SimTable;
-use handoverd::adapters::sim::world::SimWorld;
+use handoverd::adapters::sim::world::{SimDisk, SimWorld};
+use handoverd::config::EvacuationSettings;
 use handoverd::handover::verdict;
 use handoverd::model::ids::{Digest, JobId};
-use handoverd::model::service::Millis;
+use handoverd::model::service::{BundleRecord, Millis};
 use handoverd::requests::refusal::Refusal;
+use handoverd::requests::watching;
 use handoverd::requests::{DeployOptions, MoveOptions, Requests};
 use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -147,7 +149,22 @@ pub fn play(path: &Path) -> Result<String, String> {
     let subscriber = tracing_subscriber::registry().with(log.clone());
     let mut told = tracing::subscriber::with_default(subscriber, || {
         let director = Box::new(Scripted(plot.clone()));
-        let simulation = Simulation::with_terms(scenario.world, terms, true, director);
+        let wants = |bundle: &BundleRecord| bundle.manifest.needs.standbys > 0;
+        let mut tables = scenario.world.tables.values();
+        let standbys = tables.any(|table| table.bundles.values().any(wants));
+        let mut simulation = Simulation::with_terms(scenario.world, terms, true, director);
+        if standbys {
+            simulation.keep_standbys();
+        }
+        // Most stories are about one handover. Where the configuration says something of evacuation, they are about guests.
+        let evacuation = settings.evacuation;
+        if evacuation != EvacuationSettings::default() {
+            simulation.watch_guests(watching::Terms {
+                enabled: evacuation.enabled,
+                policy: evacuation.policy(),
+                limits: evacuation.limits(),
+            });
+        }
         log.by(simulation.shared.clock());
         Player {
             simulation,
@@ -386,13 +403,11 @@ fn table_ends(world: &SimWorld, table: &SimTable) -> Vec<String> {
             lines.push(format!("{}: {told}", dns.name));
         }
         if let Some(volume) = &row.volume {
-            let holds = |guest: &&handoverd::adapters::sim::world::SimGuest| {
-                guest.live.disks.values().any(|disk| disk.base == volume.path)
-            };
+            let holds = |disk: &SimDisk| disk.base == volume.path;
             let holders: Vec<&str> = world
                 .guests
                 .values()
-                .filter(holds)
+                .filter(|guest| guest.live.disks.values().any(holds))
                 .map(|g| g.name.as_str())
                 .collect();
             let writes = world.volumes.get(&volume.path).map_or(0, |volume| volume.synced);
@@ -402,6 +417,10 @@ fn table_ends(world: &SimWorld, table: &SimTable) -> Vec<String> {
                 holders.join(", ")
             ));
         }
+    }
+    for standby in table.standbys.values() {
+        let (service, guest) = (&standby.service, &standby.guest_name);
+        lines.push(format!("{service}: standby on {guest}, {}", standby.state));
     }
     for duty in table.duties.values() {
         let guest = world

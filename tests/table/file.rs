@@ -188,14 +188,14 @@ fn file_and_log(path: &Path) -> [Vec<u8>; 2] {
 async fn a_newer_version_is_refused_and_left_as_it_is() {
     let f = Fixture::new().await;
     let other = rusqlite::Connection::open(&f.path).unwrap();
-    other.pragma_update(None, "user_version", 7).unwrap();
+    other.pragma_update(None, "user_version", 8).unwrap();
     // Once with the version in the log only, once in the file itself.
     let killed = cut_the_power(&f);
     drop((other, f.table));
     for path in [&killed, &f.path] {
         let before = file_and_log(path);
         let text = SqliteTable::open(path).unwrap_err().to_string();
-        assert!(text.contains("version 7") && text.contains("up to 6"), "{text}");
+        assert!(text.contains("version 8") && text.contains("up to 7"), "{text}");
         assert!(before == file_and_log(path), "{} was changed", path.display());
     }
 }

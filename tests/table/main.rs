@@ -12,3 +12,4 @@ mod maintenance;
 mod older;
 mod records;
 mod secrets;
+mod standbys;

@@ -6,7 +6,7 @@ use handoverd::handover::machine::State;
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{HandoverId, JobId};
 use handoverd::model::service::{BundleRecord, ServiceRecord};
-use handoverd::ports::Table;
+use handoverd::ports::{StandbyTable as _, Table};
 use uuid::Uuid;
 
 use crate::batches::{asked, batch};
@@ -19,6 +19,7 @@ fn version_1_move() -> Handover {
     begun.id = HandoverId(Uuid::from_u128(77));
     let facts = &mut begun.facts;
     (facts.source_dead, facts.volume_made, facts.delete_data) = (false, false, false);
+    facts.standby = false;
     (facts.volume, facts.silent, facts.revoked) = (None, None, None);
     (facts.gap_began, facts.gap) = (None, None);
     (facts.spread_at, facts.unasked) = (None, Vec::new());
@@ -66,6 +67,7 @@ async fn a_table_of_version_1_is_migrated_and_read_whole() {
     assert_eq!(table.jobs(None, 9).await.unwrap().len(), 2);
     assert_eq!(table.next_attempt(&id("web")).await.unwrap().0, 2);
     assert_eq!(table.maintenance().await.unwrap(), []);
+    assert_eq!(table.standbys().await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -308,6 +308,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
             spread_at: Some(4_500),
             unasked: vec!["ns2: no route".to_owned()],
             displaced: None,
+            standby: true,
             source_dead: true,
             volume: Some(volume(name)),
             volume_made: true,

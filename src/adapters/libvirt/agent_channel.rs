@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 use virt::error::{Error, ErrorNumber};
 
 use super::LibvirtHosts;
 use super::failure::Failure;
-use super::link::Call;
+use super::host::Host;
+use super::link::{Call, Link};
 use super::look::lookup;
 use crate::model::ids::GuestId;
-use crate::ports::{Fault, PortError};
+use crate::ports::{Fault, Heartbeat, PortError};
 
 /// The longest command, in bytes: 48 KiB of a file in base64, and its envelope. Longer ones were seen to wedge an
 /// agent until its guest was destroyed.
@@ -31,6 +33,17 @@ impl LibvirtHosts {
         guest: GuestId,
         json: &str,
         timeout: Duration,
+    ) -> Result<String, PortError> {
+        self.command_over(guest, json, timeout, |host| &host.agent).await
+    }
+
+    /// The same over a connection of that host.
+    async fn command_over(
+        &self,
+        guest: GuestId,
+        json: &str,
+        timeout: Duration,
+        link: impl Fn(&Host) -> &Link + Send + Sync,
     ) -> Result<String, PortError> {
         if json.len() > LONGEST_COMMAND {
             return Err(PortError::refused(format!(
@@ -68,8 +81,7 @@ impl LibvirtHosts {
         }
         let call = Call::changes(format!("ask the agent of guest {guest}"), left);
         let (json, seconds) = (json.to_owned(), whole_seconds(left));
-        let answer = host
-            .agent
+        let answer = link(host)
             .call(call, move |connection, _| {
                 let domain = lookup(connection, guest)?.ok_or_else(|| {
                     PortError::unavailable(format!("guest {guest} has left its host; look again"))
@@ -84,6 +96,24 @@ impl LibvirtHosts {
             self.agents.saw(guest, None);
         }
         answer
+    }
+}
+
+#[async_trait]
+impl Heartbeat for LibvirtHosts {
+    async fn pulse(&self, guest: GuestId, deadline: Duration) -> Result<bool, PortError> {
+        let ping = r#"{"execute":"guest-ping"}"#;
+        match self.command_over(guest, ping, deadline, |host| &host.pulse).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.fault {
+                // It answered, if only that it will not: unless there is no channel to one.
+                Fault::Refused if error.message.contains(NO_CHANNEL) => Err(error),
+                Fault::Refused => Ok(true),
+                Fault::Unknown => Ok(false),
+                Fault::Unavailable if is_gone(&error.message) => Ok(false),
+                Fault::Unavailable => Err(error),
+            },
+        }
     }
 }
 
@@ -103,6 +133,16 @@ fn judge(guest: GuestId, error: Error) -> Failure {
     }
 }
 
+/// What libvirt says of a domain without a channel to an agent.
+const NO_CHANNEL: &str = "is not configured";
+
+/// Whether libvirt says that no agent holds the other end of the channel, or that it has failed.
+fn is_gone(message: &str) -> bool {
+    ["is not connected", "agent is not available due to an error"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
 /// What an error of virDomainQemuAgentCommand says; `None`: nothing special to the agent.
 ///
 /// Before libvirt 11.2 a command that was sent and one that was not share AGENT_UNRESPONSIVE and most of their words,
@@ -110,13 +150,13 @@ fn judge(guest: GuestId, error: Error) -> Failure {
 fn verdict(code: Option<ErrorNumber>, message: &str) -> Option<(Fault, &'static str)> {
     use ErrorNumber as E;
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["is not connected", "agent is not available due to an error"]) {
+    if is_gone(message) {
         return Some((
             Fault::Unavailable,
             "; see that qemu-guest-agent runs in the guest",
         ));
     }
-    if says(&["is not configured"]) {
+    if says(&[NO_CHANNEL]) {
         return Some((
             Fault::Refused,
             "; add a channel org.qemu.guest_agent.0 (type unix, target virtio) to the domain",

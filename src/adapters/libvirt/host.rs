@@ -14,6 +14,9 @@ const CONTROL_CALLS: usize = 4;
 /// Agent calls at once: each holds a worker of libvirtd for as long as the guest takes.
 const AGENT_CALLS: usize = 4;
 
+/// Agents that are asked at once whether they live. Each that hangs holds its place until the deadline.
+const PULSES: usize = 4;
+
 /// Image transfers at once, so that two bundles do not race for the pool's last free space.
 const TRANSFERS: usize = 1;
 
@@ -70,6 +73,8 @@ pub(super) struct Host {
     pub(super) gauges: Link,
     /// Guest agent commands, which may take long.
     pub(super) agent: Link,
+    /// Whether agents live: apart, so that those that hang keep no other command waiting.
+    pub(super) pulse: Link,
     /// Images.
     pub(super) transfer: Link,
 }
@@ -81,6 +86,7 @@ impl Host {
             control: link(CONTROL_CALLS),
             gauges: link(1),
             agent: link(AGENT_CALLS),
+            pulse: link(PULSES),
             transfer: link(TRANSFERS),
             id: config.id,
             uri: config.uri,

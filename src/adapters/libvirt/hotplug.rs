@@ -97,6 +97,19 @@ impl LibvirtHosts {
             .await
     }
 
+    /// Destroys the running guest: libvirt returns when its QEMU process has been reaped, after SIGTERM and then SIGKILL.
+    pub(super) async fn end_process(&self, guest: GuestId) -> Result<(), PortError> {
+        let host = self.host_of(guest, Half::Live).await?;
+        let call = Call::changes(format!("destroy guest {guest}"), host.timeouts.change);
+        host.control
+            .call(call, move |connection, _| {
+                let domain = lookup(connection, guest)?.ok_or_else(|| moved(guest))?;
+                no_job(&domain, guest)?;
+                Ok(domain.destroy_flags(sys::VIR_DOMAIN_DESTROY_DEFAULT)?)
+            })
+            .await
+    }
+
     /// The host on which this half of the guest is to be changed.
     async fn host_of(&self, guest: GuestId, half: Half) -> Result<&Host, PortError> {
         let whereabouts = self.locate(guest).await;

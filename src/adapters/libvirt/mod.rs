@@ -3,6 +3,7 @@
 //! ```text
 //!               +-- control   looks, attach, detach      4 calls at once
 //! LibvirtHosts -+-- agent     guest agent commands       4 at once, 1 for each guest
+//!               +-- pulse     whether agents live        4 at once
 //!  (each host)  +-- transfer  images                     1 at once
 //!               +-- events    its own thread, reconnects by itself
 //! ```
@@ -152,6 +153,10 @@ impl Hypervisor for LibvirtHosts {
 
     async fn everywhere(&self, guest: GuestId) -> Result<Vec<GuestDomain>, PortError> {
         self.look_everywhere(guest).await
+    }
+
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError> {
+        self.end_process(guest).await
     }
 
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {

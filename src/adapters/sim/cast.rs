@@ -180,7 +180,7 @@ impl Cast {
             guest: home,
             generation: Generation(1),
         });
-        let Some(guest) = world.guests.get_mut(&home) else {
+        let Some(guest) = world.guests.get_mut(&home).map(|guest| &mut **guest) else {
             return;
         };
         let size = bundle.manifest.data.as_ref().map_or(0, |data| data.size);

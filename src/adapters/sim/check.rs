@@ -15,6 +15,8 @@ use crate::model::ids::{GuestId, ServiceId};
 use crate::model::life::{Enablement, LifeState};
 use crate::model::name::{NameRecords, Ownership};
 use crate::model::service::ServiceRecord;
+use crate::model::standby::StandbyState;
+use crate::plan::errand::wanted;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +56,7 @@ pub fn always(world: &SimWorld) -> Vec<Violation> {
             nothing_lost(world, table, row, &mut found);
             never_two_copies(world, table, row, &mut found);
         }
+        standbys_run_nothing(world, table, &mut found);
     }
     never_two_writers(world, &mut found);
     every_guest_boots(world, &mut found);
@@ -178,6 +181,33 @@ fn never_two_copies(world: &SimWorld, table: &SimTable, row: &ServiceRecord, fou
     });
 }
 
+/// Invariants 2 and 3: a standby that no handover and no duty has to do with has no disk, and runs nothing.
+fn standbys_run_nothing(world: &SimWorld, table: &SimTable, found: &mut Found) {
+    for (service, id) in table.standbys.keys() {
+        let Some(guest) = world.guests.get(id) else {
+            continue;
+        };
+        let key = (service.clone(), *id);
+        let concerned = table.duties.contains_key(&key)
+            || table.unfinished().iter().any(|open| open.service == *service)
+            || table
+                .services
+                .get(service)
+                .is_some_and(|row| row.frozen.is_some());
+        if concerned || !guest.touched.is_empty() {
+            continue;
+        }
+        found.unless(!guest.serves(service), 2, || {
+            format!("{} is a standby of {service}, and runs it", guest.name)
+        });
+        let serials = serials_of(table, service);
+        let has = guest.live.disks.keys().any(|serial| serials.contains(serial));
+        found.unless(!has, 3, || {
+            format!("{} is a standby of {service}, and has its disk", guest.name)
+        });
+    }
+}
+
 /// Invariant 4.
 fn stopped_stays_stopped(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut Found) {
     let starting = table
@@ -258,9 +288,18 @@ pub fn is_at_rest(world: &SimWorld) -> bool {
     world.agenda.is_empty()
         && world.tables.values().all(|table| {
             table.duties.is_empty()
+                && standbys_are_kept(table)
                 && table.jobs.values().all(|job| job.result.is_some())
                 && table.stuck().is_empty()
         })
+}
+
+/// Whether every standby is ready, and as its service wants it.
+fn standbys_are_kept(table: &SimTable) -> bool {
+    table.standbys.values().all(|row| {
+        let service = table.services.get(&row.service);
+        row.state == StandbyState::Ready && service.is_some_and(|service| row.installed == wanted(service))
+    })
 }
 
 /// Invariant 3, at rest with every guest up: table, zone, guests and definitions say the same.
@@ -289,7 +328,8 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
                 .iter()
                 .filter(|(g, _)| Some(**g) != row.map(|r| r.guest))
             {
-                no_trace(world, *guest_id, guest, id, &serials, &mut found);
+                let units = row.is_none_or(|row| !is_standby(table, row, *guest_id, guest));
+                no_trace(world, *guest_id, guest, id, &serials, &mut found, units);
             }
         }
     }
@@ -303,6 +343,23 @@ pub fn one_truth(world: &SimWorld) -> Vec<Violation> {
         });
     }
     found.0
+}
+
+/// Whether a guest has just what a standby that the table calls ready has.
+fn is_standby(table: &SimTable, row: &ServiceRecord, id: GuestId, guest: &SimGuest) -> bool {
+    let standby = table.standbys.get(&(row.id.clone(), id));
+    let (Some(standby), Some(copy)) = (standby, guest.copies.get(&row.id)) else {
+        return false;
+    };
+    let wanted = wanted(row);
+    standby.state == StandbyState::Ready
+        && standby.installed == wanted
+        && copy
+            .units
+            .as_ref()
+            .is_some_and(|units| units.digest == wanted.digest && units.files == wanted.files)
+        && copy.linked.is_some() == (wanted.link == Enablement::Enabled)
+        && copy.masked == (wanted.link == Enablement::Masked)
 }
 
 fn serials_of(table: &SimTable, id: &ServiceId) -> BTreeSet<String> {
@@ -404,6 +461,7 @@ fn no_trace(
     service: &ServiceId,
     serials: &BTreeSet<String>,
     found: &mut Found,
+    units: bool,
 ) {
     let name = &guest.name;
     found.unless(!guest.serves(service), 3, || {
@@ -428,6 +486,6 @@ fn no_trace(
         });
     }
     let copy = guest.copies.get(service);
-    let left = copy.is_some_and(|c| c.units.is_some() || c.linked.is_some() || c.masked);
+    let left = units && copy.is_some_and(|c| c.units.is_some() || c.linked.is_some() || c.masked);
     found.unless(!left, 3, || format!("units of {service} are left on {name}"));
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join3};
+use futures_util::future::{BoxFuture, join4};
 
 use super::call::{Clean, Director, Entry, Inner, Shared};
 use super::check::{self, Violation};
@@ -59,6 +59,7 @@ pub struct Simulation {
     audits: bool,
     executor: Executor,
     requests: Arc<Requests>,
+    keeps_standbys: bool,
     /// By what it watches guests; `None`: it does not.
     watch: Option<watching::Terms>,
     /// How often the daemon was killed.
@@ -155,6 +156,7 @@ impl Simulation {
             audits,
             executor,
             requests,
+            keeps_standbys: false,
             watch: None,
             kills: 0,
             resumed: 0,
@@ -176,10 +178,18 @@ impl Simulation {
         self.executor.spawner().spawn(Box::pin(upkeep));
     }
 
+    /// From now on its daemon keeps standbys, this one and those that follow it.
+    pub fn keep_standbys(&mut self) {
+        self.keeps_standbys = true;
+        let keeps = self.requests.clone().keep_standbys();
+        self.executor.spawner().spawn(Box::pin(keeps));
+    }
+
     fn senses(&self) -> Senses {
         let ports = Arc::new(SimPorts::new(self.shared.clone(), self.terms.own.clone()));
         Senses {
             hosts: ports.clone(),
+            agents: ports.clone(),
             spool: ports,
             goes_down: self.shared.lock().goes_down.subscribe(),
         }
@@ -190,7 +200,7 @@ impl Simulation {
         self.shared.lock().note(Entry::Started);
         let (requests, shared, audits) = (self.requests.clone(), self.shared.clone(), self.audits);
         let watch = self.watch.map(|terms| (self.senses(), terms));
-        let audit_every = self.terms.audit_every;
+        let (audit_every, keeps_standbys) = (self.terms.audit_every, self.keeps_standbys);
         self.executor.spawner().spawn(Box::pin(async move {
             if assembly::take_up(&requests).await.is_err() {
                 // It does not run: systemd starts it again.
@@ -208,7 +218,12 @@ impl Simulation {
                     auditor.await;
                 }
             };
-            join3(duties, auditor, watcher).await;
+            let standbys = async {
+                if keeps_standbys {
+                    requests.clone().keep_standbys().await;
+                }
+            };
+            join4(duties, auditor, watcher, standbys).await;
         }));
     }
 
@@ -299,7 +314,7 @@ impl Simulation {
                     .world
                     .tables
                     .values()
-                    .flat_map(super::table::SimTable::stuck)
+                    .flat_map(|table| table.stuck())
                     .collect()
             };
             if stuck.is_empty() && all_up(&self.shared.lock().world) {

@@ -1,6 +1,7 @@
 //! What hosts tell of what happens, and what they list, for the watcher of guests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -12,7 +13,7 @@ use super::ports::SimPorts;
 use super::world::{Power, SimWorld};
 use crate::model::ids::{GuestId, HostId};
 use crate::model::lifecycle::{Lifecycle, ShutoffReason, StopReason};
-use crate::ports::{Heard, Listening, PortError, Spool, Watching};
+use crate::ports::{Heard, Heartbeat, Listening, PortError, Spool, Watching};
 use crate::watch::cause::Sign;
 use crate::watch::roll::Listed;
 use crate::watch::spool::SpoolFile;
@@ -151,6 +152,32 @@ impl Watching for SimPorts {
             Ok(all) => all,
             Err(error) => vec![(self.own.clone(), Err(error))],
         }
+    }
+}
+
+#[async_trait]
+impl Heartbeat for SimPorts {
+    async fn pulse(&self, guest: GuestId, deadline: Duration) -> Result<bool, PortError> {
+        let plan = Plan::of(Method::Pulse, 2).on(guest);
+        let speaks = self
+            .shared
+            .call(plan, |world| {
+                look::reachable(world, guest)?;
+                match world
+                    .guests
+                    .get(&guest)
+                    .map(|guest| (guest.power, guest.agent_speaks))
+                {
+                    Some((Power::Up, speaks)) => Ok(speaks),
+                    Some((Power::Booting, _)) => Ok(false),
+                    _ => Err(PortError::unavailable(format!("guest {guest} is not running"))),
+                }
+            })
+            .await?;
+        if !speaks {
+            self.shared.sleep(deadline).await;
+        }
+        Ok(speaks)
     }
 }
 

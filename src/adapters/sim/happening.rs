@@ -1,5 +1,6 @@
 //! What happens to a simulated world without the daemon's doing: power, hands, networks, and messages that arrive late.
 
+use super::part::Part;
 use super::world::{Power, SimDefinition, SimWorld};
 use crate::model::disk::DiskRole;
 use crate::model::ids::{Attempt, GuestId, HandoverId, HostId};
@@ -67,7 +68,7 @@ pub enum Happening {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Message {
     /// A DNS UPDATE.
-    Update(Box<NameChange>),
+    Update(Part<NameChange>),
     /// A guest script, sent in this boot of the guest.
     Script {
         /// To whom.
@@ -75,7 +76,7 @@ pub enum Message {
         /// The guest's boot in which it was sent: it dies with it.
         boot: u64,
         /// The copy that it is about.
-        placement: Box<Placement>,
+        placement: Part<Placement>,
         /// The step.
         step: GuestStep,
         /// Its attempt number.
@@ -226,7 +227,7 @@ impl SimWorld {
     }
 
     fn snapshot(&mut self, id: GuestId) {
-        let Some(guest) = self.guests.get_mut(&id) else {
+        let Some(guest) = self.guests.get_mut(&id).map(|guest| &mut **guest) else {
             return;
         };
         if !guest.is_active() {
@@ -244,7 +245,7 @@ impl SimWorld {
     }
 
     fn define_old(&mut self, id: GuestId) {
-        if let Some(guest) = self.guests.get_mut(&id) {
+        if let Some(guest) = self.guests.get_mut(&id).map(|guest| &mut **guest) {
             let (old, host) = (guest.old_xml.clone(), guest.host.clone());
             let now = guest.configs.insert(host, old).unwrap_or_default();
             let all = now.disks.keys().chain(guest.old_xml.disks.keys());

@@ -56,7 +56,7 @@ impl SimWorld {
     /// systemd after a disk came or went: what is bound to a disk that is gone stops.
     pub fn disks_changed(&mut self, id: GuestId, arrived: Option<&str>) {
         let (now, bound) = (self.now, self.rules.bound_to_data);
-        let Some(guest) = self.guests.get_mut(&id) else {
+        let Some(guest) = self.guests.get_mut(&id).map(|guest| &mut **guest) else {
             return;
         };
         if guest.power != Power::Up {
@@ -92,7 +92,7 @@ impl SimWorld {
     /// systemd at the end of a boot, or of a reboot: what the disks want starts.
     pub fn boot_ended(&mut self, id: GuestId) {
         let (now, bound) = (self.now, self.rules.bound_to_data);
-        let Some(guest) = self.guests.get_mut(&id) else {
+        let Some(guest) = self.guests.get_mut(&id).map(|guest| &mut **guest) else {
             return;
         };
         guest.power = Power::Up;
@@ -113,7 +113,7 @@ impl SimWorld {
 
     /// What is lost with the kernel: processes, mounts, `/run`.
     pub fn kernel_ended(&mut self, id: GuestId) {
-        let Some(guest) = self.guests.get_mut(&id) else {
+        let Some(guest) = self.guests.get_mut(&id).map(|guest| &mut **guest) else {
             return;
         };
         for copy in guest.copies.values_mut() {
@@ -237,6 +237,7 @@ impl SimWorld {
             .guests
             .get_mut(&id)
             .filter(|guest| guest.power == Power::Up)
+            .map(|guest| &mut **guest)
             .ok_or_else(|| PortError::unavailable(format!("the agent of {id} does not answer")))?;
         let copy = guest.copies.entry(placement.service.clone()).or_default();
         if attempts && attempt < copy.attempt {

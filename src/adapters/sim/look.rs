@@ -25,6 +25,7 @@ pub(super) fn guest_mut(world: &mut SimWorld, id: GuestId) -> Result<&mut SimGue
     world
         .guests
         .get_mut(&id)
+        .map(|guest| &mut **guest)
         .ok_or_else(|| PortError::unavailable(format!("no host knows guest {id}")))
 }
 

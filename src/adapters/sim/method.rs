@@ -11,6 +11,10 @@ pub enum Method {
     Everywhere,
     /// `Hypervisor::claim_guest`.
     ClaimGuest,
+    /// `Hypervisor::destroy`.
+    Destroy,
+    /// `Heartbeat::pulse`.
+    Pulse,
     /// `Hypervisor::give`.
     Give,
     /// `Hypervisor::take`.
@@ -75,6 +79,8 @@ pub enum Method {
     Postpone,
     /// `Table::observe`.
     Observe,
+    /// A `StandbyTable` method that writes.
+    Standby,
     /// `Table::put_bundle` and `audit`.
     Note,
 }
@@ -87,6 +93,7 @@ impl Method {
             Self::Guests
                 | Self::Inspect
                 | Self::Everywhere
+                | Self::Pulse
                 | Self::Image
                 | Self::Grants
                 | Self::Volume
@@ -116,6 +123,7 @@ impl Method {
                 | Self::Fulfil
                 | Self::Postpone
                 | Self::Observe
+                | Self::Standby
                 | Self::Note
         )
     }

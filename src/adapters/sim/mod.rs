@@ -1,6 +1,6 @@
 //! A deterministic world for the daemon: every port of it, with its own clock.
 //!
-//! - [`world`]: what is true: hosts, guests, disks, zone, tables; plain state
+//! - [`world`]: what is true: hosts, guests, disks, zone, tables; plain state, in [`part`]s that clones share
 //! - [`grants`]: the files by which guests have bundles; [`gauges`]: how loaded guests are
 //! - [`inside`]: systemd's rules and the guest steps; [`look`]: what libvirt tells; [`zone`], [`table`]
 //! - [`happening`]: what happens without the daemon's doing
@@ -29,8 +29,10 @@ mod inside;
 mod look;
 mod method;
 pub mod pace;
+pub mod part;
 pub mod ports;
 pub mod scenario;
+mod standbys;
 pub mod story;
 pub mod table;
 mod table_port;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::call::{Method, Plan, PortFault, Shared};
-use super::happening::Message;
+use super::happening::{Happening, Message};
 use super::world::{Power, SimDisk, SimVolume, SimWorld};
 use super::{grants, look};
 use crate::model::disk::{DiskRole, DiskSerial, GuestDisk};
@@ -103,6 +103,23 @@ impl Hypervisor for SimPorts {
         self.shared
             .call(plan, |world| look::everywhere(world, guest))
             .await
+    }
+
+    async fn destroy(&self, guest: GuestId) -> Result<(), PortError> {
+        let plan = Plan::of(Method::Destroy, 200).on(guest);
+        self.shared
+            .call(plan, |world| {
+                look::reachable(world, guest)?;
+                if !look::guest_mut(world, guest)?.is_active() {
+                    return Err(PortError::unavailable(format!("guest {guest} is not running")));
+                }
+                // On the agenda, so that hosts tell of it.
+                world.schedule(0, Happening::Destroy(guest));
+                Ok(())
+            })
+            .await?;
+        self.shared.sleep(Duration::from_millis(1)).await;
+        Ok(())
     }
 
     async fn give(&self, guest: GuestId, half: Half, disk: &GuestDisk) -> Result<(), PortError> {
@@ -435,7 +452,7 @@ impl Guest for SimPorts {
         plan.message = Some(Message::Script {
             guest,
             boot: self.shared.lock().world.guests.get(&guest).map_or(0, |g| g.boots),
-            placement: Box::new(placement.clone()),
+            placement: placement.clone().into(),
             step,
             attempt,
         });
@@ -515,7 +532,7 @@ impl NameServer for SimPorts {
     async fn swap(&self, change: &NameChange) -> Result<Swapped, PortError> {
         let mut plan = Plan::of(Method::Swap, 3);
         plan.deadline = Duration::from_secs(5);
-        plan.message = Some(Message::Update(Box::new(change.clone())));
+        plan.message = Some(Message::Update(change.clone().into()));
         self.shared
             .call(plan, |world| {
                 names_answer(world)?;

@@ -8,9 +8,12 @@ use crate::handover::record::{Duty, Handover};
 use crate::model::batch::{Batch, Decision};
 use crate::model::ids::{Attempt, Digest, Generation, GuestId, JobId, ServiceId};
 use crate::model::service::{BundleRecord, Millis, ServiceRecord};
+use crate::model::standby::Standby;
 use crate::ports::{Commit, JobRecord, JournalEntry, TableError};
 use crate::watch::blast::Alarm;
 use crate::watch::maintenance::Entry as Maintained;
+
+use super::part::Part;
 
 pub(super) type Outcome<T> = Result<T, TableError>;
 
@@ -29,11 +32,11 @@ pub struct SimTable {
     /// Services.
     pub services: BTreeMap<ServiceId, ServiceRecord>,
     /// Bundles.
-    pub bundles: BTreeMap<Digest, BundleRecord>,
+    pub bundles: Part<BTreeMap<Digest, BundleRecord>>,
     /// Jobs.
     pub jobs: BTreeMap<JobId, JobRecord>,
     /// Handovers, by their job.
-    pub handovers: BTreeMap<JobId, Row>,
+    pub handovers: BTreeMap<JobId, Part<Row>>,
     /// Journals.
     pub journal: BTreeMap<JobId, Vec<JournalEntry>>,
     /// Duties.
@@ -48,6 +51,8 @@ pub struct SimTable {
     pub decisions: Vec<Decision>,
     /// Why no service is moved automatically.
     pub alarm: Option<Alarm>,
+    /// Standbys.
+    pub standbys: BTreeMap<(ServiceId, GuestId), Standby>,
     /// What is in maintenance.
     pub maintenance: Vec<Maintained>,
 }
@@ -78,15 +83,7 @@ impl SimTable {
     /// # Errors
     /// The service is reserved, or its generation does not follow.
     pub fn begin(&mut self, job: &JobRecord, handover: &Handover) -> Outcome<Handover> {
-        if let Some(holder) = self
-            .handovers
-            .values()
-            .find(|row| row.reserved && row.handover.service == handover.service)
-        {
-            let job = holder.handover.job;
-            let operation = self.jobs.get(&job).map_or("", |job| job.operation.as_str());
-            return Err(TableError::busy(&handover.service, job, operation));
-        }
+        self.check_free(&handover.service)?;
         self.check_generation(handover)?;
         let last = self.jobs.last_key_value().map_or(0, |(id, _)| id.0);
         let id = JobId(last.saturating_add(1));
@@ -96,17 +93,29 @@ impl SimTable {
             handover.facts.displaced = self
                 .duties
                 .remove(&(handover.service.clone(), handover.target.guest));
+            handover.facts.standby = self.take_standby_over(&handover);
         }
         let job = JobRecord { id, ..job.clone() };
         self.jobs.insert(id, job);
         self.handovers.insert(
             id,
-            Row {
+            Part::from(Row {
                 handover: handover.clone(),
                 reserved: true,
-            },
+            }),
         );
         Ok(handover)
+    }
+
+    /// Refuses while a handover of the service holds its reservation.
+    pub(super) fn check_free(&self, service: &ServiceId) -> Outcome<()> {
+        let mut rows = self.handovers.values();
+        let Some(holder) = rows.find(|row| row.reserved && row.handover.service == *service) else {
+            return Ok(());
+        };
+        let job = holder.handover.job;
+        let operation = self.jobs.get(&job).map_or("", |job| job.operation.as_str());
+        Err(TableError::busy(service, job, operation))
     }
 
     fn check_generation(&self, handover: &Handover) -> Outcome<()> {
@@ -128,7 +137,7 @@ impl SimTable {
     }
 
     /// The row of a handover that has not ended.
-    fn open_row(&mut self, handover: &Handover) -> Outcome<&mut Row> {
+    fn open_row(&mut self, handover: &Handover) -> Outcome<&mut Part<Row>> {
         let result = self.jobs.get(&handover.job).and_then(|job| job.result.clone());
         match (self.handovers.get_mut(&handover.job), result) {
             (Some(row), None) if row.handover.id == handover.id => Ok(row),
@@ -172,6 +181,8 @@ impl SimTable {
         self.check_commit(commit)?;
         self.services
             .insert(commit.service.id.clone(), commit.service.clone());
+        self.standbys
+            .remove(&(commit.service.id.clone(), commit.service.guest));
         self.settle(commit);
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::watch::maintenance::{Entry as Maintained, Object};
 type Outcome<T> = Result<T, TableError>;
 
 impl SimPorts {
-    async fn table<T: Send>(
+    pub(super) async fn table<T: Send>(
         &self,
         method: Method,
         work: impl Fn(&mut SimTable) -> Outcome<T> + Send + Sync,

@@ -8,11 +8,12 @@ use crate::model::ids::{GuestId, HostId};
 type Known<T> = (&'static str, fn(T) -> Happening);
 
 /// What may happen to a guest.
-const TO_GUESTS: [Known<GuestId>; 11] = [
+const TO_GUESTS: [Known<GuestId>; 12] = [
     ("dies", Happening::Die),
     ("boots", Happening::Boot),
     ("reboots", Happening::WarmReboot),
     ("hangs", Happening::Hang),
+    ("is destroyed", Happening::Destroy),
     ("is saved", Happening::Save),
     ("is snapshotted", Happening::Snapshot),
     ("gets its old XML", Happening::DefineOld),

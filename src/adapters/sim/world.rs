@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::gauges::SimGauge;
 use super::happening::Happening;
+use super::part::Part;
 use super::table::SimTable;
 use super::zone::SimZone;
 use crate::model::disk::{DiskRole, GuestDisk, ScsiAddress};
@@ -49,17 +50,17 @@ pub struct SimWorld {
     /// Now, in milliseconds since 1970.
     pub now: Millis,
     /// The hosts.
-    pub hosts: BTreeMap<HostId, SimHost>,
+    pub hosts: Part<BTreeMap<HostId, SimHost>>,
     /// The guests.
-    pub guests: BTreeMap<GuestId, SimGuest>,
+    pub guests: BTreeMap<GuestId, Part<SimGuest>>,
     /// Files of grants, by path, with the bundle that each stands on; every host sees them.
     pub grants: BTreeMap<String, Digest>,
     /// Data volumes, by path; every host sees them.
     pub volumes: BTreeMap<String, SimVolume>,
     /// The zone and what resolvers may still believe.
-    pub zone: SimZone,
+    pub zone: Part<SimZone>,
     /// The service table of each daemon, by its own host.
-    pub tables: BTreeMap<HostId, SimTable>,
+    pub tables: BTreeMap<HostId, Part<SimTable>>,
     /// How many writes to each volume were acknowledged as synced.
     pub acknowledged: BTreeMap<String, u64>,
     /// What will happen, by time and order.
@@ -290,12 +291,16 @@ impl SimWorld {
         };
         Self {
             now: Self::BEGINNING,
-            hosts: hosts.iter().map(|id| (id.clone(), host.clone())).collect(),
+            hosts: hosts
+                .iter()
+                .map(|id| (id.clone(), host.clone()))
+                .collect::<BTreeMap<_, _>>()
+                .into(),
             guests: BTreeMap::new(),
             grants: BTreeMap::new(),
             volumes: BTreeMap::new(),
-            zone: SimZone::default(),
-            tables: [(own.clone(), SimTable::default())].into(),
+            zone: Part::default(),
+            tables: [(own.clone(), Part::default())].into(),
             acknowledged: BTreeMap::new(),
             agenda: BTreeMap::new(),
             next_entry: 0,
@@ -317,7 +322,7 @@ impl SimWorld {
             let mut guest = SimGuest::new(&format!("g{number}"), address, &hosts[0]);
             let second = Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number.into());
             guest.addresses.push(IpAddr::V6(second));
-            world.guests.insert(Self::guest_id(number), guest);
+            world.guests.insert(Self::guest_id(number), guest.into());
         }
         Ok(world)
     }
@@ -387,7 +392,7 @@ impl SimWorld {
 
     /// The guest at an address.
     pub fn guest_at(&self, address: IpAddr) -> Option<(&GuestId, &SimGuest)> {
-        let mut guests = self.guests.iter();
+        let mut guests = self.guests.iter().map(|(id, guest)| (id, &**guest));
         guests.find(|(_, guest)| guest.addresses.contains(&address))
     }
 

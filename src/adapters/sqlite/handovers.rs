@@ -6,6 +6,7 @@
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::rows::{self, Dropped, Outcome, to_sql};
+use super::standbys;
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Duty, Handover};
@@ -52,6 +53,7 @@ pub fn begin(tx: &Transaction<'_>, job: &JobRecord, mut handover: Handover) -> O
     if matches!(handover.kind, Kind::Deploy | Kind::Move) {
         handover.facts.displaced = take_duty(tx, &handover.service, handover.target.guest)?;
     }
+    handover.facts.standby = standbys::take_over(tx, &handover)?;
     rows::put_handover(tx, &handover, true, true)?;
     Ok(handover)
 }
@@ -89,6 +91,7 @@ pub fn commit(tx: &Transaction<'_>, commit: &Commit) -> Outcome<Dropped> {
     check_commit(tx, commit)?;
     check_bundle(tx, &commit.service.bundle)?;
     rows::put_service(tx, &commit.service)?;
+    standbys::came_home(tx, &commit.service.id, commit.service.guest)?;
     settle(tx, commit)
 }
 
@@ -208,7 +211,7 @@ pub fn postpone(
 }
 
 /// Refuses while another handover of the service holds its reservation.
-fn check_free(tx: &Transaction<'_>, service: &ServiceId) -> Outcome<()> {
+pub fn check_free(tx: &Transaction<'_>, service: &ServiceId) -> Outcome<()> {
     let holder: Option<(i64, String)> = tx
         .prepare_cached(
             "SELECT job.id, job.operation FROM handover JOIN job ON job.id = handover.job

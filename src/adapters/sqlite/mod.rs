@@ -12,6 +12,7 @@ mod handovers;
 mod open;
 mod rows;
 mod schema;
+mod standbys;
 
 use std::path::Path;
 use std::sync::mpsc;
@@ -151,6 +152,19 @@ impl Drop for SqliteTable {
             tracing::error!("the service table's thread has panicked");
         }
     }
+}
+
+/// The next attempt number of a service.
+fn attempt(tx: &Transaction<'_>, service: &ServiceId) -> Outcome<Attempt> {
+    let last: i64 = tx
+        .prepare_cached(
+            "INSERT INTO attempt (service, last) VALUES (?1, 1)
+             ON CONFLICT (service) DO UPDATE SET last = last + 1 RETURNING last",
+        )?
+        .query_row([service.as_str()], |row| row.get(0))?;
+    u64::try_from(last)
+        .map(Attempt)
+        .map_err(|_| TableError::Storage(format!("attempt {last} of service {service} is negative")))
 }
 
 fn owned(commit: &Commit<'_>) -> handovers::Commit {
@@ -314,18 +328,7 @@ impl Table for SqliteTable {
 
     async fn next_attempt(&self, service: &ServiceId) -> Result<Attempt, TableError> {
         let service = service.clone();
-        self.write(move |tx| {
-            let last: i64 = tx
-                .prepare_cached(
-                    "INSERT INTO attempt (service, last) VALUES (?1, 1)
-                     ON CONFLICT (service) DO UPDATE SET last = last + 1 RETURNING last",
-                )?
-                .query_row([service.as_str()], |row| row.get(0))?;
-            u64::try_from(last)
-                .map(Attempt)
-                .map_err(|_| TableError::Storage(format!("attempt {last} of service {service} is negative")))
-        })
-        .await
+        self.write(move |tx| attempt(tx, &service)).await
     }
 
     async fn jobs(&self, before: Option<JobId>, limit: u32) -> Result<Vec<JobRecord>, TableError> {

@@ -117,7 +117,7 @@ pub fn put_files(tx: &Transaction<'_>, files: &[PlacedFile]) -> Outcome<Option<S
 }
 
 /// The set of files with this key.
-fn get_files(tx: &Transaction<'_>, key: Option<String>) -> Outcome<Vec<PlacedFile>> {
+pub fn get_files(tx: &Transaction<'_>, key: Option<String>) -> Outcome<Vec<PlacedFile>> {
     let Some(key) = key else {
         return Ok(Vec::new());
     };
@@ -154,7 +154,8 @@ pub fn drop_unused_files(tx: &Transaction<'_>) -> Outcome<Dropped> {
          AND NOT EXISTS (SELECT 1 FROM handover WHERE target_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM handover WHERE source_files = file_set.digest)
          AND NOT EXISTS (SELECT 1 FROM handover WHERE displaced_files = file_set.digest)
-         AND NOT EXISTS (SELECT 1 FROM duty     WHERE files = file_set.digest)",
+         AND NOT EXISTS (SELECT 1 FROM duty     WHERE files = file_set.digest)
+         AND NOT EXISTS (SELECT 1 FROM standby  WHERE files = file_set.digest)",
         )?
         .execute([])?;
     Ok(Dropped(dropped > 0))

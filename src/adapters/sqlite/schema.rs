@@ -13,6 +13,7 @@ pub const STEPS: &[&str] = &[
     include_str!("version_4.sql"),
     include_str!("version_5.sql"),
     include_str!("version_6.sql"),
+    include_str!("version_7.sql"),
 ];
 
 /// The version that a list of steps leads to.

@@ -3,6 +3,7 @@
 mod disks;
 mod life;
 mod sides;
+mod standbys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -234,6 +235,7 @@ fn healthy(data: bool) -> Picture {
         bundles: vec![runs, bundle('b', data)],
         handovers: vec![],
         duties: vec![],
+        standbys: vec![],
         guests: BTreeMap::from([
             (guest(1), vec![domain(1, &disks)]),
             (guest(2), vec![domain(2, &[])]),

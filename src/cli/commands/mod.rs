@@ -9,6 +9,7 @@ pub mod guests;
 pub mod jobs;
 pub mod maintenance;
 pub mod man;
+pub mod metrics;
 pub mod moves;
 pub mod plan;
 pub mod recover_table;

@@ -11,7 +11,8 @@ use crate::cli::render::services;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 With --json a list of objects with id, bundle, version, guest (its UUID), guest_name, host, address, life_state, wanted,
-observed, observed_at (milliseconds since 1970), enablement, name, generation and frozen; what is not there is null.
+observed, observed_at (milliseconds since 1970), enablement, name, generation, frozen and standbys (a list of objects with
+guest, its name, and state: ready, changing or dropping); what is not there is null.
 
 Examples:
   handoverctl services

@@ -35,6 +35,21 @@ pub fn list(guests: &[Guest], checked: bool, look: Look) -> String {
             writeln!(text, "{name}: in maintenance {maintenance}").ok();
         }
     }
+    for guest in guests.iter().filter(|guest| !guest.homeless.is_empty()) {
+        let (name, ids) = (clean(&guest.name), guest.homeless.join(", "));
+        let (lost, all) = (
+            guest.homeless.len(),
+            guest.services.len().max(guest.homeless.len()),
+        );
+        let have = if lost == 1 { "has" } else { "have" };
+        // Writing to a String cannot fail.
+        writeln!(
+            text,
+            "{name}: if it dies, {lost} of {all} services {have} no home: {}",
+            clean(&ids)
+        )
+        .ok();
+    }
     for guest in guests.iter().filter(|_| checked) {
         for obstacle in &guest.obstacles {
             let (name, word, what) = (clean(&guest.name), clean(&obstacle.word), clean(&obstacle.text));
@@ -126,6 +141,8 @@ mod tests {
             persistent: "yes".into(),
             labels: vec![],
             maintenance: None,
+            watch: "up".into(),
+            homeless: vec![],
             load: None,
             services: vec!["a".into(), "b".into()],
             obstacles: vec![ObstacleRow {
@@ -161,6 +178,19 @@ mod tests {
         assert!(text.contains("  running, maintenance  "), "{text}");
         assert!(
             text.ends_with("\ng3: in maintenance for another 50 min, by uid 0: new kernel\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn services_without_a_spare_home_are_told() {
+        let guest = Guest {
+            homeless: vec!["b".into()],
+            ..g3()
+        };
+        let text = list(&[guest], false, Look::default());
+        assert!(
+            text.ends_with("\ng3: if it dies, 1 of 2 services has no home: b\n"),
             "{text}"
         );
     }

@@ -6,6 +6,7 @@ pub mod freezes;
 pub mod guests;
 pub mod jobs;
 pub mod maintenance;
+pub mod metrics;
 pub mod plans;
 pub mod services;
 pub mod table;

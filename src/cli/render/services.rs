@@ -3,7 +3,7 @@
 use super::Look;
 use super::table::{Tone, Word, properties, table};
 use super::text::{age, bytes, clean, or_dash, short_digest};
-use crate::cli::rows::{Service, Volume};
+use crate::cli::rows::{Service, Standby, Volume};
 
 /// The tone of a life state.
 pub fn life_tone(state: &str) -> Tone {
@@ -105,10 +105,22 @@ pub fn detail(service: &Service, now: u64, look: Look) -> String {
         );
         rows.push(("data", text.into()));
     }
+    if !service.standbys.is_empty() {
+        let told: Vec<String> = service.standbys.iter().map(standby).collect();
+        rows.push(("standbys", told.join(", ").into()));
+    }
     if let Some(reason) = &service.frozen {
         rows.push(("frozen", Word::new(reason.clone(), Tone::Bad)));
     }
     properties(rows, look)
+}
+
+/// `g2`, or `g2 (changing)` while it is not ready.
+fn standby(standby: &Standby) -> String {
+    match standby.state.as_str() {
+        "ready" => standby.guest.clone(),
+        state => format!("{} ({state})", standby.guest),
+    }
 }
 
 /// What is left of a removed service: `its data volume stays: …`.
@@ -162,6 +174,7 @@ pub mod tests {
             name: Some("web.lab.test".into()),
             generation: 4,
             frozen: None,
+            standbys: Vec::new(),
             volume: None,
         }
     }
@@ -201,6 +214,21 @@ pub mod tests {
         assert!(text.contains("seen:        failed, 1 min ago\n"), "{text}");
         assert!(text.contains("frozen:      job 7 is stuck\n"), "{text}");
         assert!(text.contains("bundle:      1.2 (abababababab)\n"), "{text}");
+        assert!(!text.contains("standbys"), "{text}");
+    }
+
+    #[test]
+    fn standbys_are_told_and_those_that_are_not_ready_by_how_far_they_are() {
+        let standby = |guest: &str, state: &str| Standby {
+            guest: guest.into(),
+            state: state.into(),
+        };
+        let service = Service {
+            standbys: vec![standby("g3", "ready"), standby("g4", "changing")],
+            ..web()
+        };
+        let text = detail(&service, 1000, Look::default());
+        assert!(text.contains("standbys:    g3, g4 (changing)\n"), "{text}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::model::ids::{GuestId, HostId};
-use crate::ports::{PortError, Spool, TableError, Watching};
+use crate::ports::{Heartbeat, PortError, Spool, TableError, Watching};
 use crate::requests::Requests;
 use crate::watch::roll::Listed;
 use crate::watch::spool::SpoolFile;
@@ -16,6 +16,8 @@ use crate::watch::spool::SpoolFile;
 pub struct Senses {
     /// The hosts.
     pub hosts: Arc<dyn Watching>,
+    /// Whether agents live.
+    pub agents: Arc<dyn Heartbeat>,
     /// What libvirt's hook has noted on the daemon's own host.
     pub spool: Arc<dyn Spool>,
     /// Whether that host is shutting down.

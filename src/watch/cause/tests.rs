@@ -6,6 +6,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn eager() -> Policy {
     Policy {
         may_destroy: true,
+        silence: 60 * SECOND,
         paused: Some(9 * SECOND),
         ..Policy::default()
     }
@@ -406,6 +407,12 @@ fn a_guest_that_is_silent_may_hang_if_it_may_be_destroyed() {
     ] {
         assert_eq!(judge(sign, home(), eager()).0, Verdict::HungAfter(after * SECOND));
         assert_eq!(judge(sign, home(), Policy::default()).0, Verdict::Nothing);
+        // Before its agent has spoken for the first time it may still boot.
+        let boots = Circumstances {
+            spoke: false,
+            ..home()
+        };
+        assert_eq!(judge(sign, boots, eager()).0, Verdict::HungAfter(300 * SECOND));
     }
 }
 

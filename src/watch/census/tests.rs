@@ -246,18 +246,51 @@ fn a_hung_guest_is_destroyed_and_then_evacuated_through_the_same_gate() {
         ..Policy::default()
     };
     let limits = blast::Limits::default();
-    census.put(guest(0), &host(0), Sign::Answered(false));
-    assert!(census.step(0, policy, limits).is_empty());
-    assert_eq!(census.due(), Some(60_000));
+    let answers = |census: &mut Census, n: u64, now: Millis, speaks: bool| {
+        census.put(guest(n), &host(0), Sign::Answered(speaks));
+        census.step(now, policy, limits)
+    };
+    assert!(answers(&mut census, 0, 0, true).is_empty());
+    assert!(answers(&mut census, 0, 0, false).is_empty());
+    assert_eq!(census.due(), Some(120_000));
     assert_eq!(
-        census.step(60_000, policy, limits),
+        census.step(120_000, policy, limits),
         [Order::Destroy(guest(0), Cause::AgentSilent)]
     );
     assert_eq!(
-        census.destroyed(61_000, guest(0), true, policy, limits),
+        census.destroyed(121_000, guest(0), true, policy, limits),
         [Order::Evacuate(guest(0), Cause::AgentSilent)]
     );
-    assert!(census.evacuated(70_000, guest(0), policy, limits).is_empty());
+    assert!(census.evacuated(130_000, guest(0), policy, limits).is_empty());
     census.put(guest(0), &host(0), STARTED);
-    assert!(census.step(80_000, policy, limits).is_empty());
+    assert!(census.step(140_000, policy, limits).is_empty());
+    // Until its agent has spoken it boots, which may take longer.
+    assert!(answers(&mut census, 0, 140_000, false).is_empty());
+    assert_eq!(census.due(), Some(140_000 + 300_000));
+}
+
+#[test]
+fn guests_that_are_silent_at_once_freeze_before_the_first_of_them_is_destroyed() {
+    let mut census = census(4, 1);
+    let policy = Policy {
+        may_destroy: true,
+        ..Policy::default()
+    };
+    let limits = blast::Limits::default();
+    for speaks in [true, false] {
+        for n in 0..3 {
+            census.put(guest(n), &host(0), Sign::Answered(speaks));
+            // One after the other, as agents time out.
+            census.step(n * 1000, policy, limits);
+        }
+    }
+    assert_eq!(census.hung().len(), 3);
+    let orders = census.step(120_000, policy, limits);
+    assert!(matches!(orders.as_slice(), [Order::Freeze(_)]), "{orders:?}");
+    assert!(
+        census.step(600_000, policy, limits).is_empty(),
+        "frozen, it orders nothing more"
+    );
+    assert_eq!(census.hung().len(), 3, "they are as silent as before");
+    assert!(census.thaw().is_empty(), "none of them is dead");
 }

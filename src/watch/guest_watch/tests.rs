@@ -18,6 +18,7 @@ impl Watched {
             watch: GuestWatch::default(),
             policy: Policy {
                 may_destroy: true,
+                silence: Duration::from_secs(60),
                 ..Policy::default()
             },
             now: 1_000_000,

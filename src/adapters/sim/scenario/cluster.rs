@@ -191,7 +191,7 @@ fn guests(rows: Vec<Section<'_>>, hosts: &[HostId], world: &mut SimWorld) -> Vec
             guest.systemd = systemd.into();
             guest.gauge = gauge;
             guest.labels = labels.map(|found| found.value).unwrap_or_default();
-            world.guests.insert(id, guest);
+            world.guests.insert(id, guest.into());
         }
         match state {
             Some(GuestState::Off) => later.push(Happening::Die(id)),
@@ -268,6 +268,7 @@ fn service(
     let ttl = row.count("ttl", 1..=3600, 5);
     let port = row.count("port", 0..=u16::MAX, 0);
     let volume = row.count("volume_mib", 0..=4096, 0);
+    let standbys = row.count("standbys", 0..=8, 0);
     let overlap = word(row, "overlap", &[("yes", true), ("no", false)]);
     let labels = row.list::<Label>("asks_labels");
     let check = word(row, "check", &[("tcp", true), ("none", false)]);
@@ -305,6 +306,7 @@ fn service(
             manifest.srv.clear();
         }
         manifest.ports = if port > 0 { vec![port] } else { Vec::new() };
+        manifest.needs.standbys = standbys.into();
         manifest.needs.labels = labels
             .as_ref()
             .map(|found| found.value.clone())
