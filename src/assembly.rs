@@ -109,6 +109,7 @@ fn limits(settings: &Settings) -> Limits {
         // And as long as resolvers remember what they were given before.
         (Goal::Lower, d.publish),
         (Goal::Fence, d.fence),
+        (Goal::Lead, d.publish),
         (Goal::Stage, d.stage),
         // A source that does not answer is waited for, loses its licence, and has its time to stop.
         (Goal::Quiesce, d.stop + d.silence + d.revoke),
@@ -129,6 +130,7 @@ fn limits(settings: &Settings) -> Limits {
         stop_timeout: d.revoke,
         drain_margin: settings.drain_margin,
         lower_above: u32::try_from(settings.lower_above.as_secs()).unwrap_or(u32::MAX),
+        lead: settings.evacuation.lead,
         unreachable: settings.drain_unreachable,
     }
 }

@@ -49,6 +49,8 @@ impl Fence {
 pub struct EvacuationSettings {
     /// Whether services of dead guests go elsewhere. `enabled`, "yes" or "no".
     pub enabled: bool,
+    /// Whether the name of a service on a dead guest leads to the target before the service is there. `lead`, "yes" or "no".
+    pub lead: bool,
     /// About a guest that powered off or was shut down. `power_off`, 0 s to 1 h or "leave".
     pub power_off: Treatment,
     /// About a guest that somebody destroyed. `destroyed`, the same.
@@ -79,6 +81,7 @@ impl Default for EvacuationSettings {
         let count = |number: usize| u16::try_from(number).unwrap_or(u16::MAX);
         Self {
             enabled: true,
+            lead: true,
             power_off: policy.power_off,
             destroyed: policy.destroyed,
             found_off: policy.found_off,
@@ -124,11 +127,8 @@ impl EvacuationSettings {
 
 pub(super) fn evacuation(mut section: Section<'_>) -> EvacuationSettings {
     let default = EvacuationSettings::default();
-    let enabled = section.read("enabled", |text| match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("it must be \"yes\" or \"no\""),
-    });
+    let enabled = section.read("enabled", yes_or_no);
+    let lead = section.read("lead", yes_or_no);
     let fence = section.read("fence", Fence::read);
     let mut off = |key, default| {
         let found = section.read(key, treatment);
@@ -136,6 +136,7 @@ pub(super) fn evacuation(mut section: Section<'_>) -> EvacuationSettings {
     };
     let settings = EvacuationSettings {
         enabled: enabled.map_or(default.enabled, |found| found.value),
+        lead: lead.map_or(default.lead, |found| found.value),
         power_off: off("power_off", default.power_off),
         destroyed: off("destroyed", default.destroyed),
         paused: off("paused", default.paused),
@@ -150,6 +151,14 @@ pub(super) fn evacuation(mut section: Section<'_>) -> EvacuationSettings {
     };
     section.finish();
     settings
+}
+
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it must be \"yes\" or \"no\""),
+    }
 }
 
 fn treatment(text: &str) -> Result<Treatment, String> {
@@ -167,6 +176,7 @@ fn treatment(text: &str) -> Result<Treatment, String> {
 pub(super) fn write(out: &mut String, settings: &EvacuationSettings) -> fmt::Result {
     let EvacuationSettings {
         enabled,
+        lead,
         power_off,
         destroyed,
         found_off,
@@ -179,12 +189,13 @@ pub(super) fn write(out: &mut String, settings: &EvacuationSettings) -> fmt::Res
         freeze_most,
         freeze_window,
     } = settings;
-    let enabled = if *enabled { "yes" } else { "no" };
+    let word_of = |yes: &bool| if *yes { "yes" } else { "no" };
+    let (enabled, lead) = (word_of(enabled), word_of(lead));
     let word = |treatment: &Treatment| match treatment {
         Treatment::Leave => LEAVE.to_owned(),
         Treatment::Evacuate(grace) => span::show(*grace),
     };
-    writeln!(out, "\n[evacuation]\nenabled = \"{enabled}\"")?;
+    writeln!(out, "\n[evacuation]\nenabled = \"{enabled}\"\nlead = \"{lead}\"")?;
     writeln!(out, "power_off = \"{}\"", word(power_off))?;
     writeln!(out, "destroyed = \"{}\"", word(destroyed))?;
     writeln!(out, "found_off = \"{}\"", span::show(*found_off))?;
@@ -234,9 +245,9 @@ mod tests {
 
     #[test]
     fn what_is_done_about_guests_that_die_can_be_chosen() {
-        let text = "[evacuation]\nenabled = 'no'\npower_off = 'leave'\ndestroyed = '0s'\nfreeze_share = 20";
+        let text = "[evacuation]\nenabled = 'no'\nlead = 'no'\npower_off = 'leave'\ndestroyed = '0s'\nfreeze_share = 20";
         let evacuation = read(text).unwrap().evacuation;
-        assert!(!evacuation.enabled);
+        assert!(!evacuation.enabled && !evacuation.lead);
         assert_eq!(evacuation.policy().power_off, Treatment::Leave);
         assert_eq!(evacuation.policy().destroyed, Treatment::Evacuate(Duration::ZERO));
         assert_eq!(evacuation.limits().share, Share::percent(20));
@@ -277,6 +288,7 @@ mod tests {
     fn what_cannot_be_is_told_with_what_can() {
         for (text, said) in [
             ("enabled = 'maybe'", "it must be \"yes\" or \"no\""),
+            ("lead = 'perhaps'", "it must be \"yes\" or \"no\""),
             ("power_off = '2h'", "it must be 0s to 1h, or \"leave\""),
             ("destroyed = 'never'", "or \"leave\""),
             ("fence = 'stonith'", "it must be \"none\" or \"destroy\""),

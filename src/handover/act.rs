@@ -29,6 +29,7 @@ impl Run<'_> {
             Goal::Observe => self.observe().await,
             Goal::Lower => self.lower().await,
             Goal::Fence => self.fence().await,
+            Goal::Lead => self.lead().await,
             Goal::Stage => self.stage().await,
             Goal::Adopt => self.adopt().await,
             Goal::Quiesce if self.handover.kind == Kind::Move => self.quiesce().await,
@@ -89,6 +90,7 @@ impl Run<'_> {
             Goal::Publish | Goal::Unpublish => self.withdraw().await,
             Goal::Observe
             | Goal::Lower
+            | Goal::Lead
             | Goal::Confirm
             | Goal::Record
             | Goal::Drain

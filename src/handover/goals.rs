@@ -1,15 +1,16 @@
 //! The table of the protocol: every kind of handover as an ordered list of goals.
 //!
 //! ```text
-//! kind     goals, in order                                                                                      commit
-//! deploy   reserve observe               stage         adopt        start confirm publish record                publish|record
-//! move     reserve observe lower* fence* stage quiesce adopt        start confirm publish record drain retire   publish|record
-//! replace  reserve observe               stage quiesce       switch start confirm publish record       retire   publish|record
-//! start    reserve observe                                          start confirm         record                record
-//! stop     reserve observe                     quiesce                                    record                record
-//! remove   reserve observe                                                unpublish              retire forget  unpublish
+//! kind     goals, in order                                                                                            commit
+//! deploy   reserve observe                     stage         adopt        start confirm publish record                publish|record
+//! move     reserve observe lower* fence* lead* stage quiesce adopt        start confirm publish record drain retire   publish|record
+//! replace  reserve observe                     stage quiesce       switch start confirm publish record       retire   publish|record
+//! start    reserve observe                                                start confirm         record                record
+//! stop     reserve observe                           quiesce                                    record                record
+//! remove   reserve observe                                                      unpublish              retire forget  unpublish
 //! ```
-//! `lower` only where the name's TTL is long. `fence` only where the source seems dead. `quiesce` of a move and `adopt` only where two copies must never run at once:
+//! `lower` only where the name's TTL is long. `fence` only where the source seems dead, and `lead` only where the name led
+//! clients to it. `quiesce` of a move and `adopt` only where two copies must never run at once:
 //! with a data volume, or `overlap = false`. A goal that does not apply to a service (starting a stopped one, publishing
 //! one without a name) is passed over: [`applies`].
 
@@ -47,6 +48,8 @@ pub enum Goal {
     Lower,
     /// The source's licence is taken from every definition of it, and then it is proved dead.
     Fence,
+    /// The name of a dead source leads clients to the target, if the zone does that at once.
+    Lead,
     /// The target has the disk (live and config) and the units; nothing is started.
     Stage,
     /// The source is stopped, and its licence to run taken where the target needs it alone.
@@ -81,6 +84,7 @@ impl Goal {
             Self::Observe => "observe",
             Self::Lower => "lower",
             Self::Fence => "fence",
+            Self::Lead => "lead",
             Self::Stage => "stage",
             Self::Quiesce => "quiesce",
             Self::Adopt => "adopt",
@@ -108,8 +112,8 @@ pub fn goals(kind: Kind) -> &'static [Goal] {
     match kind {
         Kind::Deploy => &[Reserve, Observe, Stage, Adopt, Start, Confirm, Publish, Record],
         Kind::Move => &[
-            Reserve, Observe, Lower, Fence, Stage, Quiesce, Adopt, Start, Confirm, Publish, Record, Drain,
-            Retire,
+            Reserve, Observe, Lower, Fence, Lead, Stage, Quiesce, Adopt, Start, Confirm, Publish, Record,
+            Drain, Retire,
         ],
         Kind::Replace => &[
             Reserve, Observe, Stage, Quiesce, Switch, Start, Confirm, Publish, Record, Retire,
@@ -131,6 +135,11 @@ pub fn applies(goal: Goal, kind: Kind, facts: &Facts) -> bool {
             up && !facts.source_dead && !facts.down && facts.was_accessible() && facts.lowering.is_some()
         }
         Goal::Fence => facts.source_dead,
+        // Nobody serves: it does not matter whether two copies may run at once.
+        Goal::Lead => {
+            let leads = facts.lead.is_some() && facts.name.is_some() && !facts.old_addresses.is_empty();
+            up && facts.source_dead && facts.was_accessible() && leads
+        }
         Goal::Quiesce => match kind {
             Kind::Move => !facts.source_dead && (facts.volume.is_some() || (up && !facts.overlap)),
             _ => true,

@@ -33,6 +33,7 @@ impl Run<'_> {
             Goal::Observe => self.look_observed().await,
             Goal::Lower => self.look_lowered().await,
             Goal::Fence => self.look_fenced().await,
+            Goal::Lead => self.look_led().await,
             Goal::Stage => self.look_stage().await,
             Goal::Adopt => self.look_adopted().await,
             Goal::Quiesce if self.handover.kind == Kind::Move => self.look_quiesced().await,
@@ -157,8 +158,9 @@ impl Run<'_> {
                     seen => seen,
                 })
             }
-            // What lower did is undone with the claim, in one message: see `Run::release`.
+            // What lower and lead did is undone with the claim, in one message: see `Run::release`.
             Goal::Lower
+            | Goal::Lead
             | Goal::Observe
             | Goal::Confirm
             | Goal::Record

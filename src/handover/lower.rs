@@ -21,7 +21,7 @@ use crate::model::service::Millis;
 use crate::model::utc;
 
 /// The TTL of a name whose service is about to move, in seconds.
-const LOWERED: u32 = 5;
+pub(super) const LOWERED: u32 = 5;
 /// How often the source is looked at while a TTL is waited out: it may die.
 const SOURCE_LOOK: Duration = Duration::from_secs(10);
 /// How often the servers of a zone are asked while one of them is behind.
@@ -174,12 +174,16 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Addresses and TTL that a release of the claim gives back; `None` where nothing was lowered, or the addresses are
-    /// not those of before any more.
+    /// Addresses and TTL that a release of the claim gives back; `None` where neither was changed under the claim, or
+    /// somebody else has changed the addresses since.
     pub(super) fn restored(&self, records: &NameRecords) -> Option<(Vec<IpAddr>, u32)> {
         let facts = &self.handover.facts;
-        let lowering = facts.lowering.filter(|lowering| lowering.sent_at.is_some())?;
-        (records.addresses == facts.old_addresses && !records.addresses.is_empty())
-            .then(|| (records.addresses.clone(), lowering.from))
+        let lowered = facts.lowering.filter(|lowering| lowering.sent_at.is_some());
+        if lowered.is_none() && !facts.may_lead() {
+            return None;
+        }
+        let ours = records.addresses == facts.old_addresses || self.is_to_be_led_back(&records.addresses);
+        let ttl = lowered.map_or(facts.old_ttl, |lowering| lowering.from);
+        (ours && !facts.old_addresses.is_empty()).then(|| (facts.old_addresses.clone(), ttl))
     }
 }

@@ -271,3 +271,48 @@ fn what_is_over_takes_no_event_and_what_is_stuck_only_resume() {
         Ok(at(Direction::Back, Goal::Stage, Phase::Looking))
     );
 }
+
+#[test]
+fn only_a_dead_sources_clients_are_led_and_only_to_a_copy_that_is_to_be_up() {
+    let dead = |life, named| Facts {
+        source_dead: true,
+        lead: Some(crate::handover::record::Lead::default()),
+        ..facts(life, named)
+    };
+    let leads = |facts: &Facts| walk(Kind::Move, facts).0.contains(&Goal::Lead);
+    let accessible = dead(LifeState::Accessible, true);
+    let (seen, _) = walk(Kind::Move, &accessible);
+    let at = seen.iter().position(|goal| *goal == Goal::Lead).unwrap();
+    assert_eq!((seen[at - 1], seen[at + 1]), (Goal::Fence, Goal::Stage));
+    // It is dead: that two copies must not run at once does not matter.
+    assert!(leads(&Facts {
+        overlap: false,
+        ..accessible.clone()
+    }));
+    assert!(!leads(&Facts {
+        source_dead: false,
+        ..accessible.clone()
+    }));
+    assert!(
+        !leads(&Facts {
+            lead: None,
+            ..accessible.clone()
+        }),
+        "switched off"
+    );
+    assert!(
+        !leads(&Facts {
+            old_addresses: Vec::new(),
+            ..accessible
+        }),
+        "nothing to lead from"
+    );
+    for (life, named) in [
+        (LifeState::Accessible, false),
+        (LifeState::Running, true),
+        (LifeState::Stopped, true),
+        (LifeState::Failed, true),
+    ] {
+        assert!(!leads(&dead(life, named)), "{life:?}, named: {named}");
+    }
+}

@@ -33,6 +33,7 @@ impl Run<'_> {
         self.handover.facts.old_addresses = records.addresses.clone();
         self.handover.facts.old_ttl = records.ttl;
         self.handover.facts.lowering = self.lowering();
+        self.handover.facts.lead = self.leading();
         self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
         self.journal(
@@ -66,12 +67,13 @@ impl Run<'_> {
             None if !self.handover.facts.claim_seen => Some(self.handover.withdrawal()),
             release => release,
         };
-        // The TTL goes back in the message that takes the claim away: one that lowers it and comes late fails after it.
+        // TTL and addresses go back in the message that takes the claim away: one that lowers the TTL or leads clients, and
+        // comes late, fails after it.
         let restored = self.restored(&records);
         let change = NameChange {
             name,
             expect_ownership: standing,
-            expect_addresses: restored.as_ref().map(|(addresses, _)| addresses.clone()),
+            expect_addresses: restored.as_ref().map(|_| records.addresses),
             ownership,
             addresses: restored,
             srv: Vec::new(),
@@ -116,11 +118,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// What must stand in the zone when the commit is written: the claim, and the addresses that were there with it.
+    /// What must stand in the zone when the commit is written: the claim, and the addresses that stand with it.
     async fn expected(&self, name: &DnsName) -> Result<(Option<Ownership>, Vec<IpAddr>), StepError> {
         if self.keeps(Rule::Claim) {
-            let addresses = self.handover.facts.old_addresses.clone();
-            return Ok((Some(self.handover.claim()), addresses));
+            return Ok((Some(self.handover.claim()), self.standing_addresses().await?));
         }
         let records = self.world.names.read(name).await?;
         Ok((verdict::owner_text(&records), records.addresses))
@@ -196,6 +197,9 @@ impl Run<'_> {
         let name = change.name.clone();
         match self.world.names.swap(&change).await? {
             Swapped::Yes => Ok(()),
+            Swapped::No(standing) if self.has_led_meanwhile(&change, &standing) => Err(StepError::Failed(
+                format!("{name} leads clients to the target since a moment ago"),
+            )),
             Swapped::No(standing) => Err(StepError::Refused(Reason::new(
                 error,
                 format!(

@@ -37,6 +37,8 @@ pub enum Rule {
     Asleep,
     /// What resolvers remember by the TTL before is waited out before a lowered one counts.
     WaitLowered,
+    /// The message that gives a claim back leads clients back as well.
+    LeadBack,
     /// A drain's time begins when every server of the zone gives the new data.
     AskServers,
     /// What an act returned is not believed: its goal is looked at again.

@@ -66,6 +66,9 @@ pub struct Facts {
     /// The lowering of that TTL, where it pays.
     #[serde(default)]
     pub lowering: Option<Lowering>,
+    /// The lead of clients to the target while the source is dead; `None`: it is not tried.
+    #[serde(default)]
+    pub lead: Option<Lead>,
     /// The batch that says when this handover goes on once that TTL is lowered.
     #[serde(default)]
     pub held_by: Option<JobId>,
@@ -161,6 +164,11 @@ impl Facts {
         }
     }
 
+    /// Whether the message that leads clients to the target may have been sent.
+    pub fn may_lead(&self) -> bool {
+        self.lead.is_some_and(|lead| lead.sent_at.is_some())
+    }
+
     /// Whether the service was to be up before anything was done, and was not.
     pub fn was_down_unwanted(&self) -> bool {
         self.observed == Some(LifeState::Failed) || self.down
@@ -185,6 +193,15 @@ pub struct Lowering {
     /// When every server of the zone was first seen to give the lower one.
     pub spread_at: Option<Millis>,
     /// It does not count: a server keeps the TTL or cannot be asked, or the source died.
+    pub given_up: bool,
+}
+
+/// The name of a dead source leads clients to the target before the service is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Lead {
+    /// When the UPDATE that leads them may have been sent.
+    pub sent_at: Option<Millis>,
+    /// It was not seen to stand at once: it may, or may yet.
     pub given_up: bool,
 }
 
@@ -377,6 +394,7 @@ pub mod tests {
             old_addresses: vec![IpAddr::from([10, 77, 0, 101])],
             old_ttl: 5,
             lowering: None,
+            lead: None,
             held_by: None,
             old_owner: None,
             claim_sent: false,

@@ -437,6 +437,12 @@ pub fn published(handover: &Handover, records: &NameRecords) -> Seen {
     }
 }
 
+/// Lead: whether the name gives the target's addresses while this handover's claim stands.
+pub fn is_led(handover: &Handover, records: &NameRecords) -> bool {
+    let claimed = matches!(owner_text(records), Some(Ownership::Claimed(id, _)) if id == handover.id);
+    claimed && records.addresses == handover.facts.target_addresses
+}
+
 /// Publish, back: whether a message that may have been sent can still do something.
 pub fn withdrawn(handover: &Handover, records: &NameRecords) -> Seen {
     match owner_text(records) {

@@ -425,3 +425,19 @@ fn a_unit_that_went_down_after_its_start_is_not_confirmed() {
     // systemd is about to start it again.
     assert!(matches!(seen("activating"), Seen::Pending { .. }));
 }
+
+#[test]
+fn clients_are_led_only_where_the_claim_and_the_targets_addresses_stand() {
+    let h = handover(ONE);
+    let mine = Ownership::Claimed(h.id, Some(owner(1, ONE)));
+    let other = Ownership::Claimed(HandoverId(TWO.parse().unwrap()), Some(owner(1, ONE)));
+    assert!(is_led(&h, &zone(102, &[&mine])));
+    assert!(!is_led(&h, &zone(101, &[&mine])), "the source's address");
+    assert!(!is_led(&h, &zone(102, &[&other])), "another handover's claim");
+    assert!(
+        !is_led(&h, &zone(102, &[&Ownership::Free(owner(1, ONE))])),
+        "no claim"
+    );
+    assert!(matches!(published(&h, &zone(102, &[&mine])), Seen::Missing(_)));
+    assert!(matches!(withdrawn(&h, &zone(102, &[&mine])), Seen::Missing(_)));
+}

@@ -34,6 +34,8 @@ pub struct Limits {
     pub drain_margin: Duration,
     /// A TTL longer than this, in seconds, is lowered before a planned move.
     pub lower_above: u32,
+    /// Whether a dead source's clients are led to the target before the service is there.
+    pub lead: bool,
     /// How long a server of a zone that cannot be asked is waited for, from the commit on.
     pub unreachable: Duration,
 }

@@ -506,6 +506,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_addresses: Vec::new(),
         old_ttl: 0,
         lowering: None,
+        lead: None,
         held_by: None,
         old_owner: None,
         claim_sent: false,

@@ -129,6 +129,7 @@ impl Cluster {
             stop_timeout: Duration::from_secs(10),
             drain_margin: Duration::ZERO,
             lower_above: 60,
+            lead: true,
             unreachable: Duration::ZERO,
         };
         World::new(

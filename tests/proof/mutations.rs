@@ -124,6 +124,7 @@ found_out! {
     not_draining: PLAIN, Protocol::with_goals(without_drain), WorldRules::default();
     not_journalling_that_a_message_was_sent: PLAIN, Protocol::without(Rule::JournalSent), WorldRules::default();
     not_reading_the_zone_before_going_back: PLAIN, Protocol::without(Rule::Settle), WorldRules::default();
+    not_leading_clients_back: DEAD, Protocol::without(Rule::LeadBack), WorldRules::default();
     not_withdrawing_a_message: PLAIN, Protocol::without(Rule::AbortSwap), WorldRules::default();
     skipping_the_undo_on_the_source: VOLUME, Protocol::without(Rule::SourceUndo), WorldRules::default();
     skipping_the_undo_of_a_fence: DEAD, Protocol::without(Rule::FenceUndo), WorldRules::default();

@@ -23,7 +23,7 @@ fn version_1_move() -> Handover {
     (facts.volume, facts.silent, facts.revoked) = (None, None, None);
     (facts.gap_began, facts.gap) = (None, None);
     (facts.spread_at, facts.unasked) = (None, Vec::new());
-    (facts.lowering, facts.held_by) = (None, None);
+    (facts.lowering, facts.lead, facts.held_by) = (None, None, None);
     facts.srv.clear();
     // One address was all that older versions knew.
     facts.target_addresses = vec!["2001:db8::7".parse().unwrap()];

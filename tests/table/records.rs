@@ -6,7 +6,7 @@ use std::time::Duration;
 use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::{Direction, Phase, State};
-use handoverd::handover::record::{Duty, Facts, Handover, Lowering, Place, Reason, Since};
+use handoverd::handover::record::{Duty, Facts, Handover, Lead, Lowering, Place, Reason, Since};
 use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
@@ -286,6 +286,10 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 sent_at: Some(2_000),
                 spread_at: Some(2_100),
                 given_up: false,
+            }),
+            lead: Some(Lead {
+                sent_at: Some(2_200),
+                given_up: true,
             }),
             held_by: Some(JobId(9)),
             old_owner: Some(Owner {

@@ -76,6 +76,7 @@ pub fn limits() -> Limits {
         (Goal::Observe, seconds(30)),
         (Goal::Lower, seconds(60)),
         (Goal::Fence, seconds(60)),
+        (Goal::Lead, seconds(60)),
         (Goal::Stage, seconds(60)),
         (Goal::Quiesce, seconds(90 + 10 + 90)),
         (Goal::Adopt, seconds(60)),
@@ -95,6 +96,7 @@ pub fn limits() -> Limits {
         stop_timeout: seconds(90),
         drain_margin: seconds(2),
         lower_above: 20,
+        lead: true,
         unreachable: seconds(60),
     }
 }

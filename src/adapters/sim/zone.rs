@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::model::name::{DnsName, NameChange, NameRecords};
+use crate::handover::verdict;
+use crate::model::name::{DnsName, NameChange, NameRecords, Ownership};
 use crate::model::service::Millis;
 use crate::ports::Swapped;
 
@@ -103,10 +104,14 @@ impl SimZone {
     }
 
     /// What the worst resolver believes that asked one server just before it gave something else. Nobody promises anything of
-    /// a name that is withdrawn, nor when it is given anew of what was remembered of it.
+    /// a name that is withdrawn, nor when it is given anew of what was remembered of it; nor of where the clients of a dead guest
+    /// were led by a handover that was undone.
     fn remember(&mut self, name: &DnsName, before: &NameRecords, after: &NameRecords, now: Millis) {
         if after.addresses.is_empty() {
             self.cached.retain(|(other, _), _| other != name);
+            return;
+        }
+        if is_led_back(before, after) {
             return;
         }
         let until = now.saturating_add(u64::from(before.ttl).saturating_mul(1000));
@@ -153,5 +158,20 @@ impl SimZone {
             .filter(|((n, _), until)| n == name && **until > now);
         all.extend(old.map(|((_, address), _)| *address));
         all
+    }
+}
+
+/// Whether the claim of a handover that gave other addresses under it is given back, and they with it.
+fn is_led_back(before: &NameRecords, after: &NameRecords) -> bool {
+    let claimed = match verdict::owner_text(before) {
+        Some(Ownership::Claimed(_, owner) | Ownership::Aborted(_, owner)) => owner,
+        _ => None,
+    };
+    match (claimed, verdict::owner_text(after)) {
+        (Some(was), Some(Ownership::Free(is))) => {
+            let same = (was.guest, was.generation) == (is.guest, is.generation);
+            same && before.addresses != after.addresses
+        }
+        _ => false,
     }
 }
