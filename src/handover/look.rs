@@ -307,7 +307,12 @@ impl Run<'_> {
     }
 
     async fn look_started(&mut self) -> Look {
-        self.recent.plugged = false;
+        if std::mem::take(&mut self.recent.plugged) {
+            return Ok(Seen::Pending {
+                why: "the disk to start it".to_owned(),
+                again_in: super::standby::STARTS_BY_ITSELF,
+            });
+        }
         let (place, placement) = self.target_copy();
         let copy = match self.recent.staged.take() {
             Some(copy) => copy,

@@ -1,11 +1,16 @@
 //! A target that is a standby: where nothing else is to be done, it gets its disk, which starts what is linked.
 
+use std::time::Duration;
+
 use super::record::Place;
 use super::run::Run;
 use super::world::StepError;
 use crate::model::guest::CopyState;
 use crate::model::life::Enablement;
 use crate::model::placement::Placement;
+
+/// How long a standby that was given its disk is left alone: a look takes the guest's processor from what it looks for.
+pub(super) const STARTS_BY_ITSELF: Duration = Duration::from_millis(1500);
 
 impl Run<'_> {
     /// Whether the target is a standby as the service wants it, and its disk may start it at once: no script is sent to
