@@ -51,7 +51,11 @@ impl Requests {
             return;
         }
         match self.retire(&duty).await {
-            Ok(true) => tracing::info!(service = %duty.service, guest = %duty.guest, "duty fulfilled"),
+            Ok(true) => {
+                tracing::info!(service = %duty.service, guest = %duty.guest, "duty fulfilled");
+                // Where an old copy was, a standby may be wanted.
+                self.standbys.is_back(duty.guest);
+            }
             Ok(false) => {}
             Err(StepError::Refused(reason)) => {
                 tracing::debug!(service = %duty.service, guest = %duty.guest, "duty still owed: {}", reason.text);

@@ -58,7 +58,7 @@ pub struct Nudge {
 }
 
 impl Nudge {
-    /// A guest's agent has begun to speak: what failed there is tried again soon.
+    /// A guest's agent has begun to speak, or it is rid of an old copy: what failed there is tried again soon.
     pub fn is_back(&self, guest: GuestId) {
         self.back
             .lock()

@@ -308,11 +308,22 @@ impl Watcher {
         self.carry_out(orders);
     }
 
+    /// Whether so many guests are watched that those which die in one moment could be too many.
+    fn may_be_too_many(&self) -> bool {
+        let Limits { least, most, .. } = self.terms.limits;
+        self.census.guests().count() >= least.min(most.saturating_add(1))
+    }
+
     fn carry_out(&mut self, orders: Vec<Order>) {
         for order in orders {
             match order {
                 Order::Evacuate(guest, cause) => {
-                    self.settling.insert(guest, (after(self.now(), SETTLE), cause));
+                    let settle = if self.may_be_too_many() {
+                        SETTLE
+                    } else {
+                        Duration::ZERO
+                    };
+                    self.settling.insert(guest, (after(self.now(), settle), cause));
                 }
                 Order::CancelEvacuation(guest, cause) => self.call_off(guest, cause),
                 Order::Freeze(alarm) => self.freeze(alarm),
