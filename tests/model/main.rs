@@ -24,7 +24,7 @@
 //! a guest without its licence, and a source that starts again are over once they were waited for one time. With `WAITS=1`
 //! they pass, or do not, by steps of their own, at any moment: many more states, and `make model` alone can do it.
 //!
-//! **What every run of the tests explores**, and what is left to `make model`, is said in [`cases`]: twelve configurations
+//! **What every run of the tests explores**, and what is left to `make model`, is said in [`cases`]: thirteen configurations
 //! whole, one of them with two coordinators, and the counterexamples without a rule where one coordinator moves a service. The whole takes long.
 //!
 //! **What is not explored.** The readings of a coordinator do not fail by themselves, only those of a daemon that carries
