@@ -386,6 +386,9 @@ pub fn observed(
     let Some(Asked::Seen(copy)) = checked.copy(&service.id, service.guest) else {
         return None;
     };
+    if copy.system == "stopping" {
+        return None;
+    }
     let records = match &service.dns {
         Some(dns) => match checked.names.get(&dns.name) {
             Some(Ok(records)) => Some(records),

@@ -120,7 +120,9 @@ impl Run<'_> {
             let (life, enablement) = match &seen.source {
                 Source::Copy(copy) => verdict::observed(service, copy, seen.records.as_ref()),
                 // What the table knows is the latest that anybody knows.
-                Source::Off | Source::Silent | Source::None => (service.last_known(), service.enablement),
+                Source::Off | Source::None => (service.last_known(), service.enablement),
+                // Somebody may have started it since it was seen.
+                Source::Silent => (service.wanted, service.enablement),
             };
             self.handover.facts.observed = Some(life);
             self.handover.facts.down =

@@ -22,7 +22,9 @@ impl Run<'_> {
     ) -> Result<bool, StepError> {
         let facts = &self.handover.facts;
         let left_alone = facts.standby && facts.displaced.is_none();
-        if !left_alone || self.recent.unanswered.contains(&place.guest) {
+        // Started by its disk, it would not wait until nothing else can run it; with a volume it waits for that.
+        let starts_late = facts.wants_running() && facts.volume.is_none() && !facts.may_overlap();
+        if !left_alone || starts_late || self.recent.unanswered.contains(&place.guest) {
             return Ok(false);
         }
         if self.starts_by_its_disk() {

@@ -186,6 +186,15 @@ impl Run<'_> {
         let hypervisor = &self.world.hypervisor;
         let domain = self.inspect(&place).await?;
         let (live, config) = verdict::disk_halves(&domain, &data.serial);
+        if live && self.handover.facts.standby && domain.is_active() {
+            // The disks of a standby start it: it is stopped before its volume goes.
+            match self.step(Goal::Adopt, &place, &placement, GuestStep::Stop).await {
+                Err(StepError::Failed(why)) => {
+                    self.wait_for_silence(Goal::Adopt, &place, &why).await?;
+                }
+                other => other?,
+            }
+        }
         let config_first = self.keeps(Rule::ConfigFirst);
         if config && config_first {
             hypervisor.take(place.guest, Half::Config, &data.serial).await?;

@@ -79,19 +79,8 @@ impl fmt::Display for Survival {
     }
 }
 
-/// For every guest that has services: what becomes of them if it dies, alone. The worst come first.
-///
-/// Costs a placement for each guest. A service that is on its way to another guest has a home there.
-pub fn every_death(cluster: &Cluster, strategy: Strategy) -> Vec<Survival> {
-    let guests = cluster.guests().iter();
-    let mut all: Vec<Survival> = guests
-        .filter_map(|guest| one_death(cluster, guest, strategy))
-        .collect();
-    worst_first(&mut all);
-    all
-}
-
-/// The same of one guest; `None`: it has no services.
+/// What becomes of a guest's services if it dies, alone; `None`: it has none. Costs a placement. A service that is on its way to
+/// another guest has a home there.
 pub fn one_death(cluster: &Cluster, guest: &GuestView, strategy: Strategy) -> Option<Survival> {
     leave(cluster, guest.id, &BTreeSet::new(), strategy)
 }
@@ -150,6 +139,15 @@ mod tests {
     use super::super::samples::{NOW, guest, guest_id, id, memory, needing, service};
     use super::*;
     use crate::model::needs::Needs;
+
+    fn every_death(cluster: &Cluster, strategy: Strategy) -> Vec<Survival> {
+        let guests = cluster.guests().iter();
+        let mut all: Vec<Survival> = guests
+            .filter_map(|guest| one_death(cluster, guest, strategy))
+            .collect();
+        worst_first(&mut all);
+        all
+    }
 
     #[test]
     fn the_plan_of_a_death_is_that_of_the_evacuation() {

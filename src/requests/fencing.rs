@@ -85,14 +85,11 @@ impl Requests {
         Ok(())
     }
 
-    /// Whether it would help: services are to run there, nobody moves them already, and one of them has another home.
+    /// Whether it would help: nobody works on its services already, and one that is to run there has another home.
     async fn check_use(&self, guest: GuestId, hung: &BTreeSet<GuestId>) -> Result<(), Spared> {
         self.check_thawed()?;
-        let services = self.world.table.services().await?;
-        let mut its = services.iter().filter(|service| service.guest == guest);
-        if !its.any(|service| service.wanted.wants_running()) {
-            return Err(because("no service is to run there"));
-        }
+        let mut services = self.world.table.services().await?;
+        services.retain(|service| service.guest == guest);
         let open = self.world.table.unfinished_batches().await?;
         if let Some(batch) = open.iter().find(|batch| batch.guest == guest) {
             let job = batch.job;
@@ -100,9 +97,25 @@ impl Requests {
                 "its services are being moved already: job {job}"
             )));
         }
+        let open = self.world.table.unfinished().await?;
+        for service in &services {
+            let job = open.iter().find(|handover| handover.service == service.id);
+            if let Some(job) = job.filter(|handover| !handover.committed) {
+                let (id, job) = (&service.id, job.job);
+                return Err(because(format!("{id} is being worked on already: job {job}")));
+            }
+        }
+        services.retain(|service| service.last_known().wants_running());
+        if services.is_empty() {
+            return Err(because("no service is to run there"));
+        }
         let cluster = self.cluster(Look::Listed, None).await?;
         let survival = leave(&cluster, guest, hung, Strategy::LeastLoaded);
-        if survival.is_none_or(|survival| survival.homeless.len() >= survival.services) {
+        let homeless = survival.map(|survival| survival.homeless).unwrap_or_default();
+        if services
+            .iter()
+            .all(|service| homeless.iter().any(|(id, _)| *id == service.id))
+        {
             return Err(because("none of its services has another home"));
         }
         Ok(())

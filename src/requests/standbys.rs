@@ -310,7 +310,7 @@ impl Requests {
         let stays = |guest: &GuestId| {
             cluster
                 .guest(*guest)
-                .is_some_and(|guest| guest.obstacles.is_empty())
+                .is_some_and(|guest| guest.obstacles.is_empty() && guest.maintenance.is_none())
         };
         let here = wanted(service);
         let mut order = |guest: GuestId, wanted: Option<&Installed>| {

@@ -329,10 +329,11 @@ impl Census {
     /// The guests that seem to hang, and where they are at home.
     pub fn hung(&self) -> BTreeMap<GuestId, HostId> {
         let hangs = |watched: &&Watched| {
-            matches!(
-                watched.watch.state(),
-                State::Silent { .. } | State::Fencing { .. }
-            )
+            !watched.watch.is_blind()
+                && matches!(
+                    watched.watch.state(),
+                    State::Silent { .. } | State::Fencing { .. }
+                )
         };
         let all = self.guests.iter();
         all.filter(|(_, watched)| hangs(watched))

@@ -130,8 +130,8 @@ fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time
     std::thread::sleep(GRACE);
     nothing(&lab, "saved");
     lab.starts("g1");
-    lab.virsh("destroy", "g1");
-    lab.virsh("start", "g1");
+    lab.exec("hv1", &["sh", "-c", "virsh destroy g1 && virsh start g1"])
+        .ok();
     lab.lab(&["guest-wait", "g1"]).ok();
     nothing(&lab, "destroyed, and back in time");
     crate::booting::boots(&lab, "g1", &[&["virsh", "reboot", "g1"]]);
@@ -193,7 +193,7 @@ fn a_guest_whose_agent_is_silent_is_destroyed_only_where_that_is_said_and_its_se
     let runs = pid(&lab);
     {
         // Without the word for it, it is left alone, although it is silent for longer than would count.
-        let _on = Evacuating::on(&lab);
+        let _on = Evacuating::with(&lab, &FENCE[1..]);
         let before = lab.evacuation();
         lab.freezes_agent("g1", 15);
         std::thread::sleep(2 * GRACE);
@@ -208,7 +208,7 @@ fn a_guest_whose_agent_is_silent_is_destroyed_only_where_that_is_said_and_its_se
         (guests[0]["watch"] == "up" && guests[0]["agent"] == "connected").then_some(())
     });
     let silent = Instant::now();
-    lab.freezes_agent("g1", 900);
+    lab.freezes_agent("g1", 150);
     lab.wait_for("web on g2", 120, || {
         let asked = lab.exec("client", &["python3", "-c", ASK, "http://10.77.0.102:8080/"]);
         asked.out.contains("guest=g2").then_some(())

@@ -7,6 +7,7 @@ use handoverd::adapters::sim::cast::Cast;
 use handoverd::adapters::sim::happening::Happening;
 use handoverd::adapters::sim::world::{Power, SimWorld};
 use handoverd::model::life::LifeState;
+use handoverd::requests::MoveOptions;
 use handoverd::requests::maintenance::Begins;
 use handoverd::requests::watching::Terms;
 use handoverd::watch::cause::Policy;
@@ -174,6 +175,17 @@ fn whatever_speaks_against_it_spares_a_guest_that_seems_to_hang() {
         assert_eq!(stage.evacuations(), [], "{why}");
         assert_ne!(power(&stage, 1), Power::Off, "{why}");
     }
+}
+
+#[test]
+fn a_job_that_has_one_of_its_services_spares_a_guest() {
+    let mut stage = fencing(world(2, &[("web", ACCESSIBLE)]));
+    // It waits for its check, and so has not committed.
+    stage.happen([Happening::ChecksFail(guest(2))]);
+    stage.begin("web", "g2", MoveOptions::default()).unwrap();
+    stage.happen([Happening::AgentSilent(guest(1))]);
+    stage.pass(12_000);
+    assert_eq!((destroyed(&stage), stage.evacuations()), (vec![], vec![]));
 }
 
 #[test]

@@ -1,4 +1,4 @@
--- Version 7: standbys.
+-- Version 7: standbys; what was seen to have failed goes elsewhere as failed.
 
 CREATE TABLE standby (
     service TEXT NOT NULL,
@@ -13,3 +13,6 @@ CREATE TABLE standby (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX standby_by_bundle ON standby (digest);
 CREATE INDEX standby_by_files ON standby (files) WHERE files IS NOT NULL;
+
+-- Before, services of a guest that was off were seen as failed too. What has failed by itself is seen again.
+UPDATE service SET observed = wanted WHERE observed = 'failed' AND wanted IN ('running', 'accessible');

@@ -27,7 +27,7 @@ pub fn exposition(measures: &Measures) -> String {
     out.value(&info, 1);
     out.family(
         "handoverd_services",
-        "Services by the life state in which they were seen last.",
+        "Services by the life state in which they were seen last; failed where their guest is off.",
     );
     for (state, count) in &measures.services {
         out.value(&[("life_state", state)], count);

@@ -7,7 +7,7 @@ use super::{Done, Watcher, after};
 use crate::model::ids::GuestId;
 use crate::model::service::Millis;
 use crate::watch::cause::{Cause, Policy, Sign};
-use crate::watch::guest_watch::State;
+use crate::watch::guest_watch::{GuestWatch, State};
 
 /// How many agents are asked at the same time: each that hangs is waited for.
 const ASKED_AT_ONCE: usize = 16;
@@ -102,7 +102,12 @@ impl Watcher {
 
     pub(super) fn agent_asked(&mut self, guest: GuestId, speaks: Option<bool>) {
         self.heartbeats.answered(self.now(), guest);
-        if let (Some(speaks), Some(home)) = (speaks, self.census.home(guest).cloned()) {
+        let home = self.census.home(guest).cloned();
+        // An answer that was waited for when its host was lost tells nothing of the guest.
+        let blind = self.census.guest(guest).is_none_or(GuestWatch::is_blind);
+        if let (Some(speaks), Some(home)) = (speaks, home)
+            && (speaks || !blind)
+        {
             self.census.put(guest, &home, Sign::Answered(speaks));
         }
     }
