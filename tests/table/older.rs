@@ -5,6 +5,7 @@ use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::State;
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{HandoverId, JobId};
+use handoverd::model::life::LifeState;
 use handoverd::model::service::{BundleRecord, ServiceRecord};
 use handoverd::ports::{StandbyTable as _, Table};
 use uuid::Uuid;
@@ -68,6 +69,21 @@ async fn a_table_of_version_1_is_migrated_and_read_whole() {
     assert_eq!(table.next_attempt(&id("web")).await.unwrap().0, 2);
     assert_eq!(table.maintenance().await.unwrap(), []);
     assert_eq!(table.standbys().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_an_older_version_saw_as_failed_is_not_known_to_have_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("table.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("version_1.sql")).unwrap();
+    old.execute("UPDATE service SET observed = 'failed', wanted = 'running'", [])
+        .unwrap();
+    drop(old);
+    let table = SqliteTable::open(&path).unwrap();
+    let known: Vec<_> = table.services().await.unwrap();
+    assert_eq!(known[0].observed, LifeState::Running);
+    assert_eq!(known[0].last_known(), LifeState::Running);
 }
 
 #[tokio::test]

@@ -273,7 +273,7 @@ fn a_stop_that_is_adopted_keeps_the_enablement_and_takes_a_mask_over() {
 #[test]
 fn what_is_observed_is_what_the_guest_and_the_zone_say() {
     type Row = (&'static str, fn(&mut Picture), Option<LifeState>);
-    let cases: [Row; 8] = [
+    let cases: [Row; 9] = [
         (
             "up, and its name leads there",
             |_| {},
@@ -305,6 +305,18 @@ fn what_is_observed_is_what_the_guest_and_the_zone_say() {
                 );
             },
             Some(LifeState::Failed),
+        ),
+        (
+            "failed while its guest shuts down",
+            |p| {
+                let stops = CopyState {
+                    units: vec![unit("failed")],
+                    system: "stopping".to_owned(),
+                    ..down(true)
+                };
+                set_copy(p, 1, stops);
+            },
+            None,
         ),
         ("off, and wanted running", |p| turn_off(p, 1), None),
         (

@@ -270,6 +270,27 @@ fn a_hung_guest_is_destroyed_and_then_evacuated_through_the_same_gate() {
 }
 
 #[test]
+fn guests_of_a_host_that_is_lost_do_not_count_as_hung() {
+    let mut census = census(4, 1);
+    let policy = Policy {
+        may_destroy: true,
+        ..Policy::default()
+    };
+    let limits = blast::Limits::default();
+    for speaks in [true, false] {
+        for n in 0..3 {
+            census.put(guest(n), &host(0), Sign::Answered(speaks));
+        }
+        census.step(0, policy, limits);
+    }
+    assert_eq!(census.hung().len(), 3);
+    census.host_lost(&host(0));
+    assert!(census.step(1_000, policy, limits).is_empty());
+    assert!(census.hung().is_empty());
+    assert!(census.step(600_000, policy, limits).is_empty());
+}
+
+#[test]
 fn guests_that_are_silent_at_once_freeze_before_the_first_of_them_is_destroyed() {
     let mut census = census(4, 1);
     let policy = Policy {
