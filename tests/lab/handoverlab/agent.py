@@ -5,7 +5,10 @@ import json
 import time
 
 from . import hosts, state
-from .run import LabError
+from .run import LabError, say
+
+# libvirt's own error with a channel, which it may keep over the guest's next boot (docs/operations.md, "Stuck").
+GIVEN_UP = "QEMU guest agent is not available due to an error"
 
 
 class AgentError(LabError):
@@ -32,8 +35,18 @@ def host_of(guest: str) -> str:
 def command(host: str, guest: str, name: str, arguments: dict | None = None, *, timeout: int = 10):
     """One agent command; its return value."""
     message = {"execute": name, **({"arguments": arguments} if arguments else {})}
-    done = hosts.virsh(host, "qemu-agent-command", guest, "--timeout", str(timeout), json.dumps(message),
-                       timeout=timeout + 40, check=False)
+
+    def ask():
+        return hosts.virsh(host, "qemu-agent-command", guest, "--timeout", str(timeout), json.dumps(message),
+                           timeout=timeout + 40, check=False)
+
+    done = ask()
+    if done.returncode != 0 and GIVEN_UP in done.stderr:
+        # Nothing that is done to the guest from outside takes this mark away, not even a boot: only a new libvirtd does.
+        say(f"{guest}: libvirt has given its agent's channel up; restarting libvirtd of {host}, which has logged:\n"
+            + hosts.libvirtd_log(host, lines=20))
+        hosts.libvirtd(host, "restart")
+        done = ask()
     if done.returncode != 0:
         raise AgentError(f"{guest}: {name}: {done.stderr.strip()}")
     return json.loads(done.stdout)["return"]
