@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::cluster::Look;
 use super::planning::{Target, Which, limits_of};
@@ -32,6 +32,8 @@ pub struct Evacuations {
     frozen: watch::Sender<Option<Alarm>>,
     /// Where each guest stands that is watched.
     states: Mutex<BTreeMap<GuestId, &'static str>>,
+    /// There may be a home where there was none.
+    room: Notify,
 }
 
 impl Default for Evacuations {
@@ -39,6 +41,7 @@ impl Default for Evacuations {
         Self {
             frozen: watch::Sender::new(None),
             states: Mutex::default(),
+            room: Notify::new(),
         }
     }
 }
@@ -47,6 +50,16 @@ impl Evacuations {
     /// The alarm, while no service is moved automatically.
     pub fn alarm(&self) -> Option<Alarm> {
         self.frozen.borrow().clone()
+    }
+
+    /// A guest may be a home that was none before: what waits for one need not wait for its time.
+    pub(super) fn tell_of_room(&self) {
+        self.room.notify_one();
+    }
+
+    /// Returns when that was told.
+    pub(super) async fn room(&self) {
+        self.room.notified().await;
     }
 
     /// Where each guest stands that is watched, as the words of [`crate::watch::guest_watch::State::word`].

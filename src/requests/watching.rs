@@ -22,7 +22,7 @@ use crate::model::ids::{GuestId, HostId, JobId};
 use crate::model::service::Millis;
 use crate::ports::{Heard, PortError, TableError};
 use crate::watch::blast::{Alarm, Limits};
-use crate::watch::cause::{Cause, Policy};
+use crate::watch::cause::{Cause, Policy, Sign};
 use crate::watch::census::{Census, Order};
 use crate::watch::guest_watch::{GuestWatch, State};
 use crate::watch::roll::{self, Listed, Roll};
@@ -139,6 +139,7 @@ impl Requests {
                     let down = *goes_down.borrow_and_update();
                     watcher.host_goes_down(down);
                 }
+                () = watcher.requests.evacuations.room() => watcher.hasten(),
                 () = clock.sleep(sleep) => {}
             }
             watcher.judge();
@@ -250,6 +251,14 @@ impl Watcher {
         Duration::from_millis(next.unwrap_or(longest).min(longest).saturating_sub(self.now()))
     }
 
+    /// There may be a home where there was none: what waits for one is looked at again soon.
+    fn hasten(&mut self) {
+        let soon = after(self.now(), AGAIN);
+        for retry in self.retries.values_mut() {
+            retry.at = retry.at.min(soon);
+        }
+    }
+
     fn look_soon(&mut self, span: Duration) {
         self.look_at = self.look_at.min(after(self.now(), span));
     }
@@ -261,6 +270,9 @@ impl Watcher {
             Heard::Of(host, guest, sign) => {
                 if roll::stops(sign) || roll::moves(sign) {
                     self.requests.homes.look_again();
+                }
+                if sign == Sign::Agent(true) {
+                    self.hasten();
                 }
                 if self.census.home(guest).is_some() {
                     tracing::debug!(%guest, %host, ?sign, "heard");
