@@ -9,6 +9,8 @@ from .run import LabError, say
 
 # libvirt's own error with a channel, which it may keep over the guest's next boot (docs/operations.md, "Stuck").
 GIVEN_UP = "QEMU guest agent is not available due to an error"
+# How long a new libvirtd may take to find the agents again, in seconds.
+RECONNECTED = 15
 
 
 class AgentError(LabError):
@@ -46,7 +48,10 @@ def command(host: str, guest: str, name: str, arguments: dict | None = None, *, 
         say(f"{guest}: libvirt has given its agent's channel up; restarting libvirtd of {host}, which has logged:\n"
             + hosts.libvirtd_log(host, lines=20))
         hosts.libvirtd(host, "restart")
-        done = ask()
+        # It connects to the agents of running guests after it has begun to answer.
+        until = time.monotonic() + RECONNECTED
+        while (done := ask()).returncode != 0 and time.monotonic() < until:
+            time.sleep(0.3)
     if done.returncode != 0:
         raise AgentError(f"{guest}: {name}: {done.stderr.strip()}")
     return json.loads(done.stdout)["return"]
