@@ -77,7 +77,10 @@ pub fn lab_command() -> Command {
     command.arg(tool("lab"));
     let built = || env!("CARGO_BIN_EXE_handoverd").into();
     command
-        .env("HANDOVERD_BIN", std::env::var_os("HANDOVERD_BIN").unwrap_or_else(built))
+        .env(
+            "HANDOVERD_BIN",
+            std::env::var_os("HANDOVERD_BIN").unwrap_or_else(built),
+        )
         .env("LAB_NAME", lab_name());
     command
 }
