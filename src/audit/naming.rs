@@ -31,11 +31,12 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         after: None,
     };
     let wanted = service.addresses.clone();
-    let change = |expect, addresses: Option<(Vec<IpAddr>, u32)>| NameChange {
+    let change = |expect, owner: &Owner, addresses: Option<(Vec<IpAddr>, u32)>| NameChange {
         name: name.clone(),
         expect_ownership: expect,
         expect_addresses: Some(records.addresses.clone()),
-        ownership: Some(Ownership::Free(ours.clone())),
+        // With the handover that last wrote it, where it is known: an owner's text never comes twice (decision 0009).
+        ownership: Some(Ownership::Free(owner.clone())),
         addresses,
         srv: Vec::new(),
     };
@@ -61,7 +62,8 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
             } else {
                 Remedy::WhenTold(
                     Repair::SwapName(Box::new(change(
-                        Some(Ownership::Free(owner)),
+                        Some(Ownership::Free(owner.clone())),
+                        &owner,
                         Some((wanted.clone(), ttl)),
                     ))),
                     format!("points it at {}", list(&wanted)),
@@ -83,23 +85,21 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
             checked.find_anywhere(Kind::OwnerDiffers, what, Remedy::Operator(todo.to_owned()));
         }
         Some(ref left @ (Ownership::Claimed(id, ref before) | Ownership::Aborted(id, ref before))) => {
-            let mine = before.as_ref().is_some_and(is_ours) && records.addresses == wanted;
-            // A job that was abandoned may have left a lowered TTL as well.
-            let lowered = records.ttl != ttl && !wanted.is_empty();
-            let restored = lowered.then(|| (wanted.clone(), ttl));
-            claim_left(
-                checked,
-                name,
-                id,
-                mine.then(|| change(Some(left.clone()), restored)),
-            );
+            // A job that was abandoned may have left a lowered TTL, and clients that it has led to its target, as well.
+            let restored = ((records.addresses != wanted || records.ttl != ttl) && !wanted.is_empty())
+                .then(|| (wanted.clone(), ttl));
+            let given_back = before
+                .as_ref()
+                .filter(|owner| is_ours(owner) && (restored.is_some() || records.addresses == wanted))
+                .map(|owner| change(Some(left.clone()), owner, restored));
+            claim_left(checked, name, id, given_back);
         }
         None if records.ownership.is_empty() => {
             let what = format!("the zone does not say who owns {name}");
             let free = records.addresses.is_empty() || records.addresses == wanted;
             let remedy = if free && !wanted.is_empty() {
                 Remedy::WhenTold(
-                    Repair::SwapName(Box::new(change(None, Some((wanted.clone(), ttl))))),
+                    Repair::SwapName(Box::new(change(None, &ours, Some((wanted.clone(), ttl))))),
                     format!("writes its owner, and {}", list(&wanted)),
                 )
             } else {
@@ -120,10 +120,16 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
 fn claim_left(checked: &mut Checked<'_>, name: &DnsName, id: HandoverId, give_back: Option<NameChange>) {
     let what = format!("{name} is claimed by handover {id}, which is not open here");
     let remedy = match give_back {
-        Some(change) => Remedy::WhenTold(
-            Repair::SwapName(Box::new(change)),
-            "gives the name back to the owner that it had".to_owned(),
-        ),
+        Some(change) => {
+            let leads = change.addresses.as_ref();
+            let leads = leads.map_or(String::new(), |(there, _)| {
+                format!(", and points it at {}", list(there))
+            });
+            Remedy::WhenTold(
+                Repair::SwapName(Box::new(change)),
+                format!("gives the name back to the owner that it had{leads}"),
+            )
+        }
         None => Remedy::Operator(
             "find out whose claim it is, and restore the TXT by nsupdate; nothing is overwritten".to_owned(),
         ),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::cluster::Look;
 use super::planning::{Target, Which, limits_of};
@@ -30,7 +30,10 @@ const REASON: usize = 200;
 #[derive(Debug)]
 pub struct Evacuations {
     frozen: watch::Sender<Option<Alarm>>,
+    /// How each guest is seen that is watched.
     standings: Mutex<BTreeMap<GuestId, Standing>>,
+    /// There may be a home where there was none.
+    room: Notify,
 }
 
 /// How the watcher sees a guest.
@@ -47,6 +50,7 @@ impl Default for Evacuations {
         Self {
             frozen: watch::Sender::new(None),
             standings: Mutex::default(),
+            room: Notify::new(),
         }
     }
 }
@@ -57,7 +61,17 @@ impl Evacuations {
         self.frozen.borrow().clone()
     }
 
-    /// Each guest that is watched.
+    /// A guest may be a home that was none before: what waits for one need not wait for its time.
+    pub(super) fn tell_of_room(&self) {
+        self.room.notify_one();
+    }
+
+    /// Returns when that was told.
+    pub(super) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// How each guest is seen that is watched.
     pub fn standings(&self) -> BTreeMap<GuestId, Standing> {
         let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         standings.clone()

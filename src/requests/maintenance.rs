@@ -65,6 +65,7 @@ impl Requests {
             let what = format!("end the maintenance of {kind} {name}");
             table.audit(now, who, &what, "ended").await?;
             tracing::info!(kind, name, who, "no longer in maintenance");
+            self.evacuations.tell_of_room();
             return Ok(Vec::new());
         };
         let mut all = self.maintenance().await?;
@@ -183,6 +184,7 @@ impl Requests {
                 Object::Host(host) => format!("maintenance of host {host}"),
             };
             tracing::info!("the {what} is over; it may be a target again");
+            self.evacuations.tell_of_room();
             table.audit(now, DAEMON, &what, "its time is over").await?;
         }
         Ok(())

@@ -6,6 +6,7 @@
 
 mod heartbeat;
 mod looking;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,12 +23,13 @@ use crate::model::ids::{GuestId, HostId, JobId};
 use crate::model::service::Millis;
 use crate::ports::{Heard, PortError, TableError};
 use crate::watch::blast::{Alarm, Limits};
-use crate::watch::cause::{Cause, Policy};
+use crate::watch::cause::{Cause, Policy, Sign};
 use crate::watch::census::{Census, Order};
 use crate::watch::guest_watch::{GuestWatch, State};
 use crate::watch::roll::{self, Listed, Roll};
 use heartbeat::Heartbeats;
 use looking::Looked;
+use waiting::{AGAIN, HOMELESS, LONGEST, Waiting};
 
 pub use looking::Senses;
 
@@ -38,12 +40,6 @@ const SOON: Duration = Duration::from_millis(500);
 /// How long after a guest's death its evacuation begins: guests that die in the same moment are told one after the other,
 /// and when they are too many, nothing is to have begun.
 const SETTLE: Duration = Duration::from_millis(200);
-/// How soon what could not be done is tried again; doubled up to [`LONGEST`].
-const AGAIN: Duration = Duration::from_secs(5);
-/// How soon services that found no home are looked at again; doubled up to [`LONGEST`].
-const HOMELESS: Duration = Duration::from_secs(60);
-/// The longest wait before either.
-const LONGEST: Duration = Duration::from_secs(900);
 
 /// By what it decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,12 +67,6 @@ enum Done {
     Other,
 }
 
-/// What a guest whose evacuation left something waits for.
-struct Retry {
-    at: Millis,
-    wait: Duration,
-}
-
 struct Watcher {
     requests: Arc<Requests>,
     senses: Senses,
@@ -90,7 +80,7 @@ struct Watcher {
     settling: BTreeMap<GuestId, (Millis, Cause)>,
     /// Evacuations under way, each with the word that it was called off.
     evacuating: BTreeMap<GuestId, Arc<AtomicBool>>,
-    retries: BTreeMap<GuestId, Retry>,
+    waiting: Waiting,
     heartbeats: Heartbeats,
 }
 
@@ -118,7 +108,7 @@ impl Requests {
             look_at: now,
             settling: BTreeMap::new(),
             evacuating: BTreeMap::new(),
-            retries: BTreeMap::new(),
+            waiting: Waiting::default(),
             heartbeats: Heartbeats::of(terms.policy),
         };
         loop {
@@ -139,6 +129,7 @@ impl Requests {
                     let down = *goes_down.borrow_and_update();
                     watcher.host_goes_down(down);
                 }
+                () = watcher.requests.evacuations.room() => watcher.waiting.hasten(watcher.now()),
                 () = clock.sleep(sleep) => {}
             }
             watcher.judge();
@@ -210,12 +201,9 @@ impl Watcher {
         for (guest, cause) in settled {
             self.evacuate(guest, cause);
         }
-        let due: Vec<GuestId> = self
-            .retries
-            .iter()
-            .filter(|(guest, retry)| retry.at <= now && !self.evacuating.contains_key(*guest))
-            .map(|(guest, _)| *guest)
-            .collect();
+        let due = self
+            .waiting
+            .due(now, |guest| !self.evacuating.contains_key(guest));
         for guest in due {
             match self.state(guest) {
                 Some(State::Dead { cause, .. }) => {
@@ -223,7 +211,7 @@ impl Watcher {
                     self.census.evacuating(now, guest, policy, limits);
                     self.evacuate(guest, cause);
                 }
-                _ => drop(self.retries.remove(&guest)),
+                _ => self.waiting.forget(guest),
             }
         }
     }
@@ -233,12 +221,7 @@ impl Watcher {
         let look = (!self.looking).then_some(self.look_at);
         let retry = match self.census.frozen() {
             Some(_) => None,
-            None => self
-                .retries
-                .iter()
-                .filter(|(guest, _)| !self.evacuating.contains_key(*guest))
-                .map(|(_, retry)| retry.at)
-                .min(),
+            None => self.waiting.next(|guest| !self.evacuating.contains_key(guest)),
         };
         let settled = self.settling.values().map(|(at, _)| *at).min();
         let pulse = self.heartbeats.due();
@@ -261,6 +244,9 @@ impl Watcher {
             Heard::Of(host, guest, sign) => {
                 if roll::stops(sign) || roll::moves(sign) {
                     self.requests.homes.look_again();
+                }
+                if sign == Sign::Agent(true) {
+                    self.waiting.hasten(self.now());
                 }
                 if self.census.home(guest).is_some() {
                     tracing::debug!(%guest, %host, ?sign, "heard");
@@ -352,7 +338,7 @@ impl Watcher {
         if self.evacuating.contains_key(&guest) {
             return;
         }
-        if self.retries.contains_key(&guest) {
+        if self.waiting.has(guest) {
             tracing::info!(%guest, "looks again at what the last evacuation has left");
         } else {
             tracing::warn!(%guest, %cause, "a guest is dead; its services go elsewhere");
@@ -366,7 +352,7 @@ impl Watcher {
     }
 
     fn call_off(&mut self, guest: GuestId, cause: Cause) {
-        self.retries.remove(&guest);
+        self.waiting.forget(guest);
         self.settling.remove(&guest);
         let Some(called_off) = self.evacuating.get(&guest) else {
             return;
@@ -472,7 +458,7 @@ impl Watcher {
         self.carry_out(orders);
         let first = match ended {
             Ok(None) => {
-                self.retries.remove(&guest);
+                self.waiting.forget(guest);
                 return;
             }
             Ok(Some(job)) => {
@@ -488,11 +474,8 @@ impl Watcher {
                 AGAIN
             }
         };
-        let before = self.retries.get(&guest).map(|retry| retry.wait);
-        let wait = before.map_or(first, |wait| wait.saturating_mul(2)).min(LONGEST);
         if matches!(self.state(guest), Some(State::Dead { .. })) {
-            let at = after(now, wait);
-            self.retries.insert(guest, Retry { at, wait });
+            self.waiting.wait(now, guest, first);
         }
     }
 }

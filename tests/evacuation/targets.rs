@@ -1,10 +1,13 @@
 //! Targets that fail, targets that die.
 
+use std::time::Duration;
+
 use handoverd::adapters::sim::call::{Call, Director, Method, Mishap, PortFault};
 use handoverd::adapters::sim::happening::Happening;
 use handoverd::adapters::sim::world::SimWorld;
 use handoverd::model::ids::GuestId;
 use handoverd::requests::MoveOptions;
+use handoverd::requests::maintenance::Begins;
 
 use crate::stage::{ACCESSIBLE, Stage, guest, id, manifest, many, results, world};
 use crate::ward::terms;
@@ -66,6 +69,36 @@ fn a_service_that_no_guest_takes_is_told_and_tried_again_later_and_holds_nobody_
     });
     stage.pass(1_800_000);
     assert_eq!(stage.on("g3"), 3, "{:?}", stage.homes());
+    stage.settle();
+}
+
+#[test]
+fn what_waits_for_a_home_has_one_soon_after_a_guest_is_no_longer_in_maintenance() {
+    let mut stage = Stage::watching(many(2, 3));
+    let maintained = |stage: &mut Stage, begins| {
+        stage
+            .ask(|requests| async move { requests.set_maintenance("guest", "g2", begins, "root").await })
+            .unwrap();
+    };
+    maintained(
+        &mut stage,
+        Some(Begins {
+            length: Duration::from_secs(86_400),
+            reason: "kernel".to_owned(),
+            drains: false,
+        }),
+    );
+    stage.happen([Happening::Die(guest(1))]);
+    // Long enough for the longest wait between two looks.
+    stage.pass(3_600_000);
+    assert_eq!((stage.on("g1"), stage.evacuations().len()), (3, 0));
+    maintained(&mut stage, None);
+    let ended = stage.now();
+    stage.until("all on g2", |table| {
+        table.services.values().all(|service| service.guest == guest(2))
+    });
+    let took = stage.now() - ended;
+    assert!(took < 30_000, "{took} ms");
     stage.settle();
 }
 

@@ -105,15 +105,21 @@ impl Heartbeat for LibvirtHosts {
         let ping = r#"{"execute":"guest-ping"}"#;
         match self.command_over(guest, ping, deadline, |host| &host.pulse).await {
             Ok(_) => Ok(true),
-            Err(error) => match error.fault {
-                // It answered, if only that it will not: unless there is no channel to one.
-                Fault::Refused if error.message.contains(NO_CHANNEL) => Err(error),
-                Fault::Refused => Ok(true),
-                Fault::Unknown => Ok(false),
-                Fault::Unavailable if is_gone(&error.message) => Ok(false),
-                Fault::Unavailable => Err(error),
-            },
+            Err(error) => life_in(error),
         }
+    }
+}
+
+/// What a ping that failed says of the guest: whether its agent lives, or the error where it tells neither.
+fn life_in(error: PortError) -> Result<bool, PortError> {
+    match error.fault {
+        // It answered, if only that it will not: unless there is no channel to one.
+        Fault::Refused if error.message.contains(NO_CHANNEL) => Err(error),
+        Fault::Refused => Ok(true),
+        Fault::Unknown => Ok(false),
+        Fault::Unavailable if error.message.contains(NOT_CONNECTED) => Ok(false),
+        // So does a channel that is given up: libvirt's mark may outlast the guest's boot.
+        Fault::Unavailable => Err(error),
     }
 }
 
@@ -136,12 +142,13 @@ fn judge(guest: GuestId, error: Error) -> Failure {
 /// What libvirt says of a domain without a channel to an agent.
 const NO_CHANNEL: &str = "is not configured";
 
-/// Whether libvirt says that no agent holds the other end of the channel, or that it has failed.
-fn is_gone(message: &str) -> bool {
-    ["is not connected", "agent is not available due to an error"]
-        .iter()
-        .any(|words| message.contains(words))
-}
+/// What libvirt says when no agent holds the other end of the channel.
+const NOT_CONNECTED: &str = "is not connected";
+
+/// What libvirt says of a channel that it has given up after an error of its own: an answer that it cannot read, or a QEMU that
+/// died while a command was on its way. That mark goes with the agent's next connection; sometimes it outlasts the end of the
+/// domain, and then a guest that was booted again and is well cannot be asked anything (seen with libvirt 9.0).
+const GIVEN_UP: &str = "agent is not available due to an error";
 
 /// What an error of virDomainQemuAgentCommand says; `None`: nothing special to the agent.
 ///
@@ -150,10 +157,16 @@ fn is_gone(message: &str) -> bool {
 fn verdict(code: Option<ErrorNumber>, message: &str) -> Option<(Fault, &'static str)> {
     use ErrorNumber as E;
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if is_gone(message) {
+    if says(&[NOT_CONNECTED]) {
         return Some((
             Fault::Unavailable,
             "; see that qemu-guest-agent runs in the guest",
+        ));
+    }
+    if says(&[GIVEN_UP]) {
+        return Some((
+            Fault::Unavailable,
+            "; libvirt has given its channel up: restart qemu-guest-agent in the guest, or virtqemud or libvirtd on the host (guests go on)",
         ));
     }
     if says(&[NO_CHANNEL]) {
@@ -252,6 +265,22 @@ mod tests {
                 "{message}"
             );
         }
+    }
+
+    #[test]
+    fn a_channel_that_libvirt_gave_up_does_not_make_its_guest_a_silent_one() {
+        let unresponsive = "Guest agent is not responding: QEMU guest agent is not";
+        let life = |message: String| {
+            let (fault, next) = verdict(Some(ErrorNumber::AgentUnresponsive), &message).unwrap();
+            life_in(PortError {
+                fault,
+                message: message + next,
+            })
+            .map_err(|error| error.message)
+        };
+        assert_eq!(life(format!("{unresponsive} connected")), Ok(false));
+        let told = life(format!("{unresponsive} available due to an error")).unwrap_err();
+        assert!(told.contains("restart qemu-guest-agent"), "{told}");
     }
 
     #[test]

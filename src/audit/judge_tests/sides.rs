@@ -75,7 +75,7 @@ fn the_zone_is_put_right_only_where_it_is_still_ours() {
     let claim = Ownership::Claimed(id, Some(owner(3, 1)));
     let claimed_elsewhere = Ownership::Claimed(id, Some(owner(7, 2)));
     type Row = (&'static str, NameRecords, &'static [&'static str]);
-    let cases: [Row; 11] = [
+    let cases: [Row; 12] = [
         (
             "another address",
             zone(9, &[Ownership::Free(owner(3, 1))]),
@@ -109,7 +109,12 @@ fn the_zone_is_put_right_only_where_it_is_still_ours() {
         ),
         (
             "a claim that a job left",
-            zone(101, &[claim]),
+            zone(101, std::slice::from_ref(&claim)),
+            &["claim-left when-told swap-name"],
+        ),
+        (
+            "a claim of a job that had led clients to its target",
+            zone(102, &[claim]),
             &["claim-left when-told swap-name"],
         ),
         (
@@ -150,22 +155,23 @@ fn the_zone_is_put_right_only_where_it_is_still_ours() {
 }
 
 #[test]
-fn a_ttl_that_an_abandoned_job_has_lowered_goes_back_with_its_claim() {
-    for (ttl, expected) in [(5, None), (1, Some(5))] {
+fn a_ttl_that_an_abandoned_job_has_lowered_and_clients_that_it_has_led_go_back_with_its_claim() {
+    for (there, ttl, expected) in [(101, 5, None), (101, 1, Some(5)), (102, 5, Some(5))] {
         let claim = Ownership::Claimed(HandoverId(uuid::Uuid::from_u128(9)), Some(owner(3, 1)));
         let mut picture = healthy(false);
         records(
             &mut picture,
             NameRecords {
                 ttl,
-                ..zone(101, &[claim])
+                ..zone(there, &[claim])
             },
         );
         let found = findings(&picture);
         let Some(Repair::SwapName(change)) = found[0].remedy.repair() else {
             panic!("{found:?}");
         };
-        assert_eq!(change.addresses.as_ref().map(|(_, ttl)| *ttl), expected);
+        let home = zone(101, &[]).addresses;
+        assert_eq!(change.addresses, expected.map(|ttl| (home, ttl)));
     }
 }
 

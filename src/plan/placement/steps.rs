@@ -1,6 +1,6 @@
 //! What a plan costs, counted.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::decided::Terms;
 use super::super::samples::{MIB, NOW, guest, guest_id, id, leave, memory, needing};
@@ -83,37 +83,27 @@ fn a_cluster_that_is_full_of_small_guests_is_not_searched_again_for_each_service
 }
 
 #[test]
-#[ignore = "prints times; run it with --release --run-ignored all --no-capture"]
-fn time_to_place_500_of_20000_services_on_1000_guests() {
+#[ignore = "a time, and so for optimized code on a quiet machine: `make bench` runs it"]
+fn a_plan_for_500_of_20000_services_on_1000_guests_is_made_in_less_than_20_ms() {
     for kinds in [1, 8, 24, 500] {
         let cluster = large(kinds);
-        let clone = (cluster.guests().to_vec(), cluster.services().to_vec());
-        let begun = Instant::now();
-        let cluster = Cluster::of(clone.0, clone.1);
-        let indexed = begun.elapsed();
         for strategy in [Strategy::LeastLoaded, Strategy::Spread, RANDOM] {
-            let begun = Instant::now();
-            let placements = leave(&cluster, 0, strategy);
-            let took = begun.elapsed();
-            println!(
-                "{kinds} kinds, {strategy}: {took:?} (index {indexed:?}), {} steps",
-                placements.steps
+            // The shortest of some: what else the machine does makes them longer, and nothing makes them shorter.
+            let times = (0..5).map(|_| {
+                let (guests, services) = (cluster.guests().to_vec(), cluster.services().to_vec());
+                let begun = Instant::now();
+                let cluster = Cluster::of(guests, services);
+                let plan = dies(&cluster, guest_id(0), strategy, Terms::default(), NOW).unwrap();
+                let took = begun.elapsed();
+                assert_eq!(plan.homeless().count(), 0);
+                took
+            });
+            let took = times.min().unwrap();
+            println!("{kinds} kinds, {strategy}: {took:?}");
+            assert!(
+                took < Duration::from_millis(20),
+                "{kinds} kinds, {strategy}: {took:?}"
             );
-            assert!(placements.is_whole());
         }
-        let begun = Instant::now();
-        let whole = dies(
-            &cluster,
-            guest_id(0),
-            Strategy::LeastLoaded,
-            Terms::default(),
-            NOW,
-        )
-        .unwrap();
-        println!(
-            "{kinds} kinds, the whole plan: {:?}, lasting {:?}",
-            begun.elapsed(),
-            whole.expected
-        );
     }
 }

@@ -5,7 +5,12 @@ import json
 import time
 
 from . import hosts, state
-from .run import LabError
+from .run import LabError, say
+
+# libvirt's own error with a channel, which it may keep over the guest's next boot (docs/operations.md, "Stuck").
+GIVEN_UP = "QEMU guest agent is not available due to an error"
+# How long a new libvirtd may take to find the agents again, in seconds.
+RECONNECTED = 15
 
 
 class AgentError(LabError):
@@ -32,8 +37,21 @@ def host_of(guest: str) -> str:
 def command(host: str, guest: str, name: str, arguments: dict | None = None, *, timeout: int = 10):
     """One agent command; its return value."""
     message = {"execute": name, **({"arguments": arguments} if arguments else {})}
-    done = hosts.virsh(host, "qemu-agent-command", guest, "--timeout", str(timeout), json.dumps(message),
-                       timeout=timeout + 40, check=False)
+
+    def ask():
+        return hosts.virsh(host, "qemu-agent-command", guest, "--timeout", str(timeout), json.dumps(message),
+                           timeout=timeout + 40, check=False)
+
+    done = ask()
+    if done.returncode != 0 and GIVEN_UP in done.stderr:
+        # Nothing that is done to the guest from outside takes this mark away, not even a boot: only a new libvirtd does.
+        say(f"{guest}: libvirt has given its agent's channel up; restarting libvirtd of {host}, which has logged:\n"
+            + hosts.libvirtd_log(host, lines=20))
+        hosts.libvirtd(host, "restart")
+        # It connects to the agents of running guests after it has begun to answer.
+        until = time.monotonic() + RECONNECTED
+        while (done := ask()).returncode != 0 and time.monotonic() < until:
+            time.sleep(0.3)
     if done.returncode != 0:
         raise AgentError(f"{guest}: {name}: {done.stderr.strip()}")
     return json.loads(done.stdout)["return"]

@@ -88,6 +88,12 @@ def libvirtd(host: str, wanted: str) -> None:
         _start_daemons(host)
 
 
+def libvirtd_log(host: str, *, lines: int) -> str:
+    """The last lines of what libvirtd has warned of."""
+    done = nodes.inside(host, ["tail", "-n", str(lines), "/var/log/libvirt/libvirtd.log"], check=False)
+    return done.stdout.rstrip()
+
+
 def install_packaging(host: str) -> None:
     """The repo's D-Bus policies, polkit actions and rules, tmpfiles and sysusers, where they exist."""
     packaging = settings.REPO / "packaging"
