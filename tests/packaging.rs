@@ -3,6 +3,9 @@
 #![cfg(test)]
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
@@ -189,4 +192,51 @@ fn metrics_are_written_by_a_unit_that_can_write_nothing_else_and_is_installed_wi
     ] {
         assert!(makefile.contains(&format!("systemd/{unit} $(DESTDIR)")), "{unit}");
     }
+}
+
+/// No host of the lab has systemd, so no test starts them.
+#[test]
+fn systemd_finds_no_fault_in_any_unit() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no systemd-analyze here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut units = Vec::new();
+    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_owned();
+        if ["service", "timer"]
+            .iter()
+            .any(|kind| path.extension().is_some_and(|it| it == *kind))
+        {
+            // It looks for the programs: they are where they were built, and not installed.
+            let text = std::fs::read_to_string(&path)
+                .unwrap()
+                .replace("/usr/bin/handoverd", env!("CARGO_BIN_EXE_handoverd"))
+                .replace("/usr/bin/handoverctl", env!("CARGO_BIN_EXE_handoverctl"));
+            std::fs::write(folder.path().join(&name), text).unwrap();
+            units.push(name);
+        }
+    }
+    assert_eq!(units.len(), 3, "{units:?}");
+    let verify = |units: &[OsString]| {
+        let ran = Command::new("systemd-analyze")
+            .args(["verify", "--man=no", "--recursive-errors=no"])
+            .args(units)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        (
+            ran.status.success(),
+            String::from_utf8_lossy(&ran.stderr).into_owned(),
+        )
+    };
+    assert_eq!(verify(&units), (true, String::new()));
+
+    // It would say so.
+    let faulty = OsString::from("faulty.timer");
+    std::fs::write(folder.path().join(&faulty), "[Timer]\nOnUnitActiveSec=sixty\n").unwrap();
+    let (fine, said) = verify(std::slice::from_ref(&faulty));
+    assert!(!fine && said.contains("sixty"), "{said}");
 }
