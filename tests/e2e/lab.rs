@@ -1,4 +1,4 @@
-//! The lab as a test sees it: one lab for all tests, one test at a time, each begins with no service.
+//! The lab as a test sees it: one test at a time in it, and each begins with no service.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::ways::Ways;
 
-/// The one lab of the tests, held by one test.
+/// A lab, held by one test.
 pub struct Lab {
     // Dropped last: the next test may begin.
     _lock: nix::fcntl::Flock<File>,

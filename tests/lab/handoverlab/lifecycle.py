@@ -1,6 +1,6 @@
 """Whole-lab actions: up, down, status."""
 
-import os
+import contextlib
 import shutil
 import time
 
@@ -59,7 +59,8 @@ def down() -> None:
         image.clean_half_built()
         if settings.STATE.exists():
             _remove(settings.STATE)
-        if settings.STATE_PARENT.exists() and not os.listdir(settings.STATE_PARENT):
+        with contextlib.suppress(OSError):
+            # Other labs may be there, or be removing it just now.
             settings.STATE_PARENT.rmdir()
     say(f"'{settings.NAME}' is down")
 
