@@ -32,7 +32,7 @@ impl ServiceObject {
 
     #[zbus(property)]
     fn host(&self) -> String {
-        self.0.service.host.to_string()
+        self.0.host.to_string()
     }
 
     #[zbus(property)]

@@ -248,7 +248,7 @@ pub fn service_row(r: &ServiceRow) -> Row {
         ("version", owned(r.version.as_str())),
         ("guest", owned(s.guest.to_string())),
         ("guest_name", owned(s.guest_name.as_str())),
-        ("host", owned(s.host.as_str())),
+        ("host", owned(r.host.as_str())),
         (
             "address",
             owned(s.address().map(|a| a.to_string()).unwrap_or_default()),

@@ -30,17 +30,26 @@ const REASON: usize = 200;
 #[derive(Debug)]
 pub struct Evacuations {
     frozen: watch::Sender<Option<Alarm>>,
-    /// Where each guest stands that is watched.
-    states: Mutex<BTreeMap<GuestId, &'static str>>,
+    /// How each guest is seen that is watched.
+    standings: Mutex<BTreeMap<GuestId, Standing>>,
     /// There may be a home where there was none.
     room: Notify,
+}
+
+/// How the watcher sees a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// One of the words of [`crate::watch::guest_watch::State::word`].
+    pub word: &'static str,
+    /// Where it is at home: the host that had it last.
+    pub home: HostId,
 }
 
 impl Default for Evacuations {
     fn default() -> Self {
         Self {
             frozen: watch::Sender::new(None),
-            states: Mutex::default(),
+            standings: Mutex::default(),
             room: Notify::new(),
         }
     }
@@ -62,20 +71,29 @@ impl Evacuations {
         self.room.notified().await;
     }
 
-    /// Where each guest stands that is watched, as the words of [`crate::watch::guest_watch::State::word`].
-    pub fn states(&self) -> BTreeMap<GuestId, &'static str> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// How each guest is seen that is watched.
+    pub fn standings(&self) -> BTreeMap<GuestId, Standing> {
+        let standings = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        standings.clone()
     }
 
-    /// Shows where guests stand.
-    pub(super) fn show_states(&self, states: impl Iterator<Item = (GuestId, &'static str)> + Clone) {
-        let mut shown = self.states.lock().unwrap_or_else(PoisonError::into_inner);
-        if !shown
-            .iter()
-            .map(|(guest, word)| (*guest, *word))
-            .eq(states.clone())
-        {
-            *shown = states.collect();
+    /// Shows how guests are seen: their words and homes, in the order of their ids.
+    pub(super) fn show<'a>(&self, seen: impl Iterator<Item = (GuestId, &'static str, &'a HostId)> + Clone) {
+        let mut shown = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = shown.len() == seen.clone().count()
+            && shown
+                .iter()
+                .zip(seen.clone())
+                .all(|((of, standing), (guest, word, home))| {
+                    (*of, standing.word, &standing.home) == (guest, word, home)
+                });
+        if !same {
+            *shown = seen
+                .map(|(guest, word, home)| {
+                    let home = home.clone();
+                    (guest, Standing { word, home })
+                })
+                .collect();
         }
     }
 

@@ -9,7 +9,7 @@ use super::Requests;
 use super::jobs::JobView;
 use super::refusal::Refusal;
 use crate::model::guest::GuestSummary;
-use crate::model::ids::{GuestId, JobId};
+use crate::model::ids::{GuestId, HostId, JobId};
 use crate::model::needs::Label;
 use crate::model::obstacle::Obstacle;
 use crate::model::service::ServiceRecord;
@@ -23,6 +23,8 @@ use crate::ports::JobRecord;
 pub struct ServiceRow {
     /// As the table has it.
     pub service: ServiceRecord,
+    /// The host of its guest: after a migration not the table's, which is that of the last commit.
+    pub host: HostId,
     /// Its bundle's version.
     pub version: String,
     /// Where its data volume is mounted; empty without one.
@@ -77,13 +79,13 @@ impl Requests {
             .into_iter()
             .map(|guest| self.guest_row(guest, &services, probe));
         let mut rows = join_all(rows).await;
-        let (states, standing) = (self.evacuations.states(), self.homes.standing());
+        let (standings, standing) = (self.evacuations.standings(), self.homes.standing());
         let losses = standing.map_or_else(Vec::new, |standing| standing.losses);
         for row in &mut rows {
             let guest = &row.summary;
             row.load = measured.get(&guest.id).and_then(|measured| measured.load);
             row.maintenance = maintenance.of_guest(now, guest.id, &guest.host);
-            row.watch = states.get(&guest.id).copied().unwrap_or_default();
+            row.watch = standings.get(&guest.id).map_or("", |seen| seen.word);
             if let Some(loss) = losses.iter().find(|loss| loss.guest == guest.id) {
                 row.homeless = loss.homeless.iter().map(|(id, _)| id.to_string()).collect();
             }
@@ -155,11 +157,7 @@ impl Requests {
     ) -> Result<Vec<ServiceRow>, Refusal> {
         let bundles = self.world.table.bundles().await?;
         let standbys = self.world.table.standbys().await?;
-        let states = self.evacuations.states();
-        let is_off = |guest: &GuestId| {
-            let word = states.get(guest).copied().unwrap_or_default();
-            ["grace", "dead", "left", "asleep"].contains(&word)
-        };
+        let standings = self.evacuations.standings();
         let row = |service: ServiceRecord| {
             let manifest = bundles
                 .iter()
@@ -167,13 +165,16 @@ impl Requests {
                 .map(|b| &b.manifest);
             let data = manifest.and_then(|m| m.data.as_ref());
             let own = standbys.iter().filter(|standby| standby.service == service.id);
+            let seen = standings.get(&service.guest);
+            let is_off = seen.is_some_and(|seen| ["grace", "dead", "left", "asleep"].contains(&seen.word));
             ServiceRow {
                 standbys: own
                     .map(|standby| (standby.guest_name.clone(), standby.state))
                     .collect(),
                 version: manifest.map(|m| m.version.clone()).unwrap_or_default(),
                 mount_point: data.map(|d| d.mount_point.clone()).unwrap_or_default(),
-                is_down: service.wanted.wants_running() && is_off(&service.guest),
+                is_down: service.wanted.wants_running() && is_off,
+                host: seen.map_or(&service.host, |seen| &seen.home).clone(),
                 service,
             }
         };

@@ -140,7 +140,7 @@ impl Requests {
                 () = clock.sleep(sleep) => {}
             }
             watcher.judge();
-            watcher.requests.evacuations.show_states(watcher.census.states());
+            watcher.requests.evacuations.show(watcher.census.standings());
         }
     }
 

@@ -106,10 +106,10 @@ impl Census {
         self.guests.keys().copied()
     }
 
-    /// Where each of them stands, in the order of their ids.
-    pub fn states(&self) -> impl Iterator<Item = (GuestId, &'static str)> + Clone {
+    /// Where each of them stands and is at home, in the order of their ids.
+    pub fn standings(&self) -> impl Iterator<Item = (GuestId, &'static str, &HostId)> + Clone {
         let watched = self.guests.iter();
-        watched.map(|(guest, watched)| (*guest, watched.watch.state().word()))
+        watched.map(|(guest, watched)| (*guest, watched.watch.state().word(), &watched.home))
     }
 
     /// Where a guest is at home.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, owner_alone};
+use crate::lab::{Lab, POOL, owner_alone};
 
 /// The guest that each service is on, by service.
 pub type Homes = BTreeMap<String, String>;
@@ -155,12 +155,18 @@ impl Lab {
     }
 
     fn outside(&self) -> Result<Outside, String> {
-        let line = "handoverctl services --json; echo ----; \
-            dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; virsh -q list --all --name | grep .; echo ----; \
-            for g in $(virsh -q list --all --name); do for half in live config; do \
-            virsh dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; done; done; \
-            echo ----; virsh -q vol-list handoverd | awk '$1 ~ /@/ { print $1 }'";
-        let ran = self.exec("hv1", &["sh", "-c", line]);
+        // Every host of the lab is in hv1's /etc/hosts.
+        let line = format!(
+            "v() {{ h=$1; shift; [ $h = hv1 ] || set -- -c qemu+tls://$h/system \"$@\"; virsh -q \"$@\"; }}; \
+            all=$(awk '$2 ~ /^hv/ {{ print $2 }}' /etc/hosts); \
+            handoverctl services --json; echo ----; \
+            dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; \
+            for h in $all; do v $h list --all --name || echo \"(no answer of $h)\"; done | grep .; echo ----; \
+            for h in $all; do for g in $(v $h list --all --name); do for half in live config; do \
+            v $h dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; \
+            done; done; done; echo ----; ls {POOL} | grep @"
+        );
+        let ran = self.exec("hv1", &["sh", "-c", &line]);
         let mut parts = ran.out.split("----\n");
         let mut next = || parts.next().ok_or_else(|| format!("hv1: {ran:?}"));
         let services = serde_json::from_str(next()?).map_err(|e| format!("{e}: {ran:?}"))?;
@@ -170,7 +176,9 @@ impl Lab {
                 let words: Vec<&str> = line.split_whitespace().collect();
                 match words.as_slice() {
                     [name, _ttl, _class, kind, data @ ..] => {
-                        format!("{name} {kind} {}", owner_alone(&data.join(" ")))
+                        // An owner tells where its guest was when it was published: it may have been migrated since.
+                        let data = owner_alone(&data.join(" ")).replace(" host=hv2 ", " host=hv1 ");
+                        format!("{name} {kind} {data}")
                     }
                     _ => line.to_owned(),
                 }
@@ -210,7 +218,7 @@ struct Outside {
     services: Vec<Value>,
     /// `NAME TYPE DATA` of each record.
     zone: Vec<String>,
-    /// The guests of hv1.
+    /// The guests of all hosts; one that is defined on two is there twice.
     guests: Vec<String>,
     /// `GUEST live` or `GUEST config`, once for each disk of ours.
     disks: Vec<String>,

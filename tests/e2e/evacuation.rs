@@ -74,6 +74,13 @@ impl Lab {
         job
     }
 
+    /// The QEMU process of a guest.
+    #[track_caller]
+    pub fn qemu(&self, guest: &str) -> String {
+        let file = format!("/run/libvirt/qemu/{guest}.pid");
+        self.exec(&self.host_of(guest), &["cat", &file]).ok()
+    }
+
     /// SIGKILL of a guest's QEMU process, whether libvirtd runs or not.
     #[track_caller]
     pub fn kill_qemu(&self, guest: &str) {
@@ -189,15 +196,14 @@ fn a_guest_whose_agent_is_silent_is_destroyed_only_where_that_is_said_and_its_se
     let lab = Lab::take();
     let web = lab.held("web", 8080, "1", "");
     lab.ctl(&["deploy", &web, "--to", "g1"]).ok();
-    let pid = |lab: &Lab| lab.exec("hv1", &["cat", "/run/libvirt/qemu/g1.pid"]).ok();
-    let runs = pid(&lab);
+    let runs = lab.qemu("g1");
     {
         // Without the word for it, it is left alone, although it is silent for longer than would count.
         let _on = Evacuating::with(&lab, &FENCE[1..]);
         let before = lab.evacuation();
         lab.freezes_agent("g1", 15);
         std::thread::sleep(2 * GRACE);
-        assert_eq!(pid(&lab), runs);
+        assert_eq!(lab.qemu("g1"), runs);
         assert_eq!(lab.evacuation()["id"], before["id"]);
         lab.lab(&["guest-wait", "g1"]).ok();
     }

@@ -122,7 +122,7 @@ impl Lab {
     /// The guest's UUID.
     #[track_caller]
     pub fn uuid(&self, guest: &str) -> String {
-        self.exec("hv1", &["virsh", "domuuid", guest])
+        self.exec(&self.host_of(guest), &["virsh", "domuuid", guest])
             .ok()
             .trim()
             .to_owned()

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use crate::ways::Ways;
 
+/// Where the pool of a host is.
+pub const POOL: &str = "/var/lib/libvirt/images/handoverd";
+
 /// A lab, held by one test.
 pub struct Lab {
     // Dropped last: the next test may begin.
@@ -104,6 +107,7 @@ impl Lab {
         };
         lab.lab(&["up"]).ok();
         lab.lab(&["daemon", "hv1", "start"]).ok();
+        lab.undo_settings();
         lab.clean();
         lab
     }
@@ -205,7 +209,7 @@ impl Lab {
         if inactive {
             command.push("--inactive");
         }
-        self.exec("hv1", &command).ok()
+        self.exec(&self.host_of(guest), &command).ok()
     }
 
     /// Everything of a service that is in a guest or in its definitions; empty if there is no trace.
@@ -230,13 +234,13 @@ impl Lab {
         found
     }
 
-    /// The names of the files in hv1's pool by which guests have a service's bundles, sorted.
+    /// The names of the files in hv1's pool by which guests have a service's bundles, sorted. The folder tells them: another
+    /// host may have made one, and this one's libvirt does not know.
     #[track_caller]
     pub fn grants(&self, service: &str) -> Vec<String> {
-        let listed = self.exec("hv1", &["virsh", "-q", "vol-list", "handoverd"]).ok();
+        let listed = self.exec("hv1", &["ls", POOL]).ok();
         let mut names: Vec<String> = listed
             .lines()
-            .filter_map(|line| line.split_whitespace().next())
             .filter(|name| name.starts_with(&format!("{service}@")))
             .map(str::to_owned)
             .collect();

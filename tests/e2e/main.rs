@@ -23,6 +23,7 @@ mod kills;
 mod lab;
 mod ledger;
 mod load;
+mod migrating;
 mod moments;
 mod moving;
 mod names;

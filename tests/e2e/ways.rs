@@ -52,6 +52,11 @@ impl Ways {
         hosts.get(guest).cloned()
     }
 
+    /// Guests may be on other hosts than before: they are looked for anew.
+    pub fn forget_hosts(&self) {
+        self.hosts.lock().unwrap().clear();
+    }
+
     /// A command inside a node, in its environment; none if the node is not up.
     pub fn command(&self, node: &str, argv: &[&str]) -> Option<Command> {
         let pid = self.node(node)?.to_string();
@@ -89,6 +94,13 @@ impl Lab {
             Some(mut command) => Ran::of(&command.output().unwrap()),
             None => self.lab(&[&["exec", host, "--"], command].concat()),
         }
+    }
+
+    /// The host that has a guest.
+    #[track_caller]
+    pub fn host_of(&self, guest: &str) -> String {
+        let host = self.ways.host(guest);
+        host.unwrap_or_else(|| panic!("no host has guest {guest}"))
     }
 
     /// Runs a shell line inside a guest, through its agent.

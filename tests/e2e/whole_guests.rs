@@ -94,7 +94,7 @@ impl Lab {
     }
 
     #[track_caller]
-    fn is_frozen(&self) -> bool {
+    pub fn is_frozen(&self) -> bool {
         let shown: Value = serde_json::from_str(&self.ctl(&["freeze", "--show", "--json"]).ok()).unwrap();
         shown["since"] != 0
     }

@@ -134,6 +134,9 @@ fn a_guest_that_was_migrated_is_dead_when_it_dies_where_it_went() {
     let mut stage = Stage::watching(many(2, 2));
     stage.happen([Happening::Migrate(guest(1), "hv2".parse().unwrap())]);
     stage.pass(5_000);
+    let rows = stage.ask(|requests| async move { requests.service_rows(None, None, 9).await.unwrap() });
+    let hosts: Vec<&str> = rows.iter().map(|row| row.host.as_str()).collect();
+    assert_eq!(hosts, ["hv2", "hv2"], "a list shows where its guest is now");
     stage.happen([Happening::Die(guest(1))]);
     let (job, _) = stage.evacuated();
     assert_eq!(job.result.as_deref(), Some("done"), "{}", job.error_details);

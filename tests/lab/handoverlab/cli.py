@@ -64,6 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("verb", choices=("start", "stop", "restart", "kill"))
     made = command("host-crash", _host_crash, "power-cut a host: all its processes die; `lab up` starts it again")
     made.add_argument("host")
+    made = command("host-define", lambda options: lifecycle.define_host(options.name, options.pool_of),
+                   "start one more host")
+    made.add_argument("name")
+    made.add_argument("--pool-of", metavar="HOST", help="its pool is that host's: guests can be migrated to and fro")
+    made = command("host-undefine", lambda options: lifecycle.undefine_host(options.name),
+                   "end a host and what runs there, remove its files")
+    made.add_argument("name")
     made = command("cable", _cable, "pull or plug a node's network cable")
     made.add_argument("node")
     made.add_argument("verb", choices=("pull", "plug"))

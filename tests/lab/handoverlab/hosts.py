@@ -29,13 +29,20 @@ log_outputs = "3:file:/var/log/libvirt/libvirtd.log"
 """
 
 
-def mounts(host: str) -> list[dict]:
-    """What is private in a host; all else (the repo, /tmp, guest disks) is the machine's."""
+def mounts(host: str, pool_of: str | None = None) -> list[dict]:
+    """What is private in a host; all else (the repo, /tmp, guest disks) is the machine's.
+
+    With pool_of, its storage pool is that host's, as on network storage: a guest can be migrated between the two.
+    """
     state = settings.node_state(host)
 
     def own(target: str, store: str) -> dict:
         return {"kind": "bind", "source": str(state / store), "target": target}
 
+    shared = []
+    if pool_of is not None:
+        source = settings.node_state(pool_of) / "lib-libvirt" / "images" / POOL
+        shared.append({"kind": "bind", "source": str(source), "target": POOL_PATH})
     return [
         {"kind": "overlay", "source": str(state / "overlay-etc"), "target": "/etc"},
         {"kind": "overlay", "source": str(state / "overlay-usr"), "target": "/usr"},
@@ -46,14 +53,15 @@ def mounts(host: str) -> list[dict]:
         own("/var/lib/handoverd", "lib-handoverd"),
         own("/var/lib/polkit-1", "lib-polkit"),
         own("/var/log", "log"),
+        *shared,
     ]
 
 
-def start(host: str, all_hosts: list[str]) -> None:
+def start(host: str, all_hosts: list[str], pool_of: str | None = None) -> None:
     """Bring one host up; a host that runs already is left as it is."""
     if nodes.find(host) is None:
         say(f"{host}: starting")
-        nodes.start(host, mounts(host))
+        nodes.start(host, mounts(host, pool_of))
     network.connect(host, settings.host_address(host), bridge=BRIDGE)
     _configure(host, all_hosts)
     _start_daemons(host)

@@ -1,6 +1,7 @@
 """Whole-lab actions: up, down, status."""
 
 import contextlib
+import re
 import shutil
 import time
 
@@ -13,9 +14,10 @@ def up(host_count: int | None, guest_count: int | None, suite: str) -> None:
     began = time.monotonic()
     with state.locked():
         record = state.load()
-        have_hosts, have_guests = len(record["hosts"]), len(record["guests"])
-        host_names = [f"hv{n + 1}" for n in range(max(host_count or have_hosts or 1, have_hosts))]
-        wanted_guests = guest_count if guest_count is not None else (0 if have_guests else 2)
+        host_names = list(record["hosts"])
+        while len(host_names) < (host_count or 1):
+            host_names.append(next(name for n in range(1, 99) if (name := f"hv{n}") not in host_names))
+        wanted_guests = guest_count if guest_count is not None else (0 if record["guests"] else 2)
         settings.STATE.mkdir(parents=True, exist_ok=True)
         names = [f"g{n + 1}" for n in range(wanted_guests)]
         if any(name not in record["guests"] for name in names):
@@ -26,12 +28,60 @@ def up(host_count: int | None, guest_count: int | None, suite: str) -> None:
         network.start_switch()
         nameserver.start_dns()
         nameserver.start_client()
-        for host in host_names:
-            hosts.start(host, host_names)
-            daemon.configure(host)
+        _start_hosts(record)
         guests.bring_up_all([_settled(entry) for entry in record["guests"].values()])
     say(f"'{settings.NAME}' is up after {time.monotonic() - began:.1f} s: "
         f"{len(host_names)} host(s), {len(record['guests'])} guest(s)")
+
+
+def _start_hosts(record: dict) -> None:
+    for host in record["hosts"]:
+        hosts.start(host, record["hosts"], record.get("pools", {}).get(host))
+        daemon.configure(host)
+
+
+def define_host(name: str, pool_of: str | None) -> None:
+    """One more host."""
+    _check_host(name)
+    with state.locked():
+        record = state.load()
+        if name in record["hosts"]:
+            raise LabError(f"host '{name}' is there already")
+        if pool_of is not None and pool_of not in record["hosts"]:
+            raise LabError(f"no host '{pool_of}' in this lab")
+        settings.host_address(name)
+        record["hosts"].append(name)
+        if pool_of is not None:
+            record.setdefault("pools", {})[name] = pool_of
+        state.save(record)
+        _start_hosts(record)
+
+
+def undefine_host(name: str) -> None:
+    """End a host with all that runs on it, and remove its files; definitions that came to it by migration go too."""
+    _check_host(name)
+    with state.locked():
+        record = state.load()
+        at_home = [guest for guest, entry in record["guests"].items() if entry["host"] == name]
+        using = [host for host, pool_of in record.get("pools", {}).items() if pool_of == name]
+        if at_home or using:
+            raise LabError(f"host '{name}' is still needed: {', '.join(at_home + using)}")
+        pid = nodes.find(name)
+        if pid is not None:
+            nodes.kill(pid, name)
+        if settings.node_state(name).exists():
+            _remove(settings.node_state(name))
+        if name in record["hosts"]:
+            record["hosts"].remove(name)
+            record.get("pools", {}).pop(name, None)
+            state.save(record)
+            _start_hosts(record)
+
+
+def _check_host(name: str) -> None:
+    """A name is a path's part, and its number an address below those of the guests."""
+    if not re.fullmatch(r"hv([1-9]|[1-8][0-9])", name):
+        raise LabError(f"'{name}' is no host's name: hv1 to hv89")
 
 
 def _settled(entry: dict) -> guests.Guest:
