@@ -35,7 +35,6 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
         name: name.clone(),
         expect_ownership: expect,
         expect_addresses: Some(records.addresses.clone()),
-        // With the handover that last wrote it, where it is known: an owner's text never comes twice (decision 0009).
         ownership: Some(Ownership::Free(owner.clone())),
         addresses,
         srv: Vec::new(),
@@ -88,10 +87,15 @@ fn judge(checked: &mut Checked<'_>, name: &DnsName, ttl: u32, records: &NameReco
             // A job that was abandoned may have left a lowered TTL, and clients that it has led to its target, as well.
             let restored = ((records.addresses != wanted || records.ttl != ttl) && !wanted.is_empty())
                 .then(|| (wanted.clone(), ttl));
+            // As an undo does: another text than the claim expects, so that what is late of that job finds nothing to change.
             let given_back = before
                 .as_ref()
                 .filter(|owner| is_ours(owner) && (restored.is_some() || records.addresses == wanted))
-                .map(|owner| change(Some(left.clone()), owner, restored));
+                .map(|owner| Owner {
+                    after: Some(id),
+                    ..owner.clone()
+                })
+                .map(|owner| change(Some(left.clone()), &owner, restored));
             claim_left(checked, name, id, given_back);
         }
         None if records.ownership.is_empty() => {

@@ -62,10 +62,10 @@ impl Requests {
         let table = &self.world.table;
         let Some(begins) = begins else {
             table.keep_maintenance(&object, None).await?;
+            self.evacuations.tell_of_room();
             let what = format!("end the maintenance of {kind} {name}");
             table.audit(now, who, &what, "ended").await?;
             tracing::info!(kind, name, who, "no longer in maintenance");
-            self.evacuations.tell_of_room();
             return Ok(Vec::new());
         };
         let mut all = self.maintenance().await?;

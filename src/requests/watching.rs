@@ -67,6 +67,13 @@ enum Done {
     Other,
 }
 
+/// An evacuation under way.
+struct Evacuation {
+    begun: Millis,
+    /// The word that it was called off.
+    called_off: Arc<AtomicBool>,
+}
+
 struct Watcher {
     requests: Arc<Requests>,
     senses: Senses,
@@ -78,8 +85,8 @@ struct Watcher {
     look_at: Millis,
     /// Evacuations that begin when nothing worse is heard until then.
     settling: BTreeMap<GuestId, (Millis, Cause)>,
-    /// Evacuations under way, each with the word that it was called off.
-    evacuating: BTreeMap<GuestId, Arc<AtomicBool>>,
+    /// Evacuations under way.
+    evacuating: BTreeMap<GuestId, Evacuation>,
     waiting: Waiting,
     heartbeats: Heartbeats,
 }
@@ -239,7 +246,10 @@ impl Watcher {
 
     fn hear(&mut self, heard: Heard) {
         match heard {
-            Heard::Connected(_) | Heard::Missed => self.look_soon(Duration::ZERO),
+            Heard::Connected(_) | Heard::Missed => {
+                self.look_soon(Duration::ZERO);
+                self.waiting.hasten(self.now());
+            }
             Heard::Lost(host) => self.census.host_lost(&host),
             Heard::Of(host, guest, sign) => {
                 if roll::stops(sign) || roll::moves(sign) {
@@ -344,7 +354,11 @@ impl Watcher {
             tracing::warn!(%guest, %cause, "a guest is dead; its services go elsewhere");
         }
         let called_off = Arc::new(AtomicBool::new(false));
-        self.evacuating.insert(guest, called_off.clone());
+        let evacuation = Evacuation {
+            begun: self.now(),
+            called_off: called_off.clone(),
+        };
+        self.evacuating.insert(guest, evacuation);
         let requests = self.requests.clone();
         self.running.push(Box::pin(async move {
             Done::Evacuated(guest, requests.evacuate_whole(guest, cause, called_off).await)
@@ -354,11 +368,11 @@ impl Watcher {
     fn call_off(&mut self, guest: GuestId, cause: Cause) {
         self.waiting.forget(guest);
         self.settling.remove(&guest);
-        let Some(called_off) = self.evacuating.get(&guest) else {
+        let Some(evacuation) = self.evacuating.get(&guest) else {
             return;
         };
         tracing::warn!(%guest, %cause, "the guest is back; what of its evacuation has not committed stays there");
-        called_off.store(true, Ordering::Relaxed);
+        evacuation.called_off.store(true, Ordering::Relaxed);
         let requests = self.requests.clone();
         self.run(async move {
             if let Err(refusal) = requests
@@ -450,8 +464,11 @@ impl Watcher {
 
     /// An evacuation has ended. What has no home yet is looked at again while the guest is dead.
     fn evacuated(&mut self, guest: GuestId, ended: Result<Option<JobId>, Refusal>) {
-        self.evacuating.remove(&guest);
         let now = self.now();
+        let begun = self
+            .evacuating
+            .remove(&guest)
+            .map_or(now, |evacuation| evacuation.begun);
         let orders = self
             .census
             .evacuated(now, guest, self.terms.policy, self.terms.limits);
@@ -475,7 +492,7 @@ impl Watcher {
             }
         };
         if matches!(self.state(guest), Some(State::Dead { .. })) {
-            self.waiting.wait(now, guest, first);
+            self.waiting.wait(now, guest, begun, first);
         }
     }
 }

@@ -161,7 +161,7 @@ impl Lab {
             all=$(awk '$2 ~ /^hv/ {{ print $2 }}' /etc/hosts); \
             handoverctl services --json; echo ----; \
             dig +noall +answer @10.77.0.2 svc.lab AXFR; echo ----; \
-            for h in $all; do v $h list --all --name; done | grep .; echo ----; \
+            for h in $all; do v $h list --all --name || echo \"(no answer of $h)\"; done | grep .; echo ----; \
             for h in $all; do for g in $(v $h list --all --name); do for half in live config; do \
             v $h dumpxml $g $([ $half = live ] || echo --inactive) | grep '<serial>ho' | sed \"s/.*/$g $half/\"; \
             done; done; done; echo ----; ls {POOL} | grep @"

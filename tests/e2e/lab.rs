@@ -1,4 +1,4 @@
-//! The lab as a test sees it: one lab for all tests, one test at a time, each begins with no service.
+//! The lab as a test sees it: one test at a time in it, and each begins with no service.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -13,7 +13,7 @@ use crate::ways::Ways;
 /// Where the pool of a host is.
 pub const POOL: &str = "/var/lib/libvirt/images/handoverd";
 
-/// The one lab of the tests, held by one test.
+/// A lab, held by one test.
 pub struct Lab {
     // Dropped last: the next test may begin.
     _lock: nix::fcntl::Flock<File>,
@@ -107,6 +107,7 @@ impl Lab {
         };
         lab.lab(&["up"]).ok();
         lab.lab(&["daemon", "hv1", "start"]).ok();
+        lab.undo_settings();
         lab.clean();
         lab
     }

@@ -26,8 +26,6 @@ impl<'a> SecondHost<'a> {
     #[track_caller]
     fn up(lab: &'a Lab) -> Self {
         let second = Self(lab);
-        // A run that was killed may have left it.
-        lab.lab(&["host-undefine", "hv2"]);
         lab.lab(&["host-define", "hv2", "--pool-of", "hv1"]).ok();
         second
     }
@@ -65,6 +63,10 @@ impl Lab {
                 "--live",
                 "--persistent",
                 "--undefinesource",
+                // What writes faster than its memory is copied is paused at last.
+                "--timeout",
+                "120",
+                "--timeout-suspend",
                 // The guests' own disks have a cache of their host's: on one machine it is the same.
                 "--unsafe",
                 guest,

@@ -21,6 +21,17 @@ impl Lab {
         self.lab(&["daemon", "hv1", "restart"]).ok();
         setting
     }
+
+    /// What a test that was killed has left: its settings, and the second host that they name.
+    #[track_caller]
+    pub fn undo_settings(&self) {
+        if self.exec("hv1", &["test", "-e", DROP_IN]).code == 0 {
+            self.exec("hv1", &["rm", DROP_IN]).ok();
+            self.lab(&["host-undefine", "hv2"]).ok();
+            self.lab(&["up"]).ok();
+            self.lab(&["daemon", "hv1", "restart"]).ok();
+        }
+    }
 }
 
 impl Drop for Setting<'_> {

@@ -21,9 +21,6 @@ const RESOLVERS: [(&str, u64); 2] = [("127.0.0.1", 5), ("127.0.0.2", 10)];
 const GUESTS: [&str; 2] = ["10.77.0.101", "10.77.0.102"];
 /// Requests a second of each of the four clients.
 const RATE: u32 = 25;
-/// How long a request may take, in seconds: an emulated guest that is short of a processor drops packets, which are sent again
-/// after 1, 3, 7 and 15 s. What a move loses is refused or reset, at once.
-const TIMEOUT: &str = "20";
 /// How often a second each guest is asked directly.
 const PROBES: u32 = 10;
 /// Within a promise nobody looked for at most so long, in seconds.
@@ -144,7 +141,7 @@ fn move_under_load(lab: &Lab, moves: u32) -> Seen {
     // The watch begins first and ends last.
     let direct = GUESTS.map(|at| {
         let url = format!("http://{at}:8080/");
-        lab.load_for(longest, &url, PROBES, &["--timeout", TIMEOUT, "--all"])
+        lab.load_for(longest, &url, PROBES, &["--all"])
     });
     let resolvers = RESOLVERS.map(|(resolver, _)| {
         let asks = ["--resolver", resolver, "--name", "web.svc.lab"];
@@ -156,7 +153,7 @@ fn move_under_load(lab: &Lab, moves: u32) -> Seen {
             longest,
             "http://web.svc.lab:8080/",
             RATE,
-            &["--timeout", TIMEOUT, "--resolver", resolver],
+            &["--resolver", resolver],
         )
     });
     for number in 1..=moves {

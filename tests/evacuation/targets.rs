@@ -89,8 +89,8 @@ fn what_waits_for_a_home_has_one_soon_after_a_guest_is_no_longer_in_maintenance(
         }),
     );
     stage.happen([Happening::Die(guest(1))]);
-    // Long enough for the longest wait between two looks.
-    stage.pass(3_600_000);
+    // Between two looks, which are 15 minutes apart by now: the next would come after some 600 s.
+    stage.pass(3_000_000);
     assert_eq!((stage.on("g1"), stage.evacuations().len()), (3, 0));
     maintained(&mut stage, None);
     let ended = stage.now();
@@ -99,6 +99,22 @@ fn what_waits_for_a_home_has_one_soon_after_a_guest_is_no_longer_in_maintenance(
     });
     let took = stage.now() - ended;
     assert!(took < 30_000, "{took} ms");
+    stage.settle();
+}
+
+#[test]
+fn what_waits_for_a_home_has_one_soon_after_another_guest_has_booted() {
+    let mut stage = Stage::watching(many(2, 3));
+    stage.happen([Happening::Die(guest(2)), Happening::Die(guest(1))]);
+    stage.pass(3_000_000);
+    assert_eq!(stage.on("g1"), 3, "{:?}", stage.homes());
+    stage.happen([Happening::Boot(guest(2))]);
+    let booted = stage.now();
+    stage.until("all on g2", |table| {
+        table.services.values().all(|service| service.guest == guest(2))
+    });
+    let took = stage.now() - booted;
+    assert!(took < 90_000, "{took} ms");
     stage.settle();
 }
 

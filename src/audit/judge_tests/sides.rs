@@ -149,7 +149,17 @@ fn the_zone_is_put_right_only_where_it_is_still_ours() {
                 Some(&said.addresses),
                 "{name}: a compare-and-swap"
             );
-            assert_eq!(change.ownership, Some(Ownership::Free(owner(3, 1))), "{name}");
+            let Some(Ownership::Free(written)) = &change.ownership else {
+                panic!("{name}: {change:?}");
+            };
+            assert_eq!(
+                Owner {
+                    after: None,
+                    ..written.clone()
+                },
+                owner(3, 1),
+                "{name}"
+            );
         }
     }
 }
@@ -157,7 +167,8 @@ fn the_zone_is_put_right_only_where_it_is_still_ours() {
 #[test]
 fn a_ttl_that_an_abandoned_job_has_lowered_and_clients_that_it_has_led_go_back_with_its_claim() {
     for (there, ttl, expected) in [(101, 5, None), (101, 1, Some(5)), (102, 5, Some(5))] {
-        let claim = Ownership::Claimed(HandoverId(uuid::Uuid::from_u128(9)), Some(owner(3, 1)));
+        let claim_of = HandoverId(uuid::Uuid::from_u128(9));
+        let claim = Ownership::Claimed(claim_of, Some(owner(3, 1)));
         let mut picture = healthy(false);
         records(
             &mut picture,
@@ -170,6 +181,11 @@ fn a_ttl_that_an_abandoned_job_has_lowered_and_clients_that_it_has_led_go_back_w
         let Some(Repair::SwapName(change)) = found[0].remedy.repair() else {
             panic!("{found:?}");
         };
+        let back = Owner {
+            after: Some(claim_of),
+            ..owner(3, 1)
+        };
+        assert_eq!(change.ownership, Some(Ownership::Free(back)));
         let home = zone(101, &[]).addresses;
         assert_eq!(change.addresses, expected.map(|ttl| (home, ttl)));
     }

@@ -34,8 +34,8 @@ def host_of(guest: str) -> str:
     return defined
 
 
-def command(host: str, guest: str, name: str, arguments: dict | None = None, *, timeout: int = 10):
-    """One agent command; its return value."""
+def command(host: str, guest: str, name: str, arguments: dict | None = None, *, timeout: int = 10, heal: bool = True):
+    """One agent command; its return value. `heal`: a channel that libvirt has given up is had back by a new libvirtd."""
     message = {"execute": name, **({"arguments": arguments} if arguments else {})}
 
     def ask():
@@ -43,23 +43,23 @@ def command(host: str, guest: str, name: str, arguments: dict | None = None, *, 
                            timeout=timeout + 40, check=False)
 
     done = ask()
-    if done.returncode != 0 and GIVEN_UP in done.stderr:
+    if heal and done.returncode != 0 and GIVEN_UP in done.stderr:
         # Nothing that is done to the guest from outside takes this mark away, not even a boot: only a new libvirtd does.
         say(f"{guest}: libvirt has given its agent's channel up; restarting libvirtd of {host}, which has logged:\n"
             + hosts.libvirtd_log(host, lines=20))
         hosts.libvirtd(host, "restart")
         # It connects to the agents of running guests after it has begun to answer.
         until = time.monotonic() + RECONNECTED
-        while (done := ask()).returncode != 0 and time.monotonic() < until:
+        while (done := ask()).returncode != 0 and "is not connected" in done.stderr and time.monotonic() < until:
             time.sleep(0.3)
     if done.returncode != 0:
         raise AgentError(f"{guest}: {name}: {done.stderr.strip()}")
     return json.loads(done.stdout)["return"]
 
 
-def ping(host: str, guest: str) -> bool:
+def ping(host: str, guest: str, *, heal: bool = False) -> bool:
     try:
-        command(host, guest, "guest-ping", timeout=3)
+        command(host, guest, "guest-ping", timeout=3, heal=heal)
     except AgentError:
         return False
     return True

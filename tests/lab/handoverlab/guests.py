@@ -69,7 +69,7 @@ def wait_up(guest: Guest, deadline: float = BOOT_DEADLINE) -> None:
     if not guest.agent:
         say(f"{guest.name}: started (no agent to wait for)")
         return
-    while not agent.ping(guest.host, guest.name):
+    while not agent.ping(guest.host, guest.name, heal=True):
         left("guest agent did not answer")
         current = hosts.virsh(guest.host, "domstate", "--reason", guest.name, check=False).stdout.strip()
         if not current.startswith("running"):

@@ -1,6 +1,7 @@
 """Whole-lab actions: up, down, status."""
 
-import os
+import contextlib
+import re
 import shutil
 import time
 
@@ -41,6 +42,7 @@ def _start_hosts(record: dict) -> None:
 
 def define_host(name: str, pool_of: str | None) -> None:
     """One more host."""
+    _check_host(name)
     with state.locked():
         record = state.load()
         if name in record["hosts"]:
@@ -57,6 +59,7 @@ def define_host(name: str, pool_of: str | None) -> None:
 
 def undefine_host(name: str) -> None:
     """End a host with all that runs on it, and remove its files; definitions that came to it by migration go too."""
+    _check_host(name)
     with state.locked():
         record = state.load()
         at_home = [guest for guest, entry in record["guests"].items() if entry["host"] == name]
@@ -73,6 +76,12 @@ def undefine_host(name: str) -> None:
             record.get("pools", {}).pop(name, None)
             state.save(record)
             _start_hosts(record)
+
+
+def _check_host(name: str) -> None:
+    """A name is a path's part, and its number an address below those of the guests."""
+    if not re.fullmatch(r"hv([1-9]|[1-8][0-9])", name):
+        raise LabError(f"'{name}' is no host's name: hv1 to hv89")
 
 
 def _settled(entry: dict) -> guests.Guest:
@@ -100,7 +109,8 @@ def down() -> None:
         image.clean_half_built()
         if settings.STATE.exists():
             _remove(settings.STATE)
-        if settings.STATE_PARENT.exists() and not os.listdir(settings.STATE_PARENT):
+        with contextlib.suppress(OSError):
+            # Other labs may be there, or be removing it just now.
             settings.STATE_PARENT.rmdir()
     say(f"'{settings.NAME}' is down")
 
