@@ -7,14 +7,16 @@
 //!
 //! - [`cases`]: the configurations; [`rules`]: what is to be found without a rule
 //! - [`life`]: daemons that go on by one call; [`script`], [`ports`], [`answers`]: how
-//! - [`state`]: states in their normal form; [`judge`]: what is broken in one
-//! - [`steps`], [`explore`]: every step from a state; [`ways`]: whether from everywhere a way leads to a proper end
+//! - [`state`]: states in their normal form; [`facts`]: what a handover knows and nobody asks for; [`twins`]: two daemons that
+//!   are the same by another name; [`judge`]: what is broken in one
+//! - [`steps`], [`explore`]: every step from a state; [`order`]: which of them first, where their order makes no difference;
+//!   [`ways`]: whether from everywhere a way leads to a proper end
 //!
 //! **Where a daemon stops.** Before every effect, and before the first reading after one; all readings in between are one
 //! step. So anything can happen between a look and the act that follows from it, and between an act and the look at what
 //! it did. What happens between two readings of one group is not explored by itself: the same happens before the group and
-//! behind it. A table's transactions that others see are effects; its other calls are made at once, for nothing else reads
-//! what they change.
+//! behind it. So is what an act reads before its first effect: it is of the same moment as the look before it. A table's
+//! transactions that others see are effects; its other calls are made at once, for nothing else reads what they change.
 //!
 //! **What a restart forgets** is explored as what it is: the journal alone is left.
 //!
@@ -24,8 +26,9 @@
 //! a guest without its licence, and a source that starts again are over once they were waited for one time. With `WAITS=1`
 //! they pass, or do not, by steps of their own, at any moment: many more states, and `make model` alone can do it.
 //!
-//! **What every run of the tests explores**, and what is left to `make model`, is said in [`cases`]: thirteen configurations
-//! whole, one of them with two coordinators, and the counterexamples without a rule where one coordinator moves a service. The whole takes long.
+//! **What every run of the tests explores**, and what is left to `make model`, is said in [`cases`]: fourteen configurations
+//! whole, two of them with two coordinators, and the counterexamples without a rule where one coordinator moves a service. The whole takes long.
+//! Stories of two daemons with a table each may call either of them c1: see [`twins`].
 //!
 //! **What is not explored.** The readings of a coordinator do not fail by themselves, only those of a daemon that carries
 //! duties: so no agent is silent to a coordinator here. Silent agents are put to the proof in

@@ -235,3 +235,43 @@ fn each_owner(whole: &Whole, note: &mut dyn FnMut(&Owner) -> Owner) {
         change.answer(&mut Answer::clone(answer));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use stateright::Model as _;
+
+    use crate::cases::{Case, Rules};
+    use crate::explore::Space;
+    use crate::life::Fate;
+    use crate::state::State;
+    use crate::steps::{Step, Turn};
+
+    /// The first of these daemons does its next call again and again, the other one nothing.
+    fn alone(space: &Space, index: usize, calls: usize) -> State {
+        let go = |state: &State, index| {
+            let step = Step::Coordinator(index, Turn::Call(Fate::Goes));
+            space.next_state(state, step).expect("a call that can be made")
+        };
+        let first = space.init_states().remove(0);
+        let begun = go(&go(&first, 0), 0);
+        assert_eq!(begun.whole.world.tables.len(), 2);
+        let mut state = go(&begun, index);
+        for _ in 1..calls {
+            // Who has done more is not always called the same.
+            let history = |index: usize| format!("{:?}", state.whole.actors[index]).len();
+            let index = usize::from(history(1) > history(0));
+            state = go(&state, index);
+        }
+        state
+    }
+
+    #[test]
+    fn whichever_of_two_daemons_goes_on_alone_the_same_states_are_reached() {
+        let space = Space::new(*Case::named("two coordinators"), Rules::all());
+        for calls in 1..8 {
+            let (one, other) = (alone(&space, 0, calls), alone(&space, 1, calls));
+            assert_eq!(one.key, other.key, "after {calls} calls");
+            assert_eq!(one.whole, other.whole, "after {calls} calls");
+        }
+    }
+}
