@@ -27,7 +27,7 @@
 //! they pass, or do not, by steps of their own, at any moment: many more states, and `make model` alone can do it.
 //!
 //! **What every run of the tests explores**, and what is left to `make model`, is said in [`cases`]: fourteen configurations
-//! whole, two of them with two coordinators, and the counterexamples without a rule where one coordinator moves a service. The whole takes long.
+//! whole, two of them with two coordinators, and the counterexamples without a rule, but those of two coordinators with a volume. The whole takes long.
 //! Stories of two daemons with a table each may call either of them c1: see [`twins`].
 //!
 //! **What is not explored.** The readings of a coordinator do not fail by themselves, only those of a daemon that carries
@@ -213,7 +213,7 @@ fn a_configuration_of_each_kind_keeps_every_invariant_and_leads_to_a_proper_end(
 }
 
 #[test]
-fn without_each_rule_its_counterexamples_are_found_where_one_coordinator_moves_a_service() {
+fn without_each_rule_its_counterexamples_are_found_but_for_two_coordinators_with_a_volume() {
     without_each_rule(cases::is_searched_fast, false);
 }
 

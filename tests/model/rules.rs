@@ -114,12 +114,13 @@ pub fn all() -> Vec<Off> {
                 reservations: false,
                 ..daemon(Rule::Claim)
             },
-            &[
-                ("two coordinators, volume", &[OneTruth]),
-                ("two coordinators, no name", &[OneTruth]),
-            ],
+            &[],
         )
-        .and_deep(&[("two coordinators", &[NeverZero, OneTruth])]),
+        .and_deep(&[
+            ("two coordinators", &[NeverZero, OneTruth]),
+            ("two coordinators, volume", &[OneTruth]),
+            ("two coordinators, no name", &[OneTruth]),
+        ]),
         byuuid(),
         off(
             "attempt",
