@@ -20,7 +20,8 @@ use super::state::{State, Whole};
 pub enum Race {
     /// Nobody: one coordinator.
     None,
-    /// Two daemons with a table each: only the zone stands between them.
+    /// Two daemons with a table each: only the zone stands between them. They count a service's attempts on from one number,
+    /// and a duty that one owes is void once the other has moved the service, as in the one table that the protocol has.
     TwoTables,
     /// Two handovers of one table.
     OneTable,
@@ -232,7 +233,7 @@ impl Case {
 
 /// Configurations that every run of the tests explores whole, in some 4 minutes of one processor; the others are left to
 /// `make model`: those that were explored whole have 1,200,000 states, and take 6 GiB of memory.
-const SHORT: [&str; 13] = [
+const SHORT: [&str; 14] = [
     "plain accessible",
     "stopped",
     "stopped, B is standby",
@@ -245,6 +246,7 @@ const SHORT: [&str; 13] = [
     "evacuation, stopped",
     "false death (A migrated)",
     "A live-migrated away",
+    "two coordinators",
     "two coordinators, no name",
 ];
 
@@ -253,7 +255,8 @@ pub fn is_short(case: &Case) -> bool {
     SHORT.contains(&case.name)
 }
 
-/// Whether what is to be found there without a rule is found within seconds: two coordinators have too many orders.
+/// Whether every run of the tests searches it for what is to be found without a rule: two coordinators with a volume have too
+/// many orders.
 pub fn is_searched_fast(case: &Case) -> bool {
-    case.race == Race::None
+    case.name != "two coordinators, volume"
 }

@@ -13,6 +13,7 @@ use stateright::{Model, Property};
 use super::cases::{Case, Race, Rules};
 use super::judge::{self, KINDS, Kinds, Scene};
 use super::life::{self, Actor, Carry, Fate, House, Played};
+use super::order;
 use super::script::{self, Next};
 use super::state::{self, SPANS, State, Whole};
 use super::steps::{Step, Turn, around, guest};
@@ -188,12 +189,15 @@ impl Space {
             .find(|job| table.handovers[job].handover.id.0.as_u128() == number)
     }
 
-    /// Duties are carried where no job of the same table drives.
+    /// Duties are carried where no job of the same table drives; where two daemons have a table each, as in one table:
+    /// where none drives at all, and by no table that is behind, since the other one's move has taken its duty over.
     fn carries(&self, whole: &Whole, index: usize) -> bool {
         let (host, table) = whole.world.tables.iter().nth(index).unwrap();
         let mut actors = whole.actors.iter().zip(&self.owners);
-        let busy = actors.any(|(actor, owner)| owner == host && *actor != Actor::Ended);
-        !busy && (!table.duties.is_empty() || whole.carriers[index].is_some())
+        let two = self.case.race == Race::TwoTables;
+        let busy = actors.any(|(actor, owner)| (two || owner == host) && *actor != Actor::Ended);
+        let behind = two && judge::is_behind(&whole.world, table);
+        !busy && !behind && (!table.duties.is_empty() || whole.carriers[index].is_some())
     }
 
     fn turn_of_carrier(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {
@@ -231,6 +235,11 @@ impl Model for Space {
         // What is broken is a counterexample: nothing behind it is explored.
         if !whole.broken.is_empty() {
             return;
+        }
+        if self.case.race == Race::TwoTables
+            && let Some(index) = order::first(whole, &self.owners)
+        {
+            return self.of_coordinator(whole, index, steps);
         }
         for index in 0..whole.actors.len() {
             self.of_coordinator(whole, index, steps);

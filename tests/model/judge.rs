@@ -8,7 +8,7 @@ use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::{Power, SimWorld};
 use handoverd::handover::machine::State as At;
 
-use handoverd::model::ids::GuestId;
+use handoverd::model::ids::{Generation, GuestId};
 
 use super::life::Actor;
 use super::state::Whole;
@@ -126,7 +126,28 @@ pub fn broken(whole: &Whole, scene: &Scene) -> Kinds {
 pub fn is_over(whole: &Whole) -> bool {
     whole.actors.iter().all(|actor| *actor == Actor::Ended)
         && whole.carriers.iter().all(Option::is_none)
-        && check::is_at_rest(&whole.world)
+        && is_at_rest(&whole.world)
+}
+
+/// What a table owes that is behind another one is void: in one table the other's move would have taken it over.
+fn is_at_rest(world: &SimWorld) -> bool {
+    let void = |table: &SimTable| !table.duties.is_empty() && is_behind(world, table);
+    if !world.tables.values().any(|table| void(table)) {
+        return check::is_at_rest(world);
+    }
+    let mut left = world.clone();
+    let tables = left.tables.values_mut().filter(|table| void(table));
+    tables.for_each(|table| table.duties.clear());
+    check::is_at_rest(&left)
+}
+
+/// Whether a table has an older generation of the service than another one.
+pub fn is_behind(world: &SimWorld, table: &SimTable) -> bool {
+    generation(table) < world.tables.values().filter_map(|table| generation(table)).max()
+}
+
+fn generation(table: &SimTable) -> Option<Generation> {
+    table.services.values().map(|row| row.generation).max()
 }
 
 /// A proper end.
@@ -142,17 +163,7 @@ fn all_up(world: &SimWorld) -> bool {
 /// of a standby that is not home are where they were before.
 fn judged(whole: &Whole, scene: &Scene) -> SimWorld {
     let mut world = whole.world.clone();
-    let newest = |world: &SimWorld| {
-        let rows = world.tables.values().flat_map(|table| table.services.values());
-        rows.map(|row| row.generation).max()
-    };
-    let newest = newest(&world);
-    if world.tables.len() > 1 {
-        world.tables.retain(|_, table| {
-            let row = table.services.values().next();
-            row.map(|row| row.generation) == newest
-        });
-    }
+    world.tables.retain(|_, table| !is_behind(&whole.world, table));
     let target = SimWorld::guest_id(2);
     if scene.standby && !world.tables.values().any(|table| is_at_home(table, target)) {
         let copies = world

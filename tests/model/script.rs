@@ -23,10 +23,12 @@ pub fn is_reading(method: Method) -> bool {
 }
 
 /// Whether a daemon stops before this call: before every effect on the world, and before the transactions that other
-/// coordinators see or that end something. Other calls of the table change only what no one else reads.
+/// coordinators see. Other calls of the table change only what no one else reads. So does the one that ends a job: it says
+/// what the journal says already, a daemon that is killed before it makes it again and nothing else, and who waits for the
+/// end sees it a moment earlier.
 pub fn is_effect(method: Method) -> bool {
     match method {
-        Method::Begin | Method::Commit | Method::Finish | Method::Fulfil | Method::Postpone => true,
+        Method::Begin | Method::Commit | Method::Fulfil | Method::Postpone => true,
         method => method.is_effect() && !method.is_table(),
     }
 }

@@ -13,15 +13,16 @@ use handoverd::adapters::sim::part::{Mixer, Part};
 use handoverd::adapters::sim::table::SimTable;
 use handoverd::adapters::sim::world::{Power, SimCopy, SimGuest, SimWorld};
 use handoverd::handover::driver::Memory;
-use handoverd::handover::goals::{Goal, goals};
-use handoverd::handover::machine::{Direction, Phase, State as At};
-use handoverd::handover::record::{Facts, Handover, Since};
+use handoverd::handover::goals::Goal;
+use handoverd::handover::machine::State as At;
+use handoverd::handover::record::{Facts, Since};
 use handoverd::model::ids::{Attempt, GuestId, HostId};
 use handoverd::model::lifecycle::ShutoffReason;
 
 use super::answers::Answer;
 use super::judge::Kinds;
 use super::life::{Actor, Carry, Life};
+use super::{facts, twins};
 
 /// Everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -84,11 +85,7 @@ pub fn nothing() -> SimWorld {
     SimWorld::empty(&[], &"hv1".parse().unwrap())
 }
 
-/// Units that were started so often and are not up do not start.
-const STARTS: u32 = 2;
-
 fn normalize(whole: &mut Whole, before: Option<&Whole>) {
-    let alone = whole.actors.len() == 1;
     let world = &mut whole.world;
     lose_scripts(world);
     let now = world.now;
@@ -98,7 +95,7 @@ fn normalize(whole: &mut Whole, before: Option<&Whole>) {
     for (id, guest) in &mut world.guests {
         let known = before.and_then(|before| before.world.guests.get(id));
         if known.is_none_or(|known| !guest.is_shared(known)) {
-            normalize_guest(guest, now, alone);
+            normalize_guest(guest, now);
         }
     }
     // What was lost stays lost; else the number of writes makes no difference.
@@ -119,6 +116,11 @@ fn normalize(whole: &mut Whole, before: Option<&Whole>) {
         world.schedule(0, happening);
     }
     renumber(whole);
+    facts::forget_claims(whole);
+    if whole.world.tables.len() == 2 {
+        twins::forget_author(whole);
+        twins::choose(whole);
+    }
 }
 
 /// A script of an earlier boot is lost, and so is one of a lower attempt than its guest has seen: it never does anything.
@@ -143,30 +145,26 @@ fn lose_scripts(world: &mut SimWorld) {
 }
 
 /// Nobody asks why a guest was off. What a copy was before its guest went off is found anew when it boots, and one without
-/// anything is as none. Where there is one coordinator, the number that a guest has seen makes no difference: the next one
-/// is higher, and a script with a lower one is lost already.
-fn normalize_guest(guest: &mut SimGuest, now: u64, alone: bool) {
+/// anything is as none.
+fn normalize_guest(guest: &mut SimGuest, now: u64) {
     guest.off = ShutoffReason::Unknown;
     guest.boots = 1;
     let off = guest.power == Power::Off;
     for copy in guest.copies.values_mut() {
         copy.waits_until = copy.waits_until.filter(|until| *until > now);
         copy.down_since_boot &= !off;
-        if alone {
-            copy.attempt = Attempt(0);
-        }
     }
     guest.copies.retain(|_, copy| *copy != SimCopy::default());
 }
 
 /// The normal form of what a daemon knows between two rounds; one that `believes` its acts counts its waits since.
 pub fn normalize_memory(memory: &mut Memory, believes: bool, waits: bool) {
-    normalize_handover(&mut memory.handover, believes, waits);
+    facts::normalize(&mut memory.handover, believes, waits);
     if !waits && memory.seen.restored_at.is_some() {
         memory.seen.restored_at = Some(0);
     }
     // What the stage goal saw of the target is asked for by the start goal's first look alone.
-    let starts = memory.handover.facts.wants_running() && is_to_come(&memory.handover, Goal::Start);
+    let starts = memory.handover.facts.wants_running() && facts::is_to_come(&memory.handover, Goal::Start);
     if !starts {
         memory.seen.staged = None;
     }
@@ -198,48 +196,6 @@ pub fn forget_answered(world: &SimWorld, memory: &mut Part<Memory>) {
     }
 }
 
-/// Whether a goal is at hand or still to come on the way forward. What goes back never comes to it again: it only turns at
-/// the commit, which is behind all of them that are asked for here.
-fn is_to_come(handover: &Handover, goal: Goal) -> bool {
-    let At::At {
-        direction: Direction::Forward,
-        goal: at,
-        ..
-    } = handover.state
-    else {
-        return false;
-    };
-    let mut left = goals(handover.kind).iter().skip_while(|other| **other != at);
-    left.any(|other| *other == goal)
-}
-
-/// Starts are counted up to [`STARTS`]; how often another act was done makes no difference. Nor does how long nobody served;
-/// and as time stands still, the commit was now wherever it was.
-fn normalize_handover(handover: &mut Handover, believes: bool, waits: bool) {
-    handover.reason = None;
-    if !waits {
-        age(&mut handover.facts.silent);
-        age(&mut handover.facts.revoked);
-    }
-    let quiesces = is_to_come(handover, Goal::Quiesce);
-    let facts = &mut handover.facts;
-    (facts.gap, facts.published_at) = (None, None);
-    if !quiesces {
-        facts.gap_began = None;
-    }
-    if let At::At {
-        goal, phase, tries, ..
-    } = &mut handover.state
-    {
-        *tries = match (*goal, *phase) {
-            (Goal::Start, _) => (*tries).min(STARTS),
-            (_, Phase::Acting) => 1,
-            _ if believes => (*tries).min(1),
-            _ => 0,
-        };
-    }
-}
-
 fn normalize_table(table: &mut SimTable, now: u64, waits: bool) {
     table.journal.clear();
     table.audit.clear();
@@ -261,45 +217,39 @@ fn normalize_table(table: &mut SimTable, now: u64, waits: bool) {
     }
     for row in table.handovers.values_mut() {
         let job = &table.jobs[&row.handover.job];
-        normalize_handover(&mut row.handover, false, waits);
+        facts::normalize(&mut row.handover, false, waits);
         row.handover.state = row.handover.state.after_restart();
-        // Of one that has ended only the outcome matters.
         if job.result.as_deref().is_some_and(|result| result != "stuck") {
-            let facts = &mut row.handover.facts;
-            (facts.silent, facts.revoked) = (None, None);
-            (facts.observed_at, facts.spread_at) = (None, None);
-            (facts.sent, facts.claim_sent, facts.claim_seen) = (false, false, false);
-            (facts.old_owner, facts.old_ttl) = (None, 0);
-            (facts.target_addresses, facts.displaced) = (Vec::new(), None);
-            facts.old_addresses.clear();
+            facts::keep_outcome(&mut row.handover);
         }
     }
 }
 
-/// Attempt numbers keep their order and lose their size. One that was sent already is asked for by nobody.
+/// Of attempt numbers only those count that a script under way has, or one that is sent next: whether its guest has seen a
+/// higher one. The next number of a table is higher than all of them. Where two daemons have a table each, they count on
+/// from one number, as the design asks for one that rises for the service: scripts of one are not refused for what the other
+/// has counted. One that was sent already is asked for by nobody.
 fn renumber(whole: &mut Whole) {
-    let mut seen = BTreeSet::from([0]);
-    let world = &whole.world;
-    seen.extend(world.guests.values().flat_map(|guest| numbers_of(guest)));
-    seen.extend(
-        world
-            .tables
-            .values()
-            .flat_map(|t| t.attempts.values())
-            .map(|n| n.0),
-    );
-    seen.extend(world.agenda.values().filter_map(|happening| match happening {
-        Happening::Arrives(Message::Script { attempt, .. }) => Some(attempt.0),
-        _ => None,
-    }));
-    seen.extend(
+    let agenda = whole.world.agenda.values();
+    let mut pending: BTreeSet<u64> = agenda
+        .filter_map(|happening| match happening {
+            Happening::Arrives(Message::Script { attempt, .. }) => Some(attempt.0),
+            _ => None,
+        })
+        .collect();
+    pending.extend(
         histories(whole).filter_map(|history| match history.last().map(|last| &**last) {
             Some(Answer::Attempt(Ok(attempt))) => Some(attempt.0),
             _ => None,
         }),
     );
-    let ranks: BTreeMap<u64, u64> = seen.into_iter().zip(0..).collect();
+    let pending: Vec<u64> = pending.into_iter().collect();
+    let ranks: BTreeMap<u64, u64> = pending.iter().copied().zip(1..).collect();
     let rank = |attempt: &mut Attempt| attempt.0 = ranks.get(&attempt.0).copied().unwrap_or_default();
+    let seen = |number: u64| match ranks.range(..number).count() {
+        0 => 0,
+        lower => u64::try_from(lower).unwrap_or(u64::MAX).saturating_add(1),
+    };
     for actor in &mut whole.actors {
         if let Actor::Driving(life) = actor
             && life.history.iter().any(|answer| is_number(answer))
@@ -312,17 +262,26 @@ fn renumber(whole: &mut Whole) {
             renumber_history(&mut carrier.history, &rank);
         }
     }
-    if ranks.iter().all(|(number, rank)| number == rank) {
-        return;
-    }
     for guest in whole.world.guests.values_mut() {
-        if numbers_of(guest).any(|number| ranks[&number] != number) {
-            guest.copies.values_mut().for_each(|copy| rank(&mut copy.attempt));
+        if numbers_of(guest).any(|number| seen(number) != number) {
+            let copies = guest.copies.values_mut();
+            copies.for_each(|copy| copy.attempt.0 = seen(copy.attempt.0));
         }
     }
+    let last = match pending.len() {
+        0 => None,
+        all => Some(Attempt(u64::try_from(all).unwrap_or(u64::MAX).saturating_add(1))),
+    };
+    let services: BTreeSet<_> = whole
+        .world
+        .tables
+        .values()
+        .flat_map(|t| t.services.keys().cloned())
+        .collect();
+    let attempts: BTreeMap<_, _> = services.into_iter().filter_map(|id| Some((id, last?))).collect();
     for table in whole.world.tables.values_mut() {
-        if table.attempts.values().any(|number| ranks[&number.0] != number.0) {
-            table.attempts.values_mut().for_each(rank);
+        if table.attempts != attempts {
+            table.attempts.clone_from(&attempts);
         }
     }
     for happening in whole.world.agenda.values_mut() {
@@ -388,7 +347,7 @@ fn is_young(since: &Option<Since>) -> bool {
     since.as_ref().is_some_and(|since| since.at != 0)
 }
 
-fn age(since: &mut Option<Since>) {
+pub fn age(since: &mut Option<Since>) {
     if let Some(since) = since {
         since.at = 0;
     }
