@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use super::protocol::Rule;
 use super::record::Reason;
 use super::run::Run;
-use super::verdict::{self, Claimable};
+use super::verdict::{self, Claimable, Seen};
 use super::world::StepError;
 use crate::model::name::{DnsName, NameChange, Ownership, replaced};
 use crate::ports::Swapped;
@@ -62,6 +62,10 @@ impl Run<'_> {
         let standing = verdict::owner_text(&records);
         if matches!(&standing, Some(Ownership::Claimed(id, _)) if *id == self.handover.id) {
             self.handover.facts.claim_seen = !self.handover.facts.claim_again;
+        }
+        if verdict::released(&self.handover, &records) == Seen::Holds {
+            // Since the look somebody else has claimed it: that is not ours to take away.
+            return Ok(());
         }
         let ownership = match self.handover.release() {
             None if !self.handover.facts.claim_seen => Some(self.handover.withdrawal()),

@@ -1,12 +1,15 @@
 //! Tests of the tests: rules that no single fault shows, but one moment does.
 
 use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use handoverd::adapters::sim::call::{Call, Director, Method, Mishap, PortFault};
-use handoverd::adapters::sim::happening::Happening;
+use handoverd::adapters::sim::happening::{Happening, Message};
 use handoverd::adapters::sim::world::{SimWorld, WorldRules};
 use handoverd::handover::protocol::{Protocol, Rule};
-use handoverd::model::ids::GuestId;
+use handoverd::handover::verdict;
+use handoverd::model::ids::{GuestId, HandoverId};
+use handoverd::model::name::{NameChange, Ownership};
 use handoverd::ports::Half;
 
 use crate::kinds::{KINDS, Kind};
@@ -108,4 +111,79 @@ fn sick_meanwhile(protocol: Protocol) -> String {
 fn committing_on_an_old_confirmation_is_found_out() {
     assert_eq!(sick_meanwhile(Protocol::default()), "failed");
     assert_eq!(sick_meanwhile(Protocol::without(Rule::Reconfirm)), "done");
+}
+
+/// No UPDATE arrives, so that the move goes back without having seen its claim; and just before one reading of the
+/// name another daemon, whose UPDATE the zone does take, claims it.
+struct ClaimedByAnother {
+    readings: u32,
+    before: u32,
+    /// Whether it did: our claim, or the end of it all, may have come first.
+    claimed: Arc<Mutex<bool>>,
+}
+
+const ANOTHER: HandoverId = HandoverId(uuid::Uuid::from_u128(77));
+
+fn standing(world: &SimWorld) -> Option<Ownership> {
+    world.zone.names.values().next().and_then(verdict::owner_text)
+}
+
+impl Director for ClaimedByAnother {
+    fn decide(&mut self, call: &Call, world: &SimWorld) -> Mishap {
+        let mut mishap = Mishap::default();
+        match call.method {
+            Method::Swap => mishap.fault = Some(PortFault::Hang),
+            Method::ReadName => {
+                self.readings += 1;
+                let name = world.zone.names.keys().next().cloned();
+                if let (true, Some(name), Some(Ownership::Free(owner))) =
+                    (self.readings == self.before, name, standing(world))
+                {
+                    *self.claimed.lock().unwrap() = true;
+                    let claim = NameChange {
+                        name,
+                        expect_ownership: Some(Ownership::Free(owner.clone())),
+                        expect_addresses: None,
+                        ownership: Some(Ownership::Claimed(ANOTHER, Some(owner))),
+                        addresses: None,
+                        srv: Vec::new(),
+                    };
+                    mishap.before = vec![(0, Happening::Arrives(Message::Update(claim.into())))];
+                }
+            }
+            _ => {}
+        }
+        // Once another has it the zone takes everything: what is sent now counts.
+        if *self.claimed.lock().unwrap() {
+            mishap.fault = None;
+        }
+        mishap
+    }
+}
+
+/// A claim that goes back is looked at, and read once more to be changed: whose it is in between counts.
+#[test]
+fn what_another_daemon_claims_at_any_moment_is_never_taken_from_it() {
+    let mut times = 0;
+    for before in 1..60 {
+        let claimed = Arc::new(Mutex::new(false));
+        let director = ClaimedByAnother {
+            readings: 0,
+            before,
+            claimed: claimed.clone(),
+        };
+        let (mut simulation, _answer) =
+            kind().begin_with(Box::new(director), Protocol::default(), WorldRules::default());
+        simulation.run(600_000, |_| false);
+        if *claimed.lock().unwrap() {
+            times += 1;
+            let inner = simulation.shared.lock();
+            let stands = standing(&inner.world);
+            assert!(
+                matches!(stands, Some(Ownership::Claimed(ANOTHER, _))),
+                "reading {before}: {stands:?}"
+            );
+        }
+    }
+    assert!(times > 5, "{times} times only");
 }
