@@ -82,7 +82,15 @@ impl Run<'_> {
             addresses: restored,
             srv: Vec::new(),
         };
-        self.swap(change, "NameChanged").await
+        match self.world.names.swap(&change).await? {
+            Swapped::Yes => Ok(()),
+            // Another daemon was faster, or a message of this handover came late: a look tells what is left to be done.
+            Swapped::No(standing) => Err(StepError::Failed(format!(
+                "{} was changed in this moment: the zone says {}",
+                change.name,
+                verdict::describe(&standing)
+            ))),
+        }
     }
 
     pub(super) async fn publish(&mut self) -> Act {

@@ -114,9 +114,9 @@ fn committing_on_an_old_confirmation_is_found_out() {
 }
 
 /// No UPDATE arrives, so that the move goes back without having seen its claim; and just before one reading of the
-/// name another daemon, whose UPDATE the zone does take, claims it.
+/// name, or one UPDATE, another daemon, whose UPDATE the zone does take, claims it.
 struct ClaimedByAnother {
-    readings: u32,
+    asked: u32,
     before: u32,
     /// Whether it did: our claim, or the end of it all, may have come first.
     claimed: Arc<Mutex<bool>>,
@@ -131,44 +131,40 @@ fn standing(world: &SimWorld) -> Option<Ownership> {
 impl Director for ClaimedByAnother {
     fn decide(&mut self, call: &Call, world: &SimWorld) -> Mishap {
         let mut mishap = Mishap::default();
-        match call.method {
-            Method::Swap => mishap.fault = Some(PortFault::Hang),
-            Method::ReadName => {
-                self.readings += 1;
-                let name = world.zone.names.keys().next().cloned();
-                if let (true, Some(name), Some(Ownership::Free(owner))) =
-                    (self.readings == self.before, name, standing(world))
-                {
-                    *self.claimed.lock().unwrap() = true;
-                    let claim = NameChange {
-                        name,
-                        expect_ownership: Some(Ownership::Free(owner.clone())),
-                        expect_addresses: None,
-                        ownership: Some(Ownership::Claimed(ANOTHER, Some(owner))),
-                        addresses: None,
-                        srv: Vec::new(),
-                    };
-                    mishap.before = vec![(0, Happening::Arrives(Message::Update(claim.into())))];
-                }
+        if matches!(call.method, Method::ReadName | Method::Swap) {
+            self.asked += 1;
+            let name = world.zone.names.keys().next().cloned();
+            if let (true, Some(name), Some(Ownership::Free(owner))) =
+                (self.asked == self.before, name, standing(world))
+            {
+                *self.claimed.lock().unwrap() = true;
+                let claim = NameChange {
+                    name,
+                    expect_ownership: Some(Ownership::Free(owner.clone())),
+                    expect_addresses: None,
+                    ownership: Some(Ownership::Claimed(ANOTHER, Some(owner))),
+                    addresses: None,
+                    srv: Vec::new(),
+                };
+                mishap.before = vec![(0, Happening::Arrives(Message::Update(claim.into())))];
             }
-            _ => {}
         }
         // Once another has it the zone takes everything: what is sent now counts.
-        if *self.claimed.lock().unwrap() {
-            mishap.fault = None;
+        if call.method == Method::Swap && !*self.claimed.lock().unwrap() {
+            mishap.fault = Some(PortFault::Hang);
         }
         mishap
     }
 }
 
-/// A claim that goes back is looked at, and read once more to be changed: whose it is in between counts.
+/// A claim that goes back is looked at, read once more to be changed, and changed: whose it is in between counts.
 #[test]
 fn what_another_daemon_claims_at_any_moment_is_never_taken_from_it() {
     let mut times = 0;
     for before in 1..60 {
         let claimed = Arc::new(Mutex::new(false));
         let director = ClaimedByAnother {
-            readings: 0,
+            asked: 0,
             before,
             claimed: claimed.clone(),
         };
@@ -181,7 +177,14 @@ fn what_another_daemon_claims_at_any_moment_is_never_taken_from_it() {
             let stands = standing(&inner.world);
             assert!(
                 matches!(stands, Some(Ownership::Claimed(ANOTHER, _))),
-                "reading {before}: {stands:?}"
+                "question {before}: {stands:?}"
+            );
+            let jobs = inner.world.tables.values().flat_map(|table| table.jobs.values());
+            let results: Vec<_> = jobs.filter_map(|job| job.result.as_deref()).collect();
+            assert_eq!(
+                results,
+                ["failed"],
+                "question {before}: it looks again, and is not stuck"
             );
         }
     }
