@@ -119,9 +119,9 @@ pub fn forget_claims(whole: &mut Whole) {
         let before = facts.old_owner.clone().map(Ownership::Free);
         facts.claim_sent
             && before.is_some_and(|before| !stands.contains(&before))
-            && (facts.claim_again || !facts.claim_seen)
+            && (facts.claim_again || facts.claim_seen)
     };
-    let forget = |facts: &mut Facts| (facts.claim_again, facts.claim_seen) = (false, true);
+    let forget = |facts: &mut Facts| (facts.claim_again, facts.claim_seen) = (false, false);
     for table in whole.world.tables.values_mut() {
         if table.handovers.values().any(|row| is_past(&row.handover.facts)) {
             let rows = table.handovers.values_mut();
@@ -130,7 +130,9 @@ pub fn forget_claims(whole: &mut Whole) {
         }
     }
     for actor in &mut whole.actors {
+        // What was answered in the middle of a round is played again with the memory that it was asked with.
         if let Actor::Driving(life) = actor
+            && life.history.is_empty()
             && is_past(&life.memory.handover.facts)
         {
             forget(&mut life.memory.handover.facts);

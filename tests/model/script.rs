@@ -23,9 +23,9 @@ pub fn is_reading(method: Method) -> bool {
 }
 
 /// Whether a daemon stops before this call: before every effect on the world, and before the transactions that other
-/// coordinators see. Other calls of the table change only what no one else reads. So does the one that ends a job: it says
-/// what the journal says already, a daemon that is killed before it makes it again and nothing else, and who waits for the
-/// end sees it a moment earlier.
+/// coordinators see. Other calls of the table change only what no one else reads. So does the one that ends a job: who waits for
+/// the end sees it a moment earlier, and a daemon that is killed before it looks once more and comes to the same end, or goes on, as one
+/// does whose last answer was lost.
 pub fn is_effect(method: Method) -> bool {
     match method {
         Method::Begin | Method::Commit | Method::Fulfil | Method::Postpone => true,
