@@ -16,7 +16,7 @@ help:
 	@echo "make check   the part of it that needs neither root nor a lab"
 	@echo "make bench   measure staging, moving and idling in the lab (root)"
 	@echo "make soak    random walks of simulated handovers (SEEDS=1000000, SEED=n)"
-	@echo "make model   explore the state machine exhaustively (CASE=name, WITHOUT=rule, WAITS=1)"
+	@echo "make model   explore the state machine exhaustively, with every moment that passes too (CASE=name, WITHOUT=rule)"
 	@echo "make build   the two programs, in target/debug"
 	@echo "make deps    install the Debian packages that building, lab and tests need (root)"
 	@echo "make install install the release build and its files (after cargo build --release; DESTDIR=)"
@@ -56,9 +56,9 @@ SEED ?= $(shell date +%s)
 soak:
 	SEED=$(SEED) SEEDS=$(SEEDS) $(CARGO) test --locked --profile soak --test proof -- --nocapture walks
 
-# Every state of the small configurations in tests/model; CASE= and WITHOUT= choose one.
+# Every state of the small configurations in tests/model, and what `make test` leaves out; CASE= and WITHOUT= choose one.
 model:
-	$(CARGO) test --locked --profile soak --test model -- --ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --profile soak --test model -- --include-ignored --nocapture --test-threads=1
 
 # Nothing is built, enabled or started here, and a configuration that is there stays.
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release

@@ -230,33 +230,3 @@ impl Case {
         State::of(whole, None)
     }
 }
-
-/// Configurations that every run of the tests explores whole, in some 4 minutes of one processor; the others are left to
-/// `make model`: those that were explored whole have 1,200,000 states, and take 6 GiB of memory.
-const SHORT: [&str; 14] = [
-    "plain accessible",
-    "stopped",
-    "stopped, B is standby",
-    "accessible, unit disabled",
-    "volume",
-    "stopped + volume",
-    "no name",
-    "no name + volume",
-    "evacuation",
-    "evacuation, stopped",
-    "false death (A migrated)",
-    "A live-migrated away",
-    "two coordinators",
-    "two coordinators, no name",
-];
-
-/// Whether every run of the tests explores it whole.
-pub fn is_short(case: &Case) -> bool {
-    SHORT.contains(&case.name)
-}
-
-/// Whether every run of the tests searches it for what is to be found without a rule: two coordinators with a volume have too
-/// many orders.
-pub fn is_searched_fast(case: &Case) -> bool {
-    case.name != "two coordinators, volume"
-}
