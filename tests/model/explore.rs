@@ -128,7 +128,12 @@ impl Space {
                 add(Turn::Call(Fate::Faulty(PortFault::KillAfter)));
             }
             Actor::Driving(life) => {
-                for fate in self.fates(&whole.world, life.next, 0) {
+                let readings = if self.case.race == Race::None {
+                    LONGEST_GROUP
+                } else {
+                    0
+                };
+                for fate in self.fates(&whole.world, life.next, readings) {
                     add(Turn::Call(fate));
                     // One that is killed by its call has no time left to find that its goal's is over.
                     if fate != Fate::Faulty(PortFault::KillAfter) {

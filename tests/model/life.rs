@@ -302,7 +302,24 @@ pub fn go(
                 memory.at.began = 0;
             }
             let script = script_of(life, true, fate);
-            play(house, world, own, Start::GoOn(memory), script, fate, false)
+            let played = play(
+                house,
+                world,
+                own,
+                Start::GoOn(memory),
+                script.clone(),
+                fate,
+                false,
+            );
+            assert!(
+                script.is_replayed(),
+                "{life:?} does not ask again what it had asked"
+            );
+            let made = script.lock().made;
+            if let (Next::Call(call), Some(made), false) = (life.next, made, overdue) {
+                assert_eq!(made, call, "{life:?} goes on with another call");
+            }
+            played
         }
         Actor::Ended => None,
     }

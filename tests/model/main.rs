@@ -30,9 +30,8 @@
 //! counterexample without a rule. `CASE=name` and `WITHOUT=rule` choose one, `SHOW=1` tells how far it is, `STORY=1` what was found.
 //! Stories of two daemons with a table each may call either of them c1: see [`twins`].
 //!
-//! **What is not explored.** The readings of a coordinator do not fail by themselves, only those of a daemon that carries
-//! duties: so no agent is silent to a coordinator here. Silent agents are put to the proof in
-//! `tests/proof`.
+//! **What is not explored.** Where two coordinators race their readings do not fail by themselves, and no message is late, as on
+//! paper; both happen in `tests/proof`.
 
 #![cfg(test)]
 #![allow(
@@ -218,7 +217,7 @@ fn without_each_rule_the_counterexamples_of_the_model_are_found() {
 }
 
 #[test]
-#[ignore = "explores for an hour: `make model`"]
+#[ignore = "explores for hours: `make model`"]
 fn with_time_that_passes_at_any_moment_every_invariant_is_kept_too() {
     let rules = Rules {
         waits: true,

@@ -70,6 +70,10 @@ pub struct Progress {
     /// A round has ended without success: had the goal's time been over, it would have ended otherwise.
     pub might_expire: bool,
     cursor: usize,
+    /// How many answers of the past are not given again yet.
+    owed: usize,
+    /// By which call the one more was made.
+    pub made: Option<Call>,
     /// One more call may be made.
     permit: bool,
     /// Which answer fails to come in the group of readings that is made, counted from 0.
@@ -109,6 +113,7 @@ impl Script {
     ) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Progress {
             memory,
+            owed: history.len(),
             history,
             permit,
             fails,
@@ -146,6 +151,7 @@ impl Script {
         }
         if let Some(answer) = progress.history.get(progress.cursor).cloned() {
             progress.cursor += 1;
+            progress.owed = progress.owed.saturating_sub(1);
             return Ruling::Given(answer);
         }
         let effect = is_effect(call.method);
@@ -156,6 +162,7 @@ impl Script {
                 return Ruling::Blocked;
             }
             progress.in_readings = reading;
+            progress.made = Some(Call { number: 0, ..call });
         }
         if reading && let Some(left) = progress.fails {
             progress.fails = left.checked_sub(1);
@@ -189,6 +196,11 @@ impl Script {
             return false;
         }
         true
+    }
+
+    /// Whether the daemon asked again for all that it had been answered: what went on was what had stopped.
+    pub fn is_replayed(&self) -> bool {
+        self.lock().owed == 0
     }
 
     /// Whether everything that was to go wrong did.
