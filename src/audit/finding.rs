@@ -1,9 +1,9 @@
 //! What an audit finds: which rule is broken, what each side says, and what can be done about it.
 
 use crate::model::disk::{DiskRole, DiskSerial};
-use crate::model::ids::{Digest, GuestId, HostId, ServiceId};
+use crate::model::ids::{Digest, GuestId, HandoverId, HostId, ServiceId};
 use crate::model::life::Enablement;
-use crate::model::name::NameChange;
+use crate::model::name::{NameChange, Ownership};
 use crate::model::placement::PlacedFile;
 use crate::model::standby::Standby;
 
@@ -205,6 +205,21 @@ pub enum Repair {
 }
 
 impl Repair {
+    /// The same; an owner that it writes where there is none is marked with this identity, which no text had before.
+    #[must_use]
+    pub fn marked(&self, mark: HandoverId) -> Self {
+        match self {
+            Self::SwapName(change) => {
+                let mut change = change.clone();
+                if let Some(Ownership::Free(owner)) = &mut change.ownership {
+                    owner.after.get_or_insert(mark);
+                }
+                Self::SwapName(change)
+            }
+            other => other.clone(),
+        }
+    }
+
     /// A stable word for programs.
     pub fn as_str(&self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use super::judge;
 use super::picture::{Asked, Picture};
 use super::repair::{carry_out, is_busy};
 use crate::handover::world::{StepError, World};
-use crate::model::ids::ServiceId;
+use crate::model::ids::{HandoverId, ServiceId};
 use crate::model::service::{Millis, ServiceRecord};
 use crate::ports::TableError;
 
@@ -20,8 +20,9 @@ pub enum Hand {
     Still,
     /// What happens by itself: adopt what an operator did in a guest, start what is down since a boot.
     ByItself,
-    /// That, and every repair that is the daemon's to make.
-    Repair,
+    /// That, and every repair that is the daemon's to make. An owner that it writes into the zone is marked with this new
+    /// identity: no text comes twice, so nothing that is late expects it.
+    Repair(HandoverId),
 }
 
 /// What became of a finding.
@@ -133,7 +134,7 @@ async fn settle(
         let allowed = match hand {
             Hand::Still => None,
             Hand::ByItself => finding.remedy.permitted(false),
-            Hand::Repair => finding.remedy.permitted(true),
+            Hand::Repair(_) => finding.remedy.permitted(true),
         };
         match allowed {
             None => {}
@@ -141,7 +142,11 @@ async fn settle(
                 jobs.insert(index);
             }
             Some(repair) => {
-                let done = carry_out(world, &picture, service, repair).await;
+                let repair = match hand {
+                    Hand::Repair(mark) => repair.marked(mark),
+                    Hand::Still | Hand::ByItself => repair.clone(),
+                };
+                let done = carry_out(world, &picture, service, &repair).await;
                 tried.insert(index, done.err().map(text_of));
             }
         }

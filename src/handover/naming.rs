@@ -36,6 +36,9 @@ impl Run<'_> {
         self.handover.facts.lead = self.leading();
         self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
+        if !self.handover.facts.claimed_from.contains(&expect) {
+            self.handover.facts.claimed_from.push(expect.clone());
+        }
         self.journal(
             Goal::Reserve,
             format!("claims {name}: the zone says {}", verdict::describe(&records)),

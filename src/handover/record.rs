@@ -79,6 +79,10 @@ pub struct Facts {
     /// It was sent again, so that an earlier one may still be under way.
     #[serde(default)]
     pub claim_again: bool,
+    /// What stood at the name whenever the claim was sent: one that comes late does something only where one of these stands.
+    /// Empty in the journal of an older version of the daemon, which kept the owner before alone.
+    #[serde(default)]
+    pub claimed_from: Vec<Option<Ownership>>,
     /// The claim was seen to stand, and was sent once: no message that asks for it is under way any more.
     #[serde(default)]
     pub claim_seen: bool,
@@ -399,6 +403,7 @@ pub mod tests {
             old_owner: None,
             claim_sent: false,
             claim_again: false,
+            claimed_from: Vec::new(),
             claim_seen: false,
             take_over: false,
             sent: false,

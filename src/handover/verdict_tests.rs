@@ -1,8 +1,12 @@
+use std::net::IpAddr;
+
 use super::*;
 use crate::handover::goals::Kind;
 use crate::handover::record::tests::{facts, handover};
 use crate::model::guest::UnitState;
 use crate::model::ids::{Generation, GuestId, HandoverId};
+use crate::model::name::{Owner, Ownership};
+use crate::model::service::ServiceRecord;
 
 const ONE: &str = "6f1d5a2e-0000-4000-8000-000000000001";
 const TWO: &str = "6f1d5a2e-0000-4000-8000-000000000002";
@@ -440,4 +444,31 @@ fn clients_are_led_only_where_the_claim_and_the_targets_addresses_stand() {
     );
     assert!(matches!(published(&h, &zone(102, &[&mine])), Seen::Missing(_)));
     assert!(matches!(withdrawn(&h, &zone(102, &[&mine])), Seen::Missing(_)));
+}
+
+#[test]
+fn a_claim_is_waited_for_where_anything_stands_that_it_was_ever_sent_for() {
+    let mut h = handover(ONE);
+    h.kind = Kind::Deploy;
+    h.facts.claim_sent = true;
+    h.facts.claimed_from = vec![
+        None,
+        Some(Ownership::Aborted(HandoverId(uuid::Uuid::nil()), None)),
+    ];
+    let missing = |seen| matches!(seen, Seen::Missing(_));
+    assert!(missing(released(&h, &NameRecords::default())));
+    let of_another = |text: &Ownership| NameRecords {
+        ownership: vec![text.to_string()],
+        ..NameRecords::default()
+    };
+    let expected = Ownership::Aborted(HandoverId(uuid::Uuid::nil()), None);
+    assert!(missing(released(&h, &of_another(&expected))));
+    let later = Ownership::Aborted(HandoverId(uuid::Uuid::max()), None);
+    assert_eq!(released(&h, &of_another(&later)), Seen::Holds);
+    h.facts.claim_seen = true;
+    assert_eq!(
+        released(&h, &of_another(&expected)),
+        Seen::Holds,
+        "it has arrived"
+    );
 }

@@ -126,7 +126,11 @@ impl Requests {
             None => None,
         };
         let _turn = self.audits.turn.lock().await;
-        let hand = if repair { Hand::Repair } else { Hand::Still };
+        let hand = if repair {
+            Hand::Repair(self.jobs.new_id())
+        } else {
+            Hand::Still
+        };
         let mut report = once(&self.world, only.as_ref(), hand).await?;
         if repair {
             for audited in &mut report.findings {

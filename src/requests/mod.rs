@@ -511,6 +511,7 @@ fn facts_of(bundle: &BundleRecord, life: LifeState, enablement: Enablement) -> F
         old_owner: None,
         claim_sent: false,
         claim_again: false,
+        claimed_from: Vec::new(),
         claim_seen: false,
         take_over: false,
         sent: false,

@@ -7,7 +7,7 @@ use handoverd::model::guest::CopyState;
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::service::ServiceRecord;
 
-use super::cluster::{NOW, copy, guest};
+use super::cluster::{MARK, NOW, copy, guest};
 use super::{Healthy, NAME, disk, web};
 
 async fn audit(world: &World, hand: Hand) -> Report {
@@ -30,7 +30,7 @@ fn told(report: &Report) -> Vec<(Kind, Outcome)> {
 async fn where_all_agree_nothing_is_found_or_done_and_what_was_seen_is_written() {
     let f = Healthy::new();
     let world = f.cluster.world(f.table());
-    let report = audit(&world, Hand::Repair).await;
+    let report = audit(&world, Hand::Repair(MARK)).await;
     assert_eq!((told(&report), report.checked), (vec![], 1));
     assert_eq!(f.cluster.deeds(), Vec::<String>::new());
     let seen = service(&world).await;
@@ -167,7 +167,7 @@ async fn a_licence_that_came_back_with_an_old_xml_is_taken_only_when_told() {
         "somebody may have meant it so"
     );
     assert_eq!(f.cluster.deeds(), Vec::<String>::new());
-    let report = audit(&world, Hand::Repair).await;
+    let report = audit(&world, Hand::Repair(MARK)).await;
     assert_eq!(told(&report), [(Kind::DiskStray, Outcome::Done)]);
     assert_eq!(f.cluster.deeds(), ["take Config", "Uninstall"]);
     assert_eq!(told(&audit(&world, Hand::Still).await), []);
@@ -183,7 +183,7 @@ async fn a_disk_that_an_old_xml_lost_is_given_back_where_the_running_machine_has
         home.config.as_mut().unwrap().disks.clear();
         home.summary.controller = None;
     }
-    let report = audit(&world, Hand::Repair).await;
+    let report = audit(&world, Hand::Repair(MARK)).await;
     assert_eq!(
         told(&report),
         [
@@ -212,17 +212,32 @@ async fn a_changed_address_is_put_right_by_one_swap_and_a_foreign_owner_never() 
     let wrong = vec![std::net::IpAddr::from([10, 77, 0, 9])];
     f.cluster.state().names.get_mut(&name).unwrap().addresses = wrong;
     assert_eq!(
-        told(&audit(&world, Hand::Repair).await),
+        told(&audit(&world, Hand::Repair(MARK)).await),
         [(Kind::AddressDiffers, Outcome::Done)]
     );
     assert_eq!(f.cluster.deeds(), ["swap"]);
     let theirs = "g=9 host=hv2 guest=6f1d5a2e-0000-4000-8000-000000000002";
     f.cluster.state().names.get_mut(&name).unwrap().ownership = vec![theirs.into()];
     assert_eq!(
-        told(&audit(&world, Hand::Repair).await),
+        told(&audit(&world, Hand::Repair(MARK)).await),
         [(Kind::OwnerDiffers, Outcome::Reported)]
     );
     assert_eq!(f.cluster.deeds(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_owner_that_a_repair_writes_is_a_text_that_no_claim_has_ever_expected() {
+    let f = Healthy::new();
+    let world = f.cluster.world(f.table());
+    let name = NAME.parse().unwrap();
+    f.cluster.state().names.get_mut(&name).unwrap().ownership.clear();
+    assert_eq!(
+        told(&audit(&world, Hand::Repair(MARK)).await),
+        [(Kind::OwnerDiffers, Outcome::Done)]
+    );
+    let written = f.cluster.state().names[&name].ownership.join(" ");
+    assert!(written.ends_with(&format!(" after={MARK}")), "{written}");
+    assert_eq!(told(&audit(&world, Hand::Still).await), []);
 }
 
 #[tokio::test]
@@ -230,7 +245,7 @@ async fn a_silent_guest_is_told_and_nothing_of_it_is_taken_for_known() {
     let f = Healthy::new();
     let world = f.cluster.world(f.table());
     f.cluster.state().silent.insert(guest(1));
-    let report = audit(&world, Hand::Repair).await;
+    let report = audit(&world, Hand::Repair(MARK)).await;
     assert_eq!(told(&report), [(Kind::CannotTell, Outcome::Reported)]);
     assert_eq!(report.findings[0].finding.copies.unasked, 1);
     assert_eq!(service(&world).await.observed_at, 1, "its age tells since when");
@@ -247,7 +262,7 @@ async fn what_needs_a_job_is_left_to_the_caller() {
         [(Kind::Down, Outcome::Reported)]
     );
     assert_eq!(
-        told(&audit(&world, Hand::Repair).await),
+        told(&audit(&world, Hand::Repair(MARK)).await),
         [(Kind::Down, Outcome::NeedsJob)]
     );
     assert_eq!(service(&world).await.observed, LifeState::Failed);
@@ -281,6 +296,6 @@ async fn a_service_that_is_frozen_is_left_alone() {
         .unwrap()
         .disks
         .clear();
-    assert_eq!(told(&audit(&world, Hand::Repair).await), []);
+    assert_eq!(told(&audit(&world, Hand::Repair(MARK)).await), []);
     assert_eq!(f.cluster.deeds(), Vec::<String>::new());
 }

@@ -17,7 +17,7 @@ use handoverd::model::guest::{
     AgentInfo, CopyState, Definition, DomainDisk, DomainState, GuestDomain, GuestSummary, ProbeReport,
     ScsiController, UnitState,
 };
-use handoverd::model::ids::{Attempt, Digest, GuestId, HostId, ServiceId};
+use handoverd::model::ids::{Attempt, Digest, GuestId, HandoverId, HostId, ServiceId};
 use handoverd::model::life::Enablement;
 use handoverd::model::name::{DnsName, NameChange, NameRecords};
 use handoverd::model::placement::Placement;
@@ -28,6 +28,9 @@ use handoverd::ports::{
 };
 
 pub const NOW: Millis = 1_795_543_199_000;
+
+/// What an owner is marked with that a repair writes.
+pub const MARK: HandoverId = HandoverId(uuid::Uuid::from_u128(9));
 
 /// What the cluster is like.
 #[derive(Default)]

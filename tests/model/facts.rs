@@ -97,6 +97,7 @@ pub fn keep_outcome(handover: &mut Handover) {
     (facts.silent, facts.revoked) = (None, None);
     (facts.observed_at, facts.observed_row, facts.spread_at) = (None, None, None);
     (facts.sent, facts.claim_sent, facts.claim_seen, facts.claim_again) = (false, false, false, false);
+    facts.claimed_from.clear();
     (facts.old_owner, facts.old_ttl) = (None, 0);
     (facts.lowering, facts.lead) = (None, None);
     (facts.target_addresses, facts.displaced) = (Vec::new(), None);
@@ -115,13 +116,32 @@ pub fn forget_claims(whole: &mut Whole) {
         .flat_map(|records| &records.ownership)
         .filter_map(|text| text.parse().ok())
         .collect();
-    let is_past = |facts: &Facts| {
+    // What it was sent for and does not stand will not stand again; and that it was sent for the owner before is known without.
+    let from = |facts: &Facts| {
+        let from = facts.claimed_from.iter();
+        let mut left: Vec<_> = from
+            .filter(|text| text.as_ref().is_none_or(|text| stands.contains(text)))
+            .cloned()
+            .collect();
+        if left == [facts.old_owner.clone().map(Ownership::Free)] {
+            left.clear();
+        }
+        left
+    };
+    let is_over = |facts: &Facts| {
         let before = facts.old_owner.clone().map(Ownership::Free);
         facts.claim_sent
             && before.is_some_and(|before| !stands.contains(&before))
+            && from(facts).is_empty()
             && (facts.claim_again || facts.claim_seen)
     };
-    let forget = |facts: &mut Facts| (facts.claim_again, facts.claim_seen) = (false, false);
+    let is_past = |facts: &Facts| is_over(facts) || facts.claimed_from != from(facts);
+    let forget = |facts: &mut Facts| {
+        facts.claimed_from = from(facts);
+        if is_over(facts) {
+            (facts.claim_again, facts.claim_seen) = (false, false);
+        }
+    };
     for table in whole.world.tables.values_mut() {
         if table.handovers.values().any(|row| is_past(&row.handover.facts)) {
             let rows = table.handovers.values_mut();

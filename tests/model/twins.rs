@@ -53,6 +53,9 @@ impl Change<'_> {
         handover.id = (self.id)(handover.id);
         let before = &mut handover.facts.old_owner;
         *before = before.as_ref().map(self.owner);
+        for from in handover.facts.claimed_from.iter_mut().flatten() {
+            *from = self.ownership(from);
+        }
     }
 
     fn answer(&self, answer: &mut Answer) {
@@ -207,6 +210,9 @@ fn each_owner(whole: &Whole, note: &mut dyn FnMut(&Owner) -> Owner) {
     let of_handover = |handover: &Handover| {
         if let Some(owner) = &handover.facts.old_owner {
             (change.owner)(owner);
+        }
+        for from in handover.facts.claimed_from.iter().flatten() {
+            change.ownership(from);
         }
     };
     for row in whole

@@ -9,6 +9,7 @@ mod clean;
 mod faults;
 mod generic;
 mod kinds;
+mod late;
 mod moments;
 mod mutations;
 mod product;

@@ -27,6 +27,7 @@ fn version_1_move() -> Handover {
     (facts.lowering, facts.lead, facts.held_by) = (None, None, None);
     facts.srv.clear();
     // One address was all that older versions knew.
+    facts.claimed_from.clear();
     facts.target_addresses = vec!["2001:db8::7".parse().unwrap()];
     begun
 }

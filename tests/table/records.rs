@@ -299,6 +299,7 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 after: None,
             }),
             claim_sent: true,
+            claimed_from: vec![None],
             claim_again: false,
             claim_seen: false,
             take_over: true,
