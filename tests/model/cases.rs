@@ -21,7 +21,7 @@ pub enum Race {
     /// Nobody: one coordinator.
     None,
     /// Two daemons with a table each: only the zone stands between them. They count a service's attempts on from one number,
-    /// and a duty that one owes is void once the other has moved the service, as in the one table that the protocol has.
+    /// and a duty that one owes is void once the other has moved the service: it asks the zone, and leaves it.
     TwoTables,
     /// Two handovers of one table.
     OneTable,

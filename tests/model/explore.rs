@@ -203,14 +203,13 @@ impl Space {
     }
 
     /// Duties are carried where no job of the same table drives; where two daemons have a table each, as in one table:
-    /// where none drives at all, and by no table that is behind, since the other one's move has taken its duty over.
+    /// where none drives at all.
     fn carries(&self, whole: &Whole, index: usize) -> bool {
         let (host, table) = whole.world.tables.iter().nth(index).unwrap();
         let mut actors = whole.actors.iter().zip(&self.owners);
         let two = self.case.race == Race::TwoTables;
         let busy = actors.any(|(actor, owner)| (two || owner == host) && *actor != Actor::Ended);
-        let behind = two && judge::is_behind(&whole.world, table);
-        !busy && !behind && (!table.duties.is_empty() || whole.carriers[index].is_some())
+        !busy && (!table.duties.is_empty() || whole.carriers[index].is_some())
     }
 
     fn turn_of_carrier(&self, whole: &mut Whole, index: usize, turn: Turn) -> Option<()> {

@@ -14,5 +14,6 @@ mod moments;
 mod mutations;
 mod product;
 mod recovery;
+mod restored;
 mod runs;
 mod walks;
