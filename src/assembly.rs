@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join4};
+use futures_util::future::{BoxFuture, join5};
 
-use crate::config::{self, GuestLabels, Settings};
+use crate::config::{self, BalanceSettings, GuestLabels, Settings};
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits, World};
@@ -75,6 +75,8 @@ pub struct Terms {
     pub address_rule: AddressRule,
     /// What is configured of single guests.
     pub labels: GuestLabels,
+    /// Whether and how loads are evened out.
+    pub balance: BalanceSettings,
     /// The rules of handovers.
     pub protocol: Protocol,
 }
@@ -96,6 +98,7 @@ impl Terms {
             audit_every: settings.audit_every,
             address_rule: Arc::new(move |addresses: &[IpAddr]| config::publishable_set(addresses, &networks)),
             labels: settings.guests.clone(),
+            balance: settings.balance,
             protocol: Protocol::default(),
         }
     }
@@ -156,7 +159,11 @@ pub fn requests(ports: Ports, terms: &Terms, runtime: Arc<dyn Runtime>) -> Arc<R
     let world = Arc::new(world.with_protocol(terms.protocol));
     let jobs = Jobs::new(world.clone(), runtime, terms.parallel, terms.keep);
     let requests = Requests::new(world, jobs, Arc::new(loads), terms.batch);
-    Arc::new(requests.with_labels(terms.labels.clone()))
+    Arc::new(
+        requests
+            .with_labels(terms.labels.clone())
+            .with_balance(terms.balance),
+    )
 }
 
 /// Takes up what an earlier daemon left: how many handovers, how many batches.
@@ -179,15 +186,16 @@ pub fn loops(requests: &Arc<Requests>, audit_every: Duration) -> [BoxFuture<'sta
     ]
 }
 
-/// What else it does by itself: measure loads, end maintenances in time, look whether services would have a home, and keep
-/// standbys.
+/// What else it does by itself: measure loads, end maintenances in time, look whether services would have a home, keep
+/// standbys, and even out loads where the configuration says so.
 pub async fn upkeep(requests: Arc<Requests>) {
     let measures = requests.loads.keep_measuring(&requests.world);
-    join4(
+    join5(
         measures,
         requests.expire_maintenance(),
         requests.watch_homes(),
         requests.clone().keep_standbys(),
+        requests.clone().even_out_loads(),
     )
     .await;
 }

@@ -340,11 +340,13 @@ pub struct JobRecord {
     pub id: JobId,
     /// `deploy`, `move`, `upgrade`, `start`, `stop`, `remove`.
     pub operation: String,
-    /// What it is about: a service id; of a batch the name of the guest that is emptied.
+    /// What it is about: a service id; of a batch the name of the guest that is emptied; of an evening out of loads, how far
+    /// they were apart.
     pub object: String,
     /// The source guest's name, or empty.
     pub source: String,
-    /// The target guest's name, or empty; of a batch the target as it was asked for.
+    /// The target guest's name, or empty; of a batch the target as it was asked for. Of an evening out of loads these two are
+    /// the most and the least loaded guest.
     pub target: String,
     /// Who asked: `uid 0` or a user name.
     pub started_by: String,

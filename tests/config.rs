@@ -11,6 +11,8 @@ use handoverd::config::{
     BusAddress, ConfigError, Deadlines, Fragment, KeyAlgorithm, KeyOrigin, LogLevel, Settings, describe,
     publishable_set, settings,
 };
+use handoverd::plan::damper::Damping;
+use handoverd::plan::rebalance::Balance;
 use handoverd::watch::blast::Limits;
 use handoverd::watch::cause::Policy;
 
@@ -89,6 +91,10 @@ fn defaults_are_those_that_the_documentation_names() {
     assert!(evacuation.enabled);
     assert_eq!(evacuation.policy(), Policy::default());
     assert_eq!(evacuation.limits(), Limits::default());
+    let balance = defaults.balance;
+    assert!(!balance.enabled);
+    assert_eq!(balance.balance(), Balance::default());
+    assert_eq!(balance.damping(), Damping::default());
     assert_eq!(defaults.spool(), Path::new("/var/lib/handoverd/spool"));
 }
 
@@ -434,6 +440,32 @@ fn what_is_wrong_is_told_with_file_line_key_and_a_way_out() {
         (
             "[jobs]\nper_host = 65".into(),
             ":2: jobs.per_host: ",
+            &["1 to 64"],
+        ),
+        (
+            "[balance]\nbegin = 20\nend = 20".into(),
+            ":3: balance.end: ",
+            &["less than begin, which is 20"],
+        ),
+        (
+            "[balance]\nbegin = 10".into(),
+            ":2: balance.end: ",
+            &["less than begin, which is 10"],
+        ),
+        ("[balance]\ngain = 0".into(), ":2: balance.gain: ", &["1 to 50"]),
+        (
+            "[balance]\nenabled = 'perhaps'".into(),
+            ":2: balance.enabled: ",
+            &["\"yes\" or \"no\""],
+        ),
+        (
+            "[balance]\npatience = '5s'".into(),
+            ":2: balance.patience: ",
+            &["30s to 1d"],
+        ),
+        (
+            "[balance]\nper_window = 65".into(),
+            ":2: balance.per_window: ",
             &["1 to 64"],
         ),
         (

@@ -127,6 +127,7 @@ fn every_verb_has_an_action_that_asks_an_administrator_and_seeing_is_free() {
             "upgrade",
             "repair",
             "freeze",
+            "rebalance",
             "maintenance",
             "cancel-job"
         ]

@@ -1,5 +1,7 @@
 //! `org.handoverd1.Manager`.
 
+mod callers;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::OwnedFd as StdFd;
@@ -13,7 +15,7 @@ use super::authority::{Authority, Caller};
 use super::error::BusError;
 use super::plan::PlanObject;
 use super::values::{self, Options, Row, files, known_only, limit, text};
-use super::{plan_path, server};
+use super::{options, plan_path};
 use crate::model::ids::JobId;
 use crate::requests::refusal::Refusal;
 use crate::requests::{DeployOptions, MoveOptions, Requests};
@@ -24,37 +26,6 @@ pub struct Manager {
     pub requests: Arc<Requests>,
     /// Who may.
     pub authority: Authority,
-}
-
-impl Manager {
-    async fn caller(
-        &self,
-        connection: &Connection,
-        header: &Header<'_>,
-        verb: &str,
-    ) -> Result<Caller, BusError> {
-        let asked = self.authority.check(connection, header, verb).await;
-        if let Err(refusal) = &asked {
-            tracing::warn!(verb, %refusal, "refused");
-            let now = self.requests.world.clock.now();
-            let who = header.sender().map(ToString::to_string).unwrap_or_default();
-            let audit = self
-                .requests
-                .world
-                .table
-                .audit(now, &who, verb, &refusal.to_string())
-                .await;
-            if let Err(error) = audit {
-                tracing::warn!(%error, "the audit cannot be written");
-            }
-        }
-        Ok(asked?)
-    }
-
-    /// The path of a job whose object is there when the caller reads it.
-    async fn shown(&self, connection: &Connection, id: JobId) -> OwnedObjectPath {
-        server::shown(connection, &self.requests, self.authority, id).await
-    }
 }
 
 #[interface(interface = "org.handoverd1.Manager")]
@@ -170,7 +141,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, BusError> {
         let Caller(who) = self.caller(connection, &header, "move").await?;
-        let options = values::move_options(&options)?;
+        let options = options::move_options(&options)?;
         let id = self.requests.move_(object, target, options, &who).await?;
         Ok(self.shown(connection, id).await)
     }
@@ -186,7 +157,7 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<OwnedObjectPath, BusError> {
         self.caller(connection, &header, "plan").await?;
-        let options = values::move_options(&options)?;
+        let options = options::move_options(&options)?;
         let (id, gone) = self.requests.plan(object, target, options).await?;
         let server = connection.object_server();
         for old in gone {
@@ -279,9 +250,24 @@ impl Manager {
         #[zbus(header)] header: Header<'_>,
     ) -> Result<Vec<(String, u64, String)>, BusError> {
         let Caller(who) = self.caller(connection, &header, "maintenance").await?;
-        let begins = values::maintenance(state, &options)?;
+        let begins = options::maintenance(state, &options)?;
         let drained = self.requests.set_maintenance(kind, name, begins, &who).await?;
         Ok(drained.into_iter().map(values::drained).collect())
+    }
+
+    /// Evens out the loads of guests.
+    #[zbus(out_args("job"))]
+    async fn rebalance(
+        &self,
+        options: Options,
+        #[zbus(connection)] connection: &Connection,
+        #[zbus(header)] header: Header<'_>,
+    ) -> Result<OwnedObjectPath, BusError> {
+        let Caller(who) = self.caller(connection, &header, "rebalance").await?;
+        known_only(&options, &["most"])?;
+        let most = options::from_1_to_64(&options, "most")?;
+        let id = self.requests.rebalance(most, &who).await?;
+        Ok(self.shown(connection, id).await)
     }
 
     /// Gives a service a new bundle.
@@ -298,7 +284,7 @@ impl Manager {
         known_only(&options, &["target", "files", "drain"])?;
         let target = text(&options, "target")?;
         let options = MoveOptions {
-            drain: values::drain(&options)?,
+            drain: options::drain(&options)?,
             files: files(&options)?,
             ..MoveOptions::default()
         };
@@ -489,6 +475,12 @@ impl Manager {
     fn frozen(&self) -> (u64, String) {
         let alarm = self.requests.evacuations.alarm();
         alarm.map_or_else(Default::default, |alarm| (alarm.at, alarm.to_string()))
+    }
+
+    /// How the evening out of loads by itself stands, for people; "off": it is not configured.
+    #[zbus(property(emits_changed_signal = "false"))]
+    fn balance(&self) -> String {
+        self.requests.balancing.standing().to_string()
     }
 
     /// The daemon's own host.

@@ -5,6 +5,7 @@ pub mod error;
 pub mod job;
 pub mod manager;
 pub mod objects;
+pub mod options;
 pub mod plan;
 pub mod server;
 pub mod values;

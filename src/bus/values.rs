@@ -12,12 +12,12 @@ use crate::model::batch::{BatchMember, Decision};
 use crate::model::life::LifeState;
 use crate::plan::load::Share;
 use crate::plan::what_if::Survival;
+use crate::requests::GivenFiles;
 use crate::requests::homes::Standing;
 use crate::requests::jobs::JobView;
 use crate::requests::listing::{GuestRow, ServiceRow};
-use crate::requests::maintenance::{Begins, Drained};
+use crate::requests::maintenance::Drained;
 use crate::requests::planning::Entry;
-use crate::requests::{BatchChoices, GivenFiles, MoveOptions};
 
 /// The most rows that one list call answers.
 const MOST_ROWS: u64 = 1000;
@@ -45,7 +45,7 @@ pub fn known_only(options: &Options, known: &[&str]) -> Result<(), BusError> {
     }
 }
 
-fn invalid(text: String) -> BusError {
+pub(super) fn invalid(text: String) -> BusError {
     BusError::new("InvalidArgument", text)
 }
 
@@ -122,91 +122,6 @@ pub fn files(options: &Options) -> Result<GivenFiles, BusError> {
     let mut files: GivenFiles = map.into_iter().collect();
     files.sort();
     Ok(files)
-}
-
-/// The `drain` option in milliseconds: `ttl` (or absent) is `None`, `0`, or a duration such as `30s`.
-///
-/// # Errors
-/// `InvalidArgument` if it is none of these.
-pub fn drain(options: &Options) -> Result<Option<u64>, BusError> {
-    let Some(text) = text(options, "drain")? else {
-        return Ok(None);
-    };
-    if text == "ttl" {
-        return Ok(None);
-    }
-    if text == "0" {
-        return Ok(Some(0));
-    }
-    let duration = crate::model::span::parse(&text).map_err(|why| {
-        invalid(format!(
-            "option \"drain\" is {text:?}: {why}; it must be ttl, 0, or like 30s"
-        ))
-    })?;
-    u64::try_from(duration.as_millis())
-        .map(Some)
-        .map_err(|_| invalid(format!("option \"drain\" is {text:?}: too long")))
-}
-
-/// The options of `Move` and `Plan`.
-///
-/// # Errors
-/// `InvalidArgument` if one is not known or not valid.
-pub fn move_options(options: &Options) -> Result<MoveOptions, BusError> {
-    known_only(
-        options,
-        &["drain", "partial", "parallel", "per_guest", "per_host"],
-    )?;
-    let limit = |key| match number(options, key)? {
-        None => Ok(None),
-        Some(limit) => match u32::try_from(limit) {
-            Ok(limit @ 1..=64) => Ok(Some(limit)),
-            _ => Err(invalid(format!("option {key:?} is {limit}; it must be 1 to 64"))),
-        },
-    };
-    Ok(MoveOptions {
-        drain: drain(options)?,
-        files: Vec::new(),
-        batch: BatchChoices {
-            partial: yes(options, "partial")?,
-            parallel: limit("parallel")?,
-            per_guest: limit("per_guest")?,
-            per_host: limit("per_host")?,
-        },
-        held_by: None,
-    })
-}
-
-/// How long a maintenance lasts where nobody says.
-const MAINTENANCE: Duration = Duration::from_secs(2 * 3600);
-
-/// How a maintenance begins, by the state that is asked for; `None`: it ends.
-///
-/// # Errors
-/// `InvalidArgument` if the state or an option is not known or not valid.
-pub fn maintenance(state: &str, options: &Options) -> Result<Option<Begins>, BusError> {
-    match state {
-        "off" => known_only(options, &[]).map(|()| None),
-        "on" => {
-            known_only(options, &["for", "reason", "drain"])?;
-            let length = match text(options, "for")? {
-                None => MAINTENANCE,
-                Some(text) => crate::model::span::parse(&text).map_err(|why| {
-                    invalid(format!("option \"for\" is {text:?}: {why}; it must be like 2h"))
-                })?,
-            };
-            let drains = match options.contains_key("drain") {
-                true => yes(options, "drain")?,
-                false => true,
-            };
-            Ok(Some(Begins {
-                length,
-                reason: text(options, "reason")?.unwrap_or_default(),
-                drains,
-            }))
-        }
-        other => Err(invalid(format!("the state is {other:?}; it must be on or off"))),
-    }
 }
 
 /// A guest that is drained: its name, the job (0: none), why there is none.

@@ -83,6 +83,8 @@ pub enum Command {
     Thaw(commands::freeze::Thaw),
     /// Keep services from a guest or host that is worked on, and move away those that are there
     Maintenance(commands::maintenance::Maintenance),
+    /// Even out the loads of guests: move services from the most to the least loaded ones
+    Rebalance(commands::rebalance::Rebalance),
     /// Give a service a new bundle, on its guest or on another
     Upgrade(commands::upgrade::Upgrade),
     /// Remove a service from its guest, its name from DNS and its row from the table
@@ -144,7 +146,8 @@ pub struct BatchArgs {
     pub per_host: Option<u32>,
 }
 
-fn limit() -> clap::builder::RangedI64ValueParser<u32> {
+/// How many services: 1 to 64.
+pub(super) fn limit() -> clap::builder::RangedI64ValueParser<u32> {
     clap::value_parser!(u32).range(1..=64)
 }
 

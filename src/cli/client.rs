@@ -195,6 +195,15 @@ impl Client {
         Ok(Frozen { since, why })
     }
 
+    /// How the evening out of loads by itself stands, for people; `None`: it is not configured.
+    ///
+    /// # Errors
+    /// What the daemon refused, or that it cannot be reached.
+    pub async fn balance(&self) -> Result<Option<String>, Failure> {
+        let told = limited(Call::Read, self.manager.balance()).await?;
+        Ok(Some(told).filter(|told| told != "off"))
+    }
+
     /// All registered bundles.
     ///
     /// # Errors

@@ -80,6 +80,7 @@ async fn run(command: Command, context: &Context) -> Result<(), Failure> {
         Command::Freeze(freeze) => freeze.run(context).await,
         Command::Thaw(thaw) => thaw.run(context).await,
         Command::Maintenance(maintenance) => maintenance.run(context).await,
+        Command::Rebalance(rebalance) => rebalance.run(context).await,
         Command::Upgrade(upgrade) => upgrade.run(context).await,
         Command::Remove(remove) => remove.run(context).await,
         Command::Start(start) => start.run(context).await,

@@ -89,6 +89,12 @@ pub trait Manager {
         options: Options<'_>,
     ) -> zbus::Result<Vec<(String, u64, String)>>;
 
+    #[zbus(allow_interactive_auth)]
+    async fn rebalance(&self, options: Options<'_>) -> zbus::Result<OwnedObjectPath>;
+
+    #[zbus(property)]
+    fn balance(&self) -> zbus::Result<String>;
+
     #[zbus(property)]
     fn frozen(&self) -> zbus::Result<(u64, String)>;
 

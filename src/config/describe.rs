@@ -35,6 +35,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
         jobs,
         audit_every,
         evacuation,
+        balance,
         guests,
         log,
     } = settings;
@@ -86,6 +87,7 @@ fn write_all(out: &mut String, settings: &Settings) -> fmt::Result {
     )?;
     writeln!(out, "\n[audit]\nevery = {}", quoted(&span::show(*audit_every)))?;
     super::evacuation::write(out, evacuation)?;
+    super::balance::write(out, balance)?;
     super::guests::write(out, guests)?;
     writeln!(out, "\n[log]\nlevel = {}", quoted(log.as_str()))
 }

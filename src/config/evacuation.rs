@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::section::Section;
+use super::section::{Section, yes_or_no};
 use crate::model::span;
 use crate::plan::load::Share;
 use crate::watch::blast::Limits;
@@ -151,14 +151,6 @@ pub(super) fn evacuation(mut section: Section<'_>) -> EvacuationSettings {
     };
     section.finish();
     settings
-}
-
-fn yes_or_no(text: &str) -> Result<bool, &'static str> {
-    match text {
-        "yes" => Ok(true),
-        "no" => Ok(false),
-        _ => Err("it must be \"yes\" or \"no\""),
-    }
 }
 
 fn treatment(text: &str) -> Result<Treatment, String> {

@@ -20,6 +20,7 @@
 //! whole, but the tables of `[[dns.zone]]` and `[[libvirt.host]]` are merged key by key where their `name` is the same;
 //! a zone's server changes only where the later table says which one it replaces.
 
+mod balance;
 mod describe;
 pub mod error;
 mod evacuation;
@@ -34,6 +35,7 @@ mod zone;
 
 use std::path::Path;
 
+pub use balance::BalanceSettings;
 pub use describe::describe;
 pub use error::{ConfigError, Place, Problem};
 pub use evacuation::{EvacuationSettings, Fence};

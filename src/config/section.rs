@@ -293,6 +293,15 @@ impl<'p> Section<'p> {
     }
 }
 
+/// Reads `yes` or `no`.
+pub(crate) fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    match text {
+        "yes" => Ok(true),
+        "no" => Ok(false),
+        _ => Err("it must be \"yes\" or \"no\""),
+    }
+}
+
 /// How many letters must be put in, taken out or replaced to make `a` of `b` (Levenshtein).
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.chars().count()).collect();

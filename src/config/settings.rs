@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::balance::{self, BalanceSettings};
 use super::error::{ConfigError, Place};
 use super::evacuation::{self, EvacuationSettings};
 use super::guests::{self, GuestLabels};
@@ -52,6 +53,8 @@ pub struct Settings {
     pub audit_every: Duration,
     /// What is done about guests that die.
     pub evacuation: EvacuationSettings,
+    /// Whether and how the loads of guests are evened out.
+    pub balance: BalanceSettings,
     /// What is said of single guests. `[guests.NAME]`.
     pub guests: GuestLabels,
     /// What is logged. `[log] level`.
@@ -315,6 +318,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
     audit.finish();
 
     let evacuation = evacuation::evacuation(top.section("evacuation"));
+    let balance = balance::balance(top.section("balance"));
 
     let guests = guests::guests(top.named("guests"));
 
@@ -339,6 +343,7 @@ fn make(mut top: Section<'_>, surroundings: &impl Surroundings) -> Option<Settin
         jobs: job_settings,
         audit_every,
         evacuation,
+        balance,
         guests,
         log: level.map(|found| found.value).unwrap_or_default(),
     })

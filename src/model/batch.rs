@@ -1,6 +1,7 @@
-//! A batch: all services of one guest, moved by one request.
+//! A batch: services moved by one request; all of one guest, or those that even out the loads of all.
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::ids::{GuestId, JobId, ServiceId};
 use super::service::Millis;
@@ -18,14 +19,18 @@ pub struct BatchOptions {
     pub per_host: u32,
 }
 
+/// The guest of a batch that moves services of several: no domain has the nil UUID (RFC 9562, 5.9). As of any guest,
+/// there is one such batch at a time.
+pub const NO_SINGLE_GUEST: GuestId = GuestId(Uuid::nil());
+
 /// A batch as the table keeps it, beside its job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Batch {
     /// The job that shows it.
     pub job: JobId,
-    /// The guest whose services are moved.
+    /// The guest whose services are moved, or [`NO_SINGLE_GUEST`].
     pub guest: GuestId,
-    /// The target as it was asked for: a guest or a strategy.
+    /// The target as it was asked for: a guest or a strategy; empty where each service has its own.
     pub target: String,
     /// How it goes about its members.
     pub options: BatchOptions,

@@ -117,6 +117,11 @@ impl Damper {
         }
     }
 
+    /// The gap cannot be judged now: for how long it was too large is counted anew.
+    pub fn interrupt(&mut self) {
+        self.above_since = None;
+    }
+
     /// A service was sent on its way for balance.
     pub fn moved(&mut self, now: Millis, service: ServiceId) {
         self.moves.push_back(now);
@@ -180,6 +185,21 @@ mod tests {
             Permit::Patience(Duration::from_secs(60))
         );
         assert_eq!(look(&mut damper, 129, 50), Permit::Moves(2));
+    }
+
+    #[test]
+    fn a_time_in_which_the_gap_cannot_be_judged_is_no_patience() {
+        let mut damper = Damper::default();
+        look(&mut damper, 0, 50);
+        damper.interrupt();
+        assert_eq!(
+            look(&mut damper, 60, 50),
+            Permit::Patience(Duration::from_secs(60))
+        );
+        assert_eq!(look(&mut damper, 120, 50), Permit::Moves(2));
+        // What has begun goes on afterwards.
+        damper.interrupt();
+        assert_eq!(look(&mut damper, 130, 50), Permit::Moves(2));
     }
 
     #[test]

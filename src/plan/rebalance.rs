@@ -142,15 +142,16 @@ impl<'a> Scales<'a> {
         let scores = || self.guests.iter().map(|guest| (self.now(*guest), *guest));
         // Of equals the first in the list, whichever way it is looked at.
         let high = scores().max_by_key(|(score, guest)| (*score, std::cmp::Reverse(*guest)))?;
-        let low = scores().min()?;
-        (high.1 != low.1).then(|| Gap {
+        let low = scores().filter(|(_, guest)| *guest != high.1).min()?;
+        Some(Gap {
             high: self.cluster.guests()[high.1].id,
             low: self.cluster.guests()[low.1].id,
             gap: high.0.minus(low.0),
         })
     }
 
-    /// The move away from `high` that lowers the larger of the two scores the most.
+    /// The move away from `high` that lowers the larger of the two scores the most; of equals the one to the guest that is then
+    /// the least loaded.
     fn best(
         &self,
         high: GuestId,
@@ -161,7 +162,7 @@ impl<'a> Scales<'a> {
             return Ok(None);
         };
         let before = self.now(from);
-        let mut best: Option<(Share, Move)> = None;
+        let mut best: Option<((Share, Share), Move)> = None;
         for service in self.cluster.residents(high) {
             let free = service.movable && service.frozen.is_none() && service.going.is_none();
             let index = self.cluster.service_index(&service.id);
@@ -190,7 +191,7 @@ impl<'a> Scales<'a> {
                     self.score(target, weight, Resources::NONE),
                 );
                 let larger = after.0.max(after.1);
-                let better = best.as_ref().is_none_or(|(least, _)| larger < *least);
+                let better = best.as_ref().is_none_or(|(least, _)| (larger, after.1) < *least);
                 if better && larger.plus(gain) <= before {
                     let made = Move {
                         service: service.id.clone(),
@@ -199,7 +200,7 @@ impl<'a> Scales<'a> {
                         before: (before, self.now(target)),
                         after,
                     };
-                    best = Some((larger, made));
+                    best = Some(((larger, after.1), made));
                 }
             }
         }

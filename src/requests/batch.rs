@@ -5,8 +5,10 @@
 //! takes a batch up by the same loop: a member with a job is waited for, one without is begun, and a move that is under way
 //! already is answered with its job.
 //!
-//! A member of an evacuation whose target fails goes to the next best one; while everything is frozen, none begins.
+//! A member of an evacuation whose target fails goes to the next best one; while everything is frozen, none begins. What
+//! the daemon moves by itself for balance is cancelled by a freeze.
 
+mod news;
 mod telling;
 
 use std::collections::BTreeMap;
@@ -17,8 +19,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
+use super::balance::REBALANCE;
 use super::early::Early;
-use super::evacuation::{EVACUATE, NextHome};
+use super::evacuation::{DAEMON, EVACUATE, NextHome};
 use super::jobs::Shown;
 use super::refusal::Refusal;
 use super::{MoveOptions, Requests};
@@ -27,19 +30,8 @@ use crate::model::ids::{GuestId, JobId, ServiceId};
 use crate::plan::batch::{Batch as Schedule, Outcome, Progress};
 use crate::ports::JobRecord;
 use crate::watch::blast::Alarm;
+use news::News;
 use telling::{entry, keep_trying, outcome, told, view_of};
-
-/// What happens to a member.
-enum News {
-    /// Its job began, or it was refused.
-    Begun(usize, Result<JobId, Refusal>),
-    /// The service is on its target; only the old copy is left to be looked after.
-    PastWork(usize),
-    /// Its job ended so.
-    Ended(usize, JobRecord),
-    /// Where it goes after its target has failed.
-    Again(usize, Result<NextHome, Refusal>),
-}
 
 /// One batch under way.
 struct Run {
@@ -61,6 +53,8 @@ struct Run {
     tried: BTreeMap<usize, Vec<(GuestId, String)>>,
     /// Why nothing is to begin that nobody asked for.
     frozen: watch::Receiver<Option<Alarm>>,
+    /// Of a batch for balance: where its services were. One that has gone elsewhere meanwhile is left there.
+    homes: BTreeMap<ServiceId, GuestId>,
 }
 
 impl Requests {
@@ -101,21 +95,29 @@ impl Requests {
             cancelled: None,
             tried: BTreeMap::new(),
             frozen: self.evacuations.subscribe(),
+            homes: BTreeMap::new(),
         };
         let span = tracing::info_span!("batch", id = id.0, guest = run.record.object);
         self.jobs.run(Box::pin(run.carry_out().instrument(span)));
         id
     }
 
-    /// Begins a member as any move is begun; one that is there already, is there.
+    /// Begins a member as any move is begun; one that is there already, is there. `home`: it moves from there only.
     async fn begin_member(
         &self,
         service: &ServiceId,
+        home: Option<GuestId>,
         target: GuestId,
         options: &MoveOptions,
         who: &str,
     ) -> Result<JobId, Refusal> {
         let service = self.service(service.as_str()).await?;
+        if home.is_some_and(|home| service.guest != home) && service.guest != target {
+            return Err(Refusal::Busy(format!(
+                "{} has gone to {} meanwhile, and stays there",
+                service.id, service.guest_name
+            )));
+        }
         let target = self.guest(&target.to_string()).await?;
         self.move_service(&service, target, options, who).await
     }
@@ -132,10 +134,14 @@ fn outcome_of(result: &str) -> Outcome {
 
 impl Run {
     async fn carry_out(mut self) {
+        if self.record.operation == REBALANCE {
+            self.find_homes().await;
+        }
         if !self.is_evacuation() {
             self.early = self.requests.early_members(&self.batch).await;
         }
         loop {
+            self.cancel_if_frozen().await;
             let held = self.is_held();
             if !held {
                 self.begin_what_may();
@@ -148,9 +154,13 @@ impl Run {
             tokio::select! {
                 biased;
                 Some(news) = self.news.next(), if !self.news.is_empty() => self.take(news).await,
-                () = shown.cancelled(), if self.cancelled.is_none() => self.cancel().await,
+                () = shown.cancelled(), if self.cancelled.is_none() => {
+                    if let Some(who) = shown.cancel_requested() {
+                        self.cancel(who).await;
+                    }
+                }
                 // The sender lives as long as the requests do, so an error cannot come.
-                _ = self.frozen.changed(), if held => {}
+                _ = self.frozen.changed(), if held || self.gives_way() => {}
             }
         }
         self.end().await;
@@ -164,6 +174,27 @@ impl Run {
 
     fn is_evacuation(&self) -> bool {
         self.record.operation == EVACUATE
+    }
+
+    /// Whether a freeze cancels it: nobody asked for it, and nobody needs it.
+    fn gives_way(&self) -> bool {
+        self.record.operation == REBALANCE && self.record.started_by == DAEMON && self.cancelled.is_none()
+    }
+
+    async fn cancel_if_frozen(&mut self) {
+        let alarm = self.frozen.borrow().clone();
+        if let (true, Some(alarm)) = (self.gives_way(), alarm) {
+            self.cancel(format!("{DAEMON}: everything is frozen: {alarm}"))
+                .await;
+        }
+    }
+
+    /// Keeps where the services are that are to be moved for balance.
+    async fn find_homes(&mut self) {
+        match self.requests.world.table.services().await {
+            Ok(services) => self.homes = services.into_iter().map(|row| (row.id, row.guest)).collect(),
+            Err(error) => tracing::warn!(%error, "services move wherever they are by then"),
+        }
     }
 
     /// Begins the members that the schedule lets begin; a member with a job is waited for.
@@ -214,13 +245,16 @@ impl Run {
         self.followed[index] = true;
         let (requests, who) = (self.requests.clone(), self.record.started_by.clone());
         let service = self.batch.members[index].service.clone();
+        let home = self.homes.get(&service).copied();
         let options = MoveOptions {
             drain: self.batch.options.drain,
             held_by,
             ..MoveOptions::default()
         };
         self.news.push(Box::pin(async move {
-            let begun = requests.begin_member(&service, target, &options, &who).await;
+            let begun = requests
+                .begin_member(&service, home, target, &options, &who)
+                .await;
             News::Begun(index, begun)
         }));
     }
@@ -361,10 +395,7 @@ impl Run {
 
     /// What has not begun does not begin any more, and what may still be undone is. What was under way before the batch
     /// began is somebody else's.
-    async fn cancel(&mut self) {
-        let Some(who) = self.shown.cancel_requested() else {
-            return;
-        };
+    async fn cancel(&mut self, who: String) {
         tracing::info!(who, "the batch is cancelled");
         self.cancelled = Some(who.clone());
         self.schedule.cancel();
@@ -427,7 +458,7 @@ impl Run {
                 self.end_member(index, "failed", details).await;
             }
         }
-        let (result, error) = outcome(&self.batch, &self.record.object, self.cancelled.as_deref());
+        let (result, error) = outcome(&self.batch, &self.record, self.cancelled.as_deref());
         self.record.finished = Some(self.requests.world.clock.now());
         self.record.result = Some(result.to_owned());
         if let Some((name, details)) = error {
@@ -441,44 +472,5 @@ impl Run {
         tracing::info!(result, error = self.record.error_details, "batch ended");
         let (jobs, shown) = (self.requests.jobs.clone(), self.shown.clone());
         jobs.end(&shown, record).await;
-    }
-}
-
-impl Requests {
-    /// Waits for what comes next of a member's job. `past_work`: that it is past its work is known.
-    async fn news_of(&self, index: usize, job: JobId, past_work: bool) -> News {
-        if let Some(mut view) = self.jobs.watch(job) {
-            // Where the job is not shown any more, its last view tells its end.
-            let seen = view
-                .wait_for(|view| view.record.result.is_some() || (!past_work && view.is_past_work()))
-                .await
-                .map(|view| view.clone());
-            let seen = seen.unwrap_or_else(|_| view.borrow().clone());
-            return match seen.record.result {
-                Some(_) => News::Ended(index, seen.record),
-                None => News::PastWork(index),
-            };
-        }
-        let lost = |why: String| JobRecord {
-            id: job,
-            operation: String::new(),
-            object: String::new(),
-            source: String::new(),
-            target: String::new(),
-            started_by: String::new(),
-            started: 0,
-            finished: None,
-            result: Some("failed".to_owned()),
-            error_name: "Internal".to_owned(),
-            error_details: why,
-        };
-        let record = match self.world.table.job(job).await {
-            Ok(Some(record)) if record.result.is_some() => record,
-            Ok(_) => lost(format!(
-                "job {job} does not run any more; see `handoverctl jobs show {job}`"
-            )),
-            Err(error) => lost(error.to_string()),
-        };
-        News::Ended(index, record)
     }
 }

@@ -25,10 +25,10 @@ use crate::ports::JobRecord;
 /// How many guests are asked at the same time.
 const ASKED_AT_ONCE: usize = 16;
 /// How many of the last jobs tell how long a service's handover takes.
-const LAST_JOBS: u32 = 500;
+pub(super) const LAST_JOBS: u32 = 500;
 /// How long a service that came to a guest is counted on top of that guest's load, in milliseconds: longer than guests are not
 /// asked how they fare.
-const SETTLES: Millis = 150_000;
+pub(super) const SETTLES: Millis = 150_000;
 
 /// How closely guests are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(super) enum Look {
     One(GuestId),
     /// Each but this one is asked what is in the way there.
     AllBut(GuestId),
+    /// Each is asked what is in the way there.
+    All,
 }
 
 impl Look {
@@ -55,17 +57,39 @@ impl Look {
             Self::Listed => false,
             Self::One(only) => guest.id == only,
             Self::AllBut(source) => guest.id != source,
+            Self::All => true,
+        }
+    }
+}
+
+/// The services that a decision may move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moving {
+    /// None.
+    None,
+    /// Those of one guest.
+    Of(GuestId),
+    /// All.
+    All,
+}
+
+impl Moving {
+    fn has(self, service: &ServiceRecord) -> bool {
+        match self {
+            Self::None => false,
+            Self::Of(guest) => service.guest == guest,
+            Self::All => true,
         }
     }
 }
 
 impl Requests {
     /// Guests and services as they are now. What the table says against targets for single services is looked up for those
-    /// of guest `moving` only: it costs a look at every guest for each of their ports.
+    /// that are `moving` only: it costs a look at every guest for each of their ports.
     ///
     /// # Errors
     /// The table cannot be read.
-    pub(super) async fn cluster(&self, look: Look, moving: Option<GuestId>) -> Result<Cluster, Refusal> {
+    pub(super) async fn cluster(&self, look: Look, moving: Moving) -> Result<Cluster, Refusal> {
         let guests = self.guests().await;
         let measured = self.loads.of(&guests).await;
         let known = Known::read(self).await?;
@@ -76,7 +100,7 @@ impl Requests {
             self.guest_view(guest, look, measured, maintained)
         });
         let guests = stream::iter(asked).buffered(ASKED_AT_ONCE).collect().await;
-        let view = |service: &ServiceRecord| known.view(service, Some(service.guest) == moving);
+        let view = |service: &ServiceRecord| known.view(service, moving.has(service));
         let services = known.services.iter().map(view).collect();
         Ok(Cluster::of(guests, services))
     }

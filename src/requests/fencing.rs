@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::Requests;
-use super::cluster::Look;
+use super::cluster::{Look, Moving};
 use super::evacuation::DAEMON;
 use super::refusal::Refusal;
 use crate::model::guest::{DomainState, GuestDomain};
@@ -109,7 +109,7 @@ impl Requests {
         if services.is_empty() {
             return Err(because("no service is to run there"));
         }
-        let cluster = self.cluster(Look::Listed, None).await?;
+        let cluster = self.cluster(Look::Listed, Moving::None).await?;
         let survival = leave(&cluster, guest, hung, Strategy::LeastLoaded);
         let homeless = survival.map(|survival| survival.homeless).unwrap_or_default();
         if services

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 
 use super::Requests;
-use super::cluster::Look;
+use super::cluster::{Look, Moving};
 use super::jobs::JobEvent;
 use super::refusal::Refusal;
 use crate::model::service::Millis;
@@ -121,7 +121,7 @@ impl Requests {
     /// The table cannot be read.
     pub async fn look_for_homes(&self) -> Result<(), Refusal> {
         let at = self.world.clock.now();
-        let cluster = self.cluster(Look::Listed, None).await?;
+        let cluster = self.cluster(Look::Listed, Moving::None).await?;
         let mut losses = Vec::new();
         for guest in cluster.guests() {
             let survival = one_death(&cluster, guest, STRATEGY);

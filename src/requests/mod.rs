@@ -3,6 +3,7 @@
 //! Nothing here knows D-Bus; [`crate::bus`] is one of its callers.
 
 pub mod audit;
+pub mod balance;
 pub mod batch;
 pub mod bundles;
 mod cluster;
@@ -30,7 +31,7 @@ use std::sync::Arc;
 use futures_util::future::join;
 use futures_util::lock::Mutex;
 
-use crate::config::GuestLabels;
+use crate::config::{BalanceSettings, GuestLabels};
 use crate::handover::goals::Kind;
 use crate::handover::machine::State;
 use crate::handover::record::{Facts, Handover, Place};
@@ -119,6 +120,10 @@ pub struct Requests {
     pub homes: Homes,
     /// What is configured of single guests.
     pub labels: GuestLabels,
+    /// How the evening out of loads stands.
+    pub balancing: balance::Balancing,
+    /// Whether and how loads are evened out.
+    balance: BalanceSettings,
     /// Tells that standbys may be to be looked at.
     pub standbys: standbys::Nudge,
     limits: BatchLimits,
@@ -137,6 +142,8 @@ impl Requests {
             evacuations: Evacuations::default(),
             homes: Homes::default(),
             labels: GuestLabels::default(),
+            balancing: balance::Balancing::default(),
+            balance: BalanceSettings::default(),
             standbys: standbys::Nudge::default(),
             audits: audit::Audits::default(),
             limits,
@@ -148,6 +155,12 @@ impl Requests {
     #[must_use]
     pub fn with_labels(self, labels: GuestLabels) -> Self {
         Self { labels, ..self }
+    }
+
+    /// The same, with what is configured of the evening out of loads.
+    #[must_use]
+    pub fn with_balance(self, balance: BalanceSettings) -> Self {
+        Self { balance, ..self }
     }
 
     /// Deploys a bundle's service to a guest.

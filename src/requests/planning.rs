@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Requests;
-use super::cluster::Look;
+use super::cluster::{Look, Moving};
 use super::refusal::Refusal;
 use crate::handover::goals::Kind;
 use crate::model::guest::GuestSummary;
@@ -24,7 +24,7 @@ use crate::plan::strategy::{Strategy, TargetName};
 use crate::plan::what_if;
 
 /// What a service is expected to take that was never moved.
-const EXPECTED: Duration = Duration::from_secs(10);
+pub(super) const EXPECTED: Duration = Duration::from_secs(10);
 /// How many guests are named where many were not taken for the same reason.
 const NAMED: usize = 8;
 /// How many services without a home a refusal tells of.
@@ -241,7 +241,7 @@ impl Requests {
         (strategy, told): (Strategy, String),
         limits: Limits,
     ) -> Result<Decided, Refusal> {
-        let mut cluster = self.cluster(look, Some(source.id)).await?;
+        let mut cluster = self.cluster(look, Moving::Of(source.id)).await?;
         if let Which::Again { service, tried } = which {
             for (guest, why) in tried {
                 cluster.bar(service, *guest, Obstacle::Tried(why.clone()));
@@ -302,7 +302,9 @@ impl Requests {
         };
         let moving = only.as_ref().map(|guest| guest.id);
         let terms = Terms::default();
-        let cluster = self.cluster(Look::Listed, moving).await?;
+        let cluster = self
+            .cluster(Look::Listed, moving.map_or(Moving::None, Moving::Of))
+            .await?;
         let context = Context {
             cluster: &cluster,
             now: self.world.clock.now(),

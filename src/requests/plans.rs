@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::cluster::Look;
+use super::cluster::{Look, Moving};
 use super::moves::Object;
 use super::planning::{Decided, Entry, Which, limits_of};
 use super::refusal::Refusal;
@@ -12,6 +12,7 @@ use crate::model::batch::{Batch, BatchMember, BatchOptions, Decision};
 use crate::model::guest::GuestSummary;
 use crate::model::ids::{JobId, ServiceId};
 use crate::model::service::{Millis, ServiceRecord};
+use crate::plan::batch::Batch as Schedule;
 use crate::plan::strategy::{Strategy, TargetName};
 use crate::ports::{JobRecord, TableError};
 
@@ -156,7 +157,7 @@ impl Requests {
     /// What is not any more as it was when a plan was made, for people.
     async fn changed_since(&self, plan: &Plan) -> Result<Vec<String>, Refusal> {
         let look = Look::of(plan.decided.strategy, plan.source.id);
-        let cluster = self.cluster(look, Some(plan.source.id)).await?;
+        let cluster = self.cluster(look, Moving::Of(plan.source.id)).await?;
         let changes = plan.decided.plan.changes(&cluster);
         let mut changed: Vec<String> = changes.iter().map(ToString::to_string).collect();
         if plan.service.is_none() {
@@ -310,14 +311,14 @@ impl Requests {
     /// Begins a batch; `what` is what the audit says of it.
     pub(super) async fn begin_batch(
         self: &Arc<Self>,
-        mut record: JobRecord,
+        record: JobRecord,
         what: &str,
         source: &GuestSummary,
         asked: &str,
         decided: &Decided,
         options: &MoveOptions,
     ) -> Result<JobId, Refusal> {
-        let mut batch = Batch {
+        let batch = Batch {
             job: JobId(0),
             guest: source.id,
             target: canonical(&TargetName::of(asked), decided.strategy),
@@ -327,19 +328,34 @@ impl Requests {
                 .map(|(seq, entry)| member(seq, entry))
                 .collect(),
         };
-        let id = match self.world.table.begin_batch(&record, &batch).await {
+        let who = record.started_by.clone();
+        let decisions = |job| self.decisions(decided, what, &who, Some(job));
+        self.start_batch(record, what, batch, decided.schedule.clone(), decisions)
+            .await
+    }
+
+    /// Begins a batch that is put together; `decisions` are those behind it, once its job is known.
+    pub(super) async fn start_batch(
+        self: &Arc<Self>,
+        mut record: JobRecord,
+        what: &str,
+        mut batch: Batch,
+        schedule: Schedule,
+        decisions: impl FnOnce(JobId) -> Vec<Decision> + Send,
+    ) -> Result<JobId, Refusal> {
+        let table = &self.world.table;
+        let id = match table.begin_batch(&record, &batch).await {
             Ok(id) => id,
             Err(TableError::Conflict(why)) => return Err(Refusal::Busy(why)),
             Err(other) => return Err(other.into()),
         };
         (record.id, batch.job) = (id, id);
         let who = record.started_by.clone();
-        self.world
-            .table
+        table
             .audit(record.started, &who, what, &format!("job {id}"))
             .await?;
-        self.keep_decisions(decided, what, &who, Some(id)).await?;
-        Ok(self.run_batch(batch, record, decided.schedule.clone()))
+        table.decide(&decisions(id)).await?;
+        Ok(self.run_batch(batch, record, schedule))
     }
 
     /// Keeps what was decided, and from what; `job`: by which it is done, if that is known already.
@@ -350,6 +366,11 @@ impl Requests {
         who: &str,
         job: Option<JobId>,
     ) -> Result<(), Refusal> {
+        let decisions = self.decisions(decided, what, who, job);
+        Ok(self.world.table.decide(&decisions).await?)
+    }
+
+    fn decisions(&self, decided: &Decided, what: &str, who: &str, job: Option<JobId>) -> Vec<Decision> {
         let at = self.world.clock.now();
         let by = job.map(|job| format!("; job {job}")).unwrap_or_default();
         let decision = |entry: &Entry| {
@@ -369,8 +390,7 @@ impl Requests {
                 inputs,
             }
         };
-        let decisions: Vec<Decision> = decided.entries.iter().map(decision).collect();
-        Ok(self.world.table.decide(&decisions).await?)
+        decided.entries.iter().map(decision).collect()
     }
 
     /// Six hex digits at random: after a restart of the daemon an old id does not mean a new plan.

@@ -21,7 +21,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::Requests;
-use super::cluster::Look;
+use super::cluster::{Look, Moving};
 use super::jobs::JobEvent;
 use super::refusal::Refusal;
 use crate::model::ids::{GuestId, ServiceId};
@@ -252,7 +252,7 @@ impl Requests {
             .troubles
             .retain(|(service, guest), _| !back.contains(guest) && is_known(service));
         memory.missing.retain(|service, _| is_known(service));
-        let mut cluster = self.cluster(Look::Listed, None).await?;
+        let mut cluster = self.cluster(Look::Listed, Moving::None).await?;
         let duties: BTreeSet<Pair> = table
             .duties()
             .await?

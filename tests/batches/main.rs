@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_names;
+mod balance;
 mod faults;
 mod labels;
 mod loads;

@@ -408,6 +408,11 @@ impl Manager {
     }
 
     #[zbus(property)]
+    fn balance(&self) -> &'static str {
+        "off"
+    }
+
+    #[zbus(property)]
     fn frozen(&self) -> (u64, String) {
         crate::objects::frozen(&self.0.calls.lock().unwrap())
     }

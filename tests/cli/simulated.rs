@@ -207,6 +207,38 @@ async fn a_guest_in_maintenance_is_drained_and_shown_until_it_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn uneven_loads_are_evened_out_and_even_ones_are_told() {
+    let heavy = ["one", "two", "three"].map(|name| {
+        format!(
+            "\n[[service]]\nname = \"{name}\"\nguest = \"g1\"\nlife = \"running\"\nasks_memory_mib = 1200\n"
+        )
+    });
+    let daemon = Daemon::start(&cluster(&heavy.concat())).await;
+    let evened = in_time(async {
+        loop {
+            let evened = daemon.run("rebalance").await;
+            // Until loads are measured for the first time.
+            if code(&evened) != 3 {
+                return evened;
+            }
+            assert!(err(&evened).contains("is not measured yet"), "{evened:?}");
+        }
+    })
+    .await;
+    assert_eq!(code(&evened), 0, "{evened:?}");
+    let services = daemon.run("services").await;
+    let mut homes = ["one", "two", "three"].map(|name| row(out(&services), name)[2].to_owned());
+    homes.sort();
+    assert_eq!(homes, ["g1", "g2", "g3"]);
+    let again = daemon.run("rebalance --most 1 --json").await;
+    assert_eq!(code(&again), 0, "{again:?}");
+    let object = json(&again)["object"].as_str().unwrap_or_default().to_owned();
+    assert!(object.ends_with("which is close enough"), "{object:?}: {again:?}");
+    let wrong = daemon.run("rebalance --most 65").await;
+    assert!(code(&wrong) == 2 && err(&wrong).contains("1..=64"), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn metrics_tell_of_services_and_of_guests_whose_death_would_leave_them_without_a_home() {
     let daemon = Daemon::start(&cluster("")).await;
     let told = in_time(async {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join4};
+use futures_util::future::{BoxFuture, join5};
 
 use super::call::{Clean, Director, Entry, Inner, Shared};
 use super::check::{self, Violation};
@@ -16,7 +16,7 @@ use super::story;
 use super::words;
 use super::world::{Power, SimWorld};
 use crate::assembly::{self, Ports, Terms};
-use crate::config::GuestLabels;
+use crate::config::{BalanceSettings, GuestLabels};
 use crate::handover::goals::Goal;
 use crate::handover::protocol::Protocol;
 use crate::handover::world::{AddressRule, Limits};
@@ -60,6 +60,7 @@ pub struct Simulation {
     executor: Executor,
     requests: Arc<Requests>,
     keeps_standbys: bool,
+    keeps_up: bool,
     /// By what it watches guests; `None`: it does not.
     watch: Option<watching::Terms>,
     /// How often the daemon was killed.
@@ -116,6 +117,7 @@ pub fn terms(own: HostId) -> Terms {
         audit_every: Duration::from_secs(60),
         address_rule: all_addresses(),
         labels: GuestLabels::default(),
+        balance: BalanceSettings::default(),
         protocol: Protocol::default(),
     }
 }
@@ -157,6 +159,7 @@ impl Simulation {
             executor,
             requests,
             keeps_standbys: false,
+            keeps_up: false,
             watch: None,
             kills: 0,
             resumed: 0,
@@ -172,8 +175,10 @@ impl Simulation {
         self.executor.spawner().spawn(Box::pin(watches));
     }
 
-    /// From now on the daemon that runs measures loads and ends maintenances in time.
+    /// From now on its daemon measures loads, ends maintenances in time, and evens out loads if its terms say so: this one and
+    /// those that follow it.
     pub fn keep_up(&mut self) {
+        self.keeps_up = true;
         let upkeep = assembly::upkeep(self.requests.clone());
         self.executor.spawner().spawn(Box::pin(upkeep));
     }
@@ -200,7 +205,8 @@ impl Simulation {
         self.shared.lock().note(Entry::Started);
         let (requests, shared, audits) = (self.requests.clone(), self.shared.clone(), self.audits);
         let watch = self.watch.map(|terms| (self.senses(), terms));
-        let (audit_every, keeps_standbys) = (self.terms.audit_every, self.keeps_standbys);
+        let (audit_every, keeps_standbys, keeps_up) =
+            (self.terms.audit_every, self.keeps_standbys, self.keeps_up);
         self.executor.spawner().spawn(Box::pin(async move {
             if assembly::take_up(&requests).await.is_err() {
                 // It does not run: systemd starts it again.
@@ -223,7 +229,12 @@ impl Simulation {
                     requests.clone().keep_standbys().await;
                 }
             };
-            join4(duties, auditor, watcher, standbys).await;
+            let upkeep = async {
+                if keeps_up {
+                    assembly::upkeep(requests.clone()).await;
+                }
+            };
+            join5(duties, auditor, watcher, standbys, upkeep).await;
         }));
     }
 

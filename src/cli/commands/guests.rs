@@ -5,6 +5,7 @@ use clap::Args;
 use crate::cli::Context;
 use crate::cli::exit::Failure;
 use crate::cli::render::guests;
+use crate::cli::render::text::clean;
 
 /// `guests`
 #[derive(Debug, Args)]
@@ -34,8 +35,16 @@ impl Guests {
                 format!("there is no guest {guest}; see `handoverctl guests`"),
             ));
         }
-        context
-            .ui
-            .show(&list, |look| guests::list(&list, self.check, look))
+        let balance = match (&self.guest, context.ui.json) {
+            (None, false) => client.balance().await?,
+            _ => None,
+        };
+        context.ui.show(&list, |look| {
+            let mut text = guests::list(&list, self.check, look);
+            if let Some(balance) = balance {
+                text.push_str(&format!("balance: {}\n", clean(&balance)));
+            }
+            text
+        })
     }
 }

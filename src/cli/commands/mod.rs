@@ -12,6 +12,7 @@ pub mod man;
 pub mod metrics;
 pub mod moves;
 pub mod plan;
+pub mod rebalance;
 pub mod recover_table;
 pub mod remove;
 pub mod services;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::handover::world::World;
-use crate::model::batch::{Batch, BatchMember};
+use crate::model::batch::{Batch, BatchMember, NO_SINGLE_GUEST};
 use crate::model::ids::JobId;
 use crate::ports::{JobRecord, JournalEntry, TableError};
 use crate::requests::jobs::JobView;
@@ -94,7 +94,7 @@ pub(super) fn told(member: &BatchMember) -> String {
 /// How a batch ended: its result, and the error's name and text.
 pub(super) fn outcome(
     batch: &Batch,
-    source: &str,
+    record: &JobRecord,
     cancelled: Option<&str>,
 ) -> (&'static str, Option<(&'static str, String)>) {
     let open: Vec<&BatchMember> = batch.members.iter().filter(|member| !member.is_done()).collect();
@@ -113,8 +113,12 @@ pub(super) fn outcome(
         0 => String::new(),
         more => format!("; and {more} more"),
     };
+    let of = match batch.guest {
+        NO_SINGLE_GUEST => String::new(),
+        _ => format!(" of {}", record.object),
+    };
     let list = format!(
-        "{} of {} services of {source} were not moved: {}{more}",
+        "{} of {} services{of} were not moved: {}{more}",
         open.len(),
         batch.members.len(),
         told.join("; ")

@@ -269,6 +269,7 @@ fn service(
     let port = row.count("port", 0..=u16::MAX, 0);
     let volume = row.count("volume_mib", 0..=4096, 0);
     let standbys = row.count("standbys", 0..=8, 0);
+    let asks_memory = row.count("asks_memory_mib", 0..=u16::MAX, 0);
     let overlap = word(row, "overlap", &[("yes", true), ("no", false)]);
     let labels = row.list::<Label>("asks_labels");
     let check = word(row, "check", &[("tcp", true), ("none", false)]);
@@ -307,6 +308,7 @@ fn service(
         }
         manifest.ports = if port > 0 { vec![port] } else { Vec::new() };
         manifest.needs.standbys = standbys.into();
+        manifest.needs.memory = (asks_memory > 0).then(|| u64::from(asks_memory) << 20);
         manifest.needs.labels = labels
             .as_ref()
             .map(|found| found.value.clone())
