@@ -84,8 +84,14 @@ impl Lab {
     /// SIGKILL of a guest's QEMU process, whether libvirtd runs or not.
     #[track_caller]
     pub fn kill_qemu(&self, guest: &str) {
+        self.kill_qemu_on("hv1", guest);
+    }
+
+    /// The same on a host.
+    #[track_caller]
+    pub fn kill_qemu_on(&self, host: &str, guest: &str) {
         let kill = format!("kill -9 $(cat /run/libvirt/qemu/{guest}.pid)");
-        self.exec("hv1", &["sh", "-c", &kill]).ok();
+        self.exec(host, &["sh", "-c", &kill]).ok();
     }
 
     #[track_caller]
@@ -95,7 +101,13 @@ impl Lab {
 
     #[track_caller]
     pub fn starts(&self, guest: &str) {
-        self.virsh("start", guest);
+        self.starts_on("hv1", guest);
+    }
+
+    /// The same on a host.
+    #[track_caller]
+    pub fn starts_on(&self, host: &str, guest: &str) {
+        self.exec(host, &["virsh", "start", guest]).ok();
         self.lab(&["guest-wait", guest]).ok();
     }
 

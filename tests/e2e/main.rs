@@ -9,6 +9,7 @@
 
 mod agreement;
 mod auditing;
+mod balancing;
 mod batches;
 mod booting;
 mod bundles;

@@ -1,5 +1,5 @@
 //! Guests that somebody migrates live to another host of the same daemon: nobody died, so nothing is done about it, and
-//! everything can be done with their services where they are now.
+//! everything can be done with their services where they are now. One that dies there is evacuated from there.
 
 use std::time::{Duration, Instant};
 
@@ -115,9 +115,10 @@ fn a_guest_that_is_migrated_is_not_dead_and_its_services_answer_on_and_move_from
     ]);
     let witness = Witness::listen(&lab);
     lab.writes_on("g1");
-    let (before, evacuated) = (lab.as_it_is(), lab.evacuation());
+    let before = lab.as_it_is();
 
     let go = |to: &str| {
+        let evacuated = lab.evacuation();
         let users = lab.load("http://web.svc.lab:8080/", 20);
         lab.migrates("g1", to);
         lab.wait_for("the daemon knows where it is", 30, || {
@@ -147,9 +148,24 @@ fn a_guest_that_is_migrated_is_not_dead_and_its_services_answer_on_and_move_from
         .refused(3, "the data volume of ledger is in the pool of host hv1");
     lab.ctl(&["move", "web", "g1"]).ok();
     assert_eq!(lab.agrees("web is back")["web"], "g1");
+    dies_where_it_went(&lab);
     let before = lab.as_it_is();
     go("hv1");
     assert_eq!(lab.as_it_is(), before, "nobody has touched anything");
     drop(witness);
     lab.at_once(&[&["remove", "web"], &["remove", "ledger", "--delete-data"]]);
+}
+
+/// A guest that was migrated to the second host dies there: what it had goes elsewhere, and it is started there again.
+#[track_caller]
+fn dies_where_it_went(lab: &Lab) {
+    let before = lab.evacuation();
+    lab.kill_qemu_on("hv2", "g1");
+    lab.is_evacuated(&before);
+    let home = lab.home("web");
+    assert_ne!(home, "g1");
+    lab.starts_on("hv2", "g1");
+    lab.comes_to_agree("g1 is back on the other host, and has nothing left");
+    lab.ctl(&["move", "web", "g1"]).ok();
+    assert_eq!(lab.agrees("web has come back from its evacuation")["web"], "g1");
 }
