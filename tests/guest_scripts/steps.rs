@@ -12,6 +12,7 @@ use handoverd::adapters::guest_agent::{protocol, script};
 use handoverd::model::disk::DiskSerial;
 use handoverd::model::ids::{Attempt, Digest};
 use handoverd::model::life::Enablement;
+use handoverd::model::placement::Placement;
 use handoverd::ports::GuestStep;
 
 use crate::fake::{CONFIG, DEADLINE, Fake, in_each_shell, odd, placement, web};
@@ -430,18 +431,72 @@ fn what_power_cuts_leave_behind_is_recognised_as_ours() {
         assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
         assert!(!fake.at("/opt/web").exists());
 
-        // Names are on the disk before contents are.
-        fake.act(&placement, GuestStep::Install, 2);
-        for file in ["opt-web.mount", "web.service", "handoverd-web.placed"] {
-            fs::write(fake.at(&format!("/etc/systemd/system.attached/{file}")), "").unwrap();
+        // Names are on the disk before contents are, and with ext4's unwritten extents sizes too.
+        for left in [&b""[..], &[0; 600]] {
+            let lose = || {
+                for file in ["opt-web.mount", "web.service", "handoverd-web.placed"] {
+                    fs::write(fake.at(&format!("/etc/systemd/system.attached/{file}")), left).unwrap();
+                }
+            };
+            fake.act(&placement, GuestStep::Install, 2);
+            lose();
+            let state = fake.act(&placement, GuestStep::Install, 2);
+            assert!(state.installed && !state.files_differ, "{state:?}");
+            lose();
+            assert!(fake.act(&placement, GuestStep::Uninstall, 2).is_gone());
+            assert!(!fake.at("/opt/web").exists() && !fake.at("/etc/web/key").exists());
         }
-        assert!(fake.act(&placement, GuestStep::Install, 2).installed);
-        for file in ["opt-web.mount", "web.service", "handoverd-web.placed"] {
-            fs::write(fake.at(&format!("/etc/systemd/system.attached/{file}")), "").unwrap();
-        }
-        assert!(fake.act(&placement, GuestStep::Uninstall, 2).is_gone());
-        assert!(!fake.at("/opt/web").exists());
     });
+}
+
+#[test]
+fn a_record_that_a_power_cut_has_shortened_is_made_whole_again() {
+    in_each_shell(|fake| {
+        let placement = web();
+        let marker = format!("{}\n", Placement::marker(&placement.service));
+        let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
+        fake.act(&placement, GuestStep::Install, 1);
+        let whole = fs::read_to_string(&record).unwrap();
+        assert!(
+            whole.starts_with(&marker) && whole.ends_with("\nwhole\n"),
+            "{whole}"
+        );
+        for left in [
+            marker.clone(),
+            format!("{marker}folder /opt/web\n{}", "\0".repeat(40)),
+        ] {
+            fs::write(&record, &left).unwrap();
+            let state = fake.act(&placement, GuestStep::Install, 1);
+            assert!(state.installed && !state.files_differ, "{state:?}");
+            let mended = fs::read_to_string(&record).unwrap();
+            for line in ["folder /opt/web", "file /etc/web/key", "whole"] {
+                assert_eq!(
+                    mended.matches(&format!("{line}\n")).count(),
+                    1,
+                    "{line}: {mended}"
+                );
+            }
+            fs::write(&record, &left).unwrap();
+            assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
+            assert!(!fake.at("/opt/web").exists() && !fake.at("/etc/web/key").exists());
+            fake.act(&placement, GuestStep::Install, 1);
+        }
+    });
+}
+
+#[test]
+fn a_file_of_somebody_that_a_new_version_names_is_foreign_beside_a_whole_record() {
+    let fake = Fake::new(&["dash"]);
+    let placement = web();
+    fake.act(&placement, GuestStep::Install, 1);
+    let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("file /etc/web/key\n", "")).unwrap();
+    let answer = fake.run(&script::probe(&fake.root(), &placement).unwrap());
+    assert_eq!(
+        parse_probe(&answer, &placement).unwrap().foreign_files,
+        ["/etc/web/key"]
+    );
 }
 
 #[test]

@@ -43,8 +43,13 @@ marked() {
   [ "$first" = "$marker" ]
 }
 
-# Whether $1 is an empty file, which is what a power cut leaves of one.
-emptied() { [ -f "$1" ] && [ ! -s "$1" ]; }
+# Whether $1 is a file of nothing or of NULs alone, which is what a power cut leaves of one: a file system may keep its
+# name, or its name and size, without its content. `read` skips NULs, and succeeds only where it finds a newline.
+emptied() {
+  [ -f "$1" ] || return 1
+  first=
+  ! IFS= read -r first <"$1" && [ -z "$first" ]
+}
 
 # Whether $1 is a mask.
 nulled() { [ -L "$1" ] && [ "$1" -ef /dev/null ]; }
@@ -66,21 +71,34 @@ has() {
 }
 
 # What was placed here by earlier scripts: sets `recorded_units` (names), `recorded_files`, `recorded_folders`
-# (paths), and `own` (unit files that are there and ours).
+# (paths), `own` (unit files that are there and ours), `whole` (the record has its end, or none is due), and `lost` (the
+# lines that it should have then).
 survey() {
-  recorded_units= recorded_files= recorded_folders= own=
+  recorded_units= recorded_files= recorded_folders= own= whole=
   if marked "$record"; then
     while IFS=' ' read -r kind path; do
       case $kind in
         unit) recorded_units=$recorded_units$path$nl ;;
         file) recorded_files=$recorded_files$path$nl ;;
         folder) recorded_folders=$path$nl$recorded_folders ;;
+        whole) whole=yes ;;
       esac
     done <"$record"
-  elif marked "$att/$mount_unit" || emptied "$record" || emptied "$att/$mount_unit"; then
-    # The record was lost (a power cut): what this placement names is ours.
-    recorded_files=${file_paths:+$file_paths$nl}
-    recorded_folders=$mount_point$nl
+  elif ! marked "$att/$mount_unit" && ! emptied "$record" && ! emptied "$att/$mount_unit"; then
+    whole=yes
+  fi
+  lost=
+  if [ -z "$whole" ]; then
+    # The record was lost, or its end (a power cut): what this placement names is ours.
+    for path in $file_paths; do
+      has "$recorded_files" "$path" && continue
+      recorded_files=$recorded_files$path$nl
+      lost=${lost}file\ $path$nl
+    done
+    has "$recorded_folders" "$mount_point" || {
+      recorded_folders=$recorded_folders$mount_point$nl
+      lost=${lost}folder\ $mount_point$nl
+    }
   fi
   for name in $unit_files $recorded_units; do
     has "$own" "$name" && continue
