@@ -104,6 +104,27 @@ fn a_copy_with_a_volume_is_installed_formatted_started_paused_and_removed_withou
 }
 
 #[test]
+fn the_mount_points_of_a_copy_whose_record_was_lost_go_with_it() {
+    in_each_shell(|fake| {
+        let placement = keeper();
+        let before = fake.tree();
+        fake.act(&placement, GuestStep::Install, 1);
+        let record = format!(
+            "/etc/systemd/system.attached/handoverd-{}.placed",
+            placement.service
+        );
+        fs::write(fake.at(&record), [0; 90]).unwrap();
+        assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
+        // Whose the folders above were nobody knows any more.
+        assert_eq!(folders(&fake), (true, false));
+        for left in ["/srv/keep", "/srv"] {
+            fs::remove_dir(fake.at(left)).unwrap();
+        }
+        assert_eq!(fake.tree(), before);
+    });
+}
+
+#[test]
 fn what_is_on_a_volume_already_is_never_formatted() {
     in_each_shell(|fake| {
         let placement = keeper();

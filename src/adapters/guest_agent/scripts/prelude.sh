@@ -95,10 +95,12 @@ survey() {
       recorded_files=$recorded_files$path$nl
       lost=${lost}file\ $path$nl
     done
-    has "$recorded_folders" "$mount_point" || {
-      recorded_folders=$recorded_folders$mount_point$nl
-      lost=${lost}folder\ $mount_point$nl
-    }
+    # Of the folders that were made these alone are known, and only empty ones are ever removed.
+    for path in $mount_point $data_point; do
+      has "$recorded_folders" "$path" && continue
+      recorded_folders=$path$nl$recorded_folders
+      lost=${lost}folder\ $path$nl
+    done
   fi
   for name in $unit_files $recorded_units; do
     has "$own" "$name" && continue
