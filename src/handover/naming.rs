@@ -5,7 +5,7 @@ use super::goals::Goal;
 use std::net::IpAddr;
 
 use super::protocol::Rule;
-use super::record::Reason;
+use super::record::{ClaimedFrom, Reason};
 use super::run::Run;
 use super::verdict::{self, Claimable, Seen};
 use super::world::StepError;
@@ -36,8 +36,12 @@ impl Run<'_> {
         self.handover.facts.lead = self.leading();
         self.handover.facts.claim_again |= self.handover.facts.claim_sent;
         self.handover.facts.claim_sent = true;
-        if !self.handover.facts.claimed_from.contains(&expect) {
-            self.handover.facts.claimed_from.push(expect.clone());
+        let from = ClaimedFrom {
+            ownership: expect.clone(),
+            addresses: records.addresses.clone(),
+        };
+        if !self.handover.facts.claimed_from.contains(&from) {
+            self.handover.facts.claimed_from.push(from);
         }
         self.journal(
             Goal::Reserve,
@@ -67,7 +71,8 @@ impl Run<'_> {
             self.handover.facts.claim_seen = !self.handover.facts.claim_again;
         }
         if verdict::released(&self.handover, &records) == Seen::Holds {
-            // Since the look somebody else has claimed it: that is not ours to take away.
+            // Since the look somebody else has claimed it: that is not ours to take away. (A claim that this handover was to take
+            // over is: its own could still come after, and the other goes back either way.)
             return Ok(());
         }
         let ownership = match self.handover.release() {

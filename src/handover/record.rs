@@ -82,7 +82,7 @@ pub struct Facts {
     /// What stood at the name whenever the claim was sent: one that comes late does something only where one of these stands.
     /// Empty in the journal of an older version of the daemon, which kept the owner before alone.
     #[serde(default)]
-    pub claimed_from: Vec<Option<Ownership>>,
+    pub claimed_from: Vec<ClaimedFrom>,
     /// The claim was seen to stand, and was sent once: no message that asks for it is under way any more.
     #[serde(default)]
     pub claim_seen: bool,
@@ -301,6 +301,15 @@ impl Handover {
 
 /// Stands between what began an undo and what it is stuck at.
 const STUCK: &str = "; its undo is stuck at ";
+
+/// What a claim of a name expects to stand there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClaimedFrom {
+    /// The text of `_handover.NAME`; `None`: there is none.
+    pub ownership: Option<Ownership>,
+    /// The addresses of the name.
+    pub addresses: Vec<IpAddr>,
+}
 
 /// Why a handover did not go forward: an error name (the last part of `org.handoverd1.Error.…`) and a text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::handover::goals::Kind;
+use crate::handover::record::ClaimedFrom;
 use crate::handover::record::tests::{facts, handover};
 use crate::model::guest::UnitState;
 use crate::model::ids::{Generation, GuestId, HandoverId};
@@ -159,6 +160,7 @@ fn a_deploy_leaves_its_withdrawal_where_its_claim_may_still_arrive() {
     let mut h = handover(ONE);
     h.kind = Kind::Deploy;
     h.facts.claim_sent = true;
+    h.facts.old_addresses.clear();
     let nothing = NameRecords::default();
     assert!(matches!(released(&h, &nothing), Seen::Missing(_)));
     let left = NameRecords {
@@ -451,12 +453,25 @@ fn a_claim_is_waited_for_where_anything_stands_that_it_was_ever_sent_for() {
     let mut h = handover(ONE);
     h.kind = Kind::Deploy;
     h.facts.claim_sent = true;
+    let from = |ownership, addresses: &[IpAddr]| ClaimedFrom {
+        ownership,
+        addresses: addresses.to_vec(),
+    };
+    let of_somebody: IpAddr = "10.77.0.9".parse().unwrap();
     h.facts.claimed_from = vec![
-        None,
-        Some(Ownership::Aborted(HandoverId(uuid::Uuid::nil()), None)),
+        from(None, &[]),
+        from(Some(Ownership::Aborted(HandoverId(uuid::Uuid::nil()), None)), &[]),
     ];
     let missing = |seen| matches!(seen, Seen::Missing(_));
     assert!(missing(released(&h, &NameRecords::default())));
+    let without_owner = NameRecords {
+        addresses: vec![of_somebody],
+        ttl: 60,
+        ..NameRecords::default()
+    };
+    assert_eq!(released(&h, &without_owner), Seen::Holds, "it was not there");
+    h.facts.claimed_from.push(from(None, &[of_somebody]));
+    assert!(missing(released(&h, &without_owner)), "it was to be taken over");
     let of_another = |text: &Ownership| NameRecords {
         ownership: vec![text.to_string()],
         ..NameRecords::default()

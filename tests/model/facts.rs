@@ -2,7 +2,7 @@
 
 use handoverd::handover::goals::{Goal, goals};
 use handoverd::handover::machine::{Direction, Phase, State as At};
-use handoverd::handover::record::{Facts, Handover};
+use handoverd::handover::record::{ClaimedFrom, Facts, Handover};
 use handoverd::model::name::Ownership;
 
 use super::life::Actor;
@@ -120,10 +120,14 @@ pub fn forget_claims(whole: &mut Whole) {
     let from = |facts: &Facts| {
         let from = facts.claimed_from.iter();
         let mut left: Vec<_> = from
-            .filter(|text| text.as_ref().is_none_or(|text| stands.contains(text)))
+            .filter(|from| from.ownership.as_ref().is_none_or(|text| stands.contains(text)))
             .cloned()
             .collect();
-        if left == [facts.old_owner.clone().map(Ownership::Free)] {
+        let last = ClaimedFrom {
+            ownership: facts.old_owner.clone().map(Ownership::Free),
+            addresses: facts.old_addresses.clone(),
+        };
+        if left == [last] {
             left.clear();
         }
         left

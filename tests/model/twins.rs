@@ -53,8 +53,8 @@ impl Change<'_> {
         handover.id = (self.id)(handover.id);
         let before = &mut handover.facts.old_owner;
         *before = before.as_ref().map(self.owner);
-        for from in handover.facts.claimed_from.iter_mut().flatten() {
-            *from = self.ownership(from);
+        for from in &mut handover.facts.claimed_from {
+            from.ownership = from.ownership.as_ref().map(|text| self.ownership(text));
         }
     }
 
@@ -211,8 +211,13 @@ fn each_owner(whole: &Whole, note: &mut dyn FnMut(&Owner) -> Owner) {
         if let Some(owner) = &handover.facts.old_owner {
             (change.owner)(owner);
         }
-        for from in handover.facts.claimed_from.iter().flatten() {
-            change.ownership(from);
+        for text in handover
+            .facts
+            .claimed_from
+            .iter()
+            .filter_map(|from| from.ownership.as_ref())
+        {
+            change.ownership(text);
         }
     };
     for row in whole

@@ -123,6 +123,13 @@ fn a_claim_that_was_to_take_a_name_over_changes_nothing_when_it_comes_late() {
 }
 
 #[test]
+fn a_claim_that_was_to_take_over_addresses_without_an_owner_changes_nothing_when_it_comes_late() {
+    let mut addresses = standing(&Ownership::Free(owner()), &["10.77.0.9"]);
+    addresses.ownership.clear();
+    is_let_go(&addresses, true);
+}
+
+#[test]
 fn a_first_claim_of_a_name_changes_nothing_when_it_comes_late() {
     let (after, result) = deployed_over(NameRecords::default(), false);
     assert_eq!(result, "failed");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use handoverd::adapters::sqlite::SqliteTable;
 use handoverd::handover::goals::{Goal, Kind};
 use handoverd::handover::machine::{Direction, Phase, State};
-use handoverd::handover::record::{Duty, Facts, Handover, Lead, Lowering, Place, Reason, Since};
+use handoverd::handover::record::{ClaimedFrom, Duty, Facts, Handover, Lead, Lowering, Place, Reason, Since};
 use handoverd::model::ids::{Digest, Generation, GuestId, HandoverId, JobId, ServiceId};
 use handoverd::model::life::{Enablement, LifeState};
 use handoverd::model::manifest::{Check, CheckProbe, DnsEntry, EnvironmentFile, Manifest, UnitFile};
@@ -299,7 +299,10 @@ pub fn handover(name: &str, kind: Kind, generation: u64) -> Handover {
                 after: None,
             }),
             claim_sent: true,
-            claimed_from: vec![None],
+            claimed_from: vec![ClaimedFrom {
+                ownership: None,
+                addresses: vec!["10.77.0.9".parse().unwrap()],
+            }],
             claim_again: false,
             claim_seen: false,
             take_over: true,

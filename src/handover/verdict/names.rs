@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Seen;
 use crate::handover::goals::Kind;
-use crate::handover::record::{Handover, Reason};
+use crate::handover::record::{ClaimedFrom, Handover, Reason};
 use crate::model::name::{NameRecords, Owner, Ownership};
 use crate::model::service::ServiceRecord;
 
@@ -182,15 +182,19 @@ pub fn released(handover: &Handover, records: &NameRecords) -> Seen {
 fn takes_late_claim(handover: &Handover, records: &NameRecords) -> bool {
     let facts = &handover.facts;
     // An older version of the daemon journalled the owner before alone.
-    let owner_before = [facts.old_owner.clone().map(Ownership::Free)];
+    let last = [ClaimedFrom {
+        ownership: facts.old_owner.clone().map(Ownership::Free),
+        addresses: facts.old_addresses.clone(),
+    }];
     let mut from = match facts.claimed_from.as_slice() {
-        [] => owner_before.iter(),
+        [] => last.iter(),
         known => known.iter(),
     };
     let standing = owner_text(records);
-    from.any(|expected| match expected {
-        Some(_) => *expected == standing,
-        None => *records == NameRecords::default(),
+    from.any(|expected| match &expected.ownership {
+        // No text comes twice; addresses that somebody changed may be changed back.
+        Some(_) => expected.ownership == standing,
+        None => records.ownership.is_empty() && records.addresses == expected.addresses,
     })
 }
 
