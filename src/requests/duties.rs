@@ -10,7 +10,6 @@ use crate::handover::world::StepError;
 use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestDomain;
 use crate::model::ids::{GuestId, ServiceId};
-use crate::model::name::Ownership;
 use crate::model::service::ServiceRecord;
 use crate::ports::{GuestStep, Half};
 
@@ -107,18 +106,23 @@ impl Requests {
             digest: duty.digest.clone(),
             files: duty.files.clone(),
         };
-        let (placement, _) = world.placement(&place).await?;
+        let (placement, bundle) = world.placement(&place).await?;
         let row = world.table.service(&duty.service).await?;
         if row.as_ref().is_some_and(|row| row.frozen.is_some()) {
             return Ok(false);
         }
-        if let Some(row) = &row
-            && self.is_older_than_zone(row).await?
+        let name = row
+            .as_ref()
+            .map_or(bundle.manifest.dns.as_ref(), |row| row.dns.as_ref());
+        if let Some(name) = name.map(|dns| &dns.name)
+            && world.names.zone_of(name).is_some()
+            && verdict::may_be_home(&world.names.read(name).await?, duty.guest, row.as_ref())
         {
             return Err(StepError::Failed(format!(
-                "the zone knows of a later move of {} than the table, which an old copy may have replaced; nothing is taken from \
-                 {} (see `handoverctl audit {}`)",
-                row.id, domain.summary.name, row.id
+                "the zone says of {name} what the table does not know, which an old copy may have replaced; nothing of {service} \
+                 is taken from {} (see `handoverctl audit {service}`)",
+                domain.summary.name,
+                service = duty.service,
             )));
         }
         // An upgrade in place leaves the disk of the bundle before on the service's home.
@@ -170,22 +174,6 @@ impl Requests {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Whether the zone names a later generation of the service than the table: then the table says nothing of where it is now,
-    /// and what it owes somewhere may have become its home.
-    async fn is_older_than_zone(&self, row: &ServiceRecord) -> Result<bool, StepError> {
-        let names = &self.world.names;
-        let Some(dns) = row.dns.as_ref().filter(|dns| names.zone_of(&dns.name).is_some()) else {
-            return Ok(false);
-        };
-        let records = names.read(&dns.name).await?;
-        let owner = match verdict::owner_text(&records) {
-            Some(Ownership::Free(owner)) => Some(owner),
-            Some(Ownership::Claimed(_, owner) | Ownership::Aborted(_, owner)) => owner,
-            None => None,
-        };
-        Ok(owner.is_some_and(|owner| owner.generation > row.generation))
     }
 
     /// The serials of every disk that a service may have had on a guest; at its home all but those that it runs by.

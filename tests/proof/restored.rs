@@ -5,39 +5,56 @@ use handoverd::adapters::sim::cast::Cast;
 use handoverd::adapters::sim::daemon::Simulation;
 use handoverd::adapters::sim::world::SimWorld;
 use handoverd::handover::record::Duty;
-use handoverd::model::ids::{Generation, HostId, ServiceId};
+use handoverd::model::ids::{Generation, HandoverId, HostId, ServiceId};
 use handoverd::model::life::LifeState;
 use handoverd::model::name::{Owner, Ownership};
 
-/// The service runs on g1, where the zone leads by this generation. The table has its first one, says that g2 is its home, and
-/// owes its end on g1. Returns whether it still runs on g1 after two minutes, and whether that is still owed.
-fn owed_at_home(zone: u64) -> (bool, bool) {
+/// The table of the simulated cluster has generation 1.
+const TABLE: u64 = 1;
+
+fn owner(guest: u8, generation: u64) -> Owner {
+    Owner {
+        generation: Generation(generation),
+        host: "hv1".parse().unwrap(),
+        guest: SimWorld::guest_id(guest),
+        after: None,
+    }
+}
+
+/// Whether the table has the service.
+#[derive(Clone, Copy, PartialEq)]
+enum Row {
+    OnG2,
+    Gone,
+}
+
+/// The service runs on g1, and the table owes its end there. Returns whether it still runs on g1 after two minutes, and
+/// whether that is still owed.
+fn owed_on_g1(zone: &Ownership, row: Row) -> (bool, bool) {
     let cast = Cast::of(LifeState::Accessible);
     let mut world = cast.world(2).unwrap();
     let host: HostId = "hv1".parse().unwrap();
     let service: ServiceId = "web".parse().unwrap();
-    let (g1, g2) = (SimWorld::guest_id(1), SimWorld::guest_id(2));
+    let g1 = SimWorld::guest_id(1);
     for records in world.zone.names.values_mut() {
-        let owner = Owner {
-            generation: Generation(zone),
-            host: host.clone(),
-            guest: g1,
-            after: None,
-        };
-        records.ownership = vec![Ownership::Free(owner).to_string()];
+        records.ownership = vec![zone.to_string()];
     }
     let table = world.tables.get_mut(&host).unwrap();
-    let row = table.services.get_mut(&service).unwrap();
-    row.guest = g2;
+    let had = table.services.get_mut(&service).unwrap();
+    assert_eq!(had.generation, Generation(TABLE));
+    had.guest = SimWorld::guest_id(2);
     let duty = Duty {
         service: service.clone(),
         guest: g1,
-        digest: row.bundle.clone(),
-        generation: row.generation,
+        digest: had.bundle.clone(),
+        generation: had.generation,
         serve_until: 0,
         files: Vec::new(),
     };
     table.duties.insert((service.clone(), g1), duty);
+    if row == Row::Gone {
+        table.services.remove(&service);
+    }
     let mut simulation = Simulation::new(world, host.clone(), Box::new(Clean));
     simulation.run(120_000, |_| false);
     let inner = simulation.shared.lock();
@@ -47,11 +64,30 @@ fn owed_at_home(zone: u64) -> (bool, bool) {
 }
 
 #[test]
-fn what_a_table_owes_that_is_older_than_the_zone_is_left_alone() {
-    assert_eq!(owed_at_home(2), (true, true));
+fn what_a_table_owes_where_the_zone_leads_is_left_alone() {
+    // The last: it was removed, and deployed again, since the old copy was made.
+    for generation in [TABLE + 1, TABLE, 0] {
+        let zone = Ownership::Free(owner(1, generation));
+        for row in [Row::OnG2, Row::Gone] {
+            assert_eq!(owed_on_g1(&zone, row), (true, true), "{zone}");
+        }
+    }
 }
 
 #[test]
-fn what_a_table_owes_that_is_as_new_as_the_zone_is_taken_away() {
-    assert_eq!(owed_at_home(1), (false, false));
+fn what_a_table_owes_is_left_alone_while_a_handover_that_it_does_not_know_of_may_go_there() {
+    let another = HandoverId(uuid::Uuid::from_u128(77));
+    let later = Ownership::Claimed(another, Some(owner(9, TABLE + 1)));
+    assert_eq!(owed_on_g1(&later, Row::OnG2), (true, true));
+    let first = Ownership::Claimed(another, None);
+    assert_eq!(owed_on_g1(&first, Row::Gone), (true, true));
+}
+
+#[test]
+fn what_a_table_owes_where_the_zone_does_not_lead_is_taken_away() {
+    for zone in [owner(2, TABLE), owner(9, TABLE + 4)].map(Ownership::Free) {
+        for row in [Row::OnG2, Row::Gone] {
+            assert_eq!(owed_on_g1(&zone, row), (false, false), "{zone}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::Seen;
 use crate::handover::goals::Kind;
 use crate::handover::record::{ClaimedFrom, Handover, Reason};
+use crate::model::ids::GuestId;
 use crate::model::name::{NameRecords, Owner, Ownership};
 use crate::model::service::ServiceRecord;
 
@@ -15,6 +16,23 @@ pub fn points_at(records: &NameRecords, service: &ServiceRecord) -> bool {
     let owner = matches!(owner_text(records), Some(Ownership::Free(o) | Ownership::Claimed(_, Some(o)))
         if o.guest == service.guest && o.generation == service.generation);
     address && owner
+}
+
+/// Whether the zone leads, or may soon lead, clients to a guest that the table does not take for the service's home: the table
+/// is older than the zone then, and what it owes on that guest is not to be carried out.
+///
+/// `service` is the table's row (`None`: it has none). A name that leads elsewhere makes no guest a home: another cluster may
+/// have taken it over.
+pub fn may_be_home(records: &NameRecords, guest: GuestId, service: Option<&ServiceRecord>) -> bool {
+    let leads_here = |owner: &Owner| owner.guest == guest && service.is_none_or(|row| row.guest != guest);
+    let is_later = |owner: &Owner| service.is_none_or(|row| owner.generation > row.generation);
+    match owner_text(records) {
+        Some(Ownership::Free(owner) | Ownership::Aborted(_, Some(owner))) => leads_here(&owner),
+        // A claim does not tell where its handover goes.
+        Some(Ownership::Claimed(_, Some(owner))) => leads_here(&owner) || is_later(&owner),
+        Some(Ownership::Claimed(_, None)) => true,
+        Some(Ownership::Aborted(_, None)) | None => false,
+    }
 }
 
 /// The one ownership text of a name, if it is one that we understand.
