@@ -55,21 +55,38 @@ impl Drop for Evacuating<'_> {
 }
 
 impl Lab {
+    /// The newest job of an operation; null if there was none of late.
+    #[track_caller]
+    pub fn newest_job(&self, operation: &str) -> Value {
+        let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
+        let found = jobs.into_iter().find(|job| job["operation"] == operation);
+        found.unwrap_or_default()
+    }
+
     /// The newest evacuation; null if there was none of late.
     #[track_caller]
     pub fn evacuation(&self) -> Value {
-        let jobs: Vec<Value> = serde_json::from_str(&self.ctl(&["jobs", "--json"]).ok()).unwrap();
-        let found = jobs.into_iter().find(|job| job["operation"] == "evacuate");
-        found.unwrap_or_default()
+        self.newest_job("evacuate")
     }
 
     /// Waits until there is a newer evacuation than `before`, and it has ended well; that one.
     #[track_caller]
     pub fn is_evacuated(&self, before: &Value) -> Value {
-        let job = self.wait_for("an evacuation's end", 120, || {
-            let newest = self.evacuation();
-            (newest["id"] != before["id"] && newest["result"] != "").then_some(newest)
-        });
+        self.is_done_by_itself("evacuate", before, 120)
+    }
+
+    /// Waits, for this many seconds at most, until there is a newer job of this operation than `before`, and it has ended
+    /// well; that one.
+    #[track_caller]
+    pub fn is_done_by_itself(&self, operation: &str, before: &Value, seconds: u64) -> Value {
+        let job = self.wait_for(
+            &format!("the end of a job that says {operation}"),
+            seconds,
+            || {
+                let newest = self.newest_job(operation);
+                (newest["id"] != before["id"] && newest["result"] != "").then_some(newest)
+            },
+        );
         assert_eq!(job["result"], "done", "{job:#}");
         job
     }

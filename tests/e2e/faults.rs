@@ -54,6 +54,10 @@ macro_rules! sh {
 
 const COLD_SOURCE: &[&str] = sh!("virsh destroy SOURCE && virsh start SOURCE");
 const COLD_TARGET: &[&str] = sh!("virsh destroy TARGET && virsh start TARGET");
+/// On a slow disk names and sizes of files are there long before their contents.
+const COLD_TARGET_ON_A_SLOW_DISK: &[&str] = sh!(
+    "virsh blkdeviotune TARGET vda --live --total-iops-sec 20; sleep 0.8; virsh destroy TARGET && virsh start TARGET"
+);
 /// Starts a guest that is off, or asleep, once libvirt has seen that it is.
 const BOOT_SOURCE: &[&str] =
     sh!("until virsh domstate SOURCE | grep -q 'shut off'; do sleep 0.1; done; virsh start SOURCE");
@@ -156,7 +160,7 @@ const TO_THE_SOURCE: [Fault; 12] = [
 ];
 
 /// What happens to the target.
-const TO_THE_TARGET: [Fault; 10] = [
+const TO_THE_TARGET: [Fault; 11] = [
     Fault {
         name: "the target is reset while it is staged",
         at: ("ledger", "stage (looking) -> stage (acting)"),
@@ -168,6 +172,13 @@ const TO_THE_TARGET: [Fault; 10] = [
         name: "the target is switched off and on while it is staged",
         at: ("ledger", "stage (looking) -> stage (acting)"),
         hit: COLD_TARGET,
+        heal: Heal::Nothing,
+        ends: EITHER,
+    },
+    Fault {
+        name: "the target, whose disk is slow, is switched off and on while it is staged",
+        at: ("ledger", "stage (looking) -> stage (acting)"),
+        hit: COLD_TARGET_ON_A_SLOW_DISK,
         heal: Heal::Nothing,
         ends: EITHER,
     },
