@@ -453,17 +453,17 @@ fn what_power_cuts_leave_behind_is_recognised_as_ours() {
 fn a_record_that_a_power_cut_has_shortened_is_made_whole_again() {
     in_each_shell(|fake| {
         let placement = web();
-        let marker = format!("{}\n", Placement::marker(&placement.service));
+        let begun = format!("{}\nbegun\n", Placement::marker(&placement.service));
         let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
         fake.act(&placement, GuestStep::Install, 1);
         let whole = fs::read_to_string(&record).unwrap();
         assert!(
-            whole.starts_with(&marker) && whole.ends_with("\nwhole\n"),
+            whole.starts_with(&begun) && whole.ends_with("\nwhole\n"),
             "{whole}"
         );
         for left in [
-            marker.clone(),
-            format!("{marker}folder /opt/web\n{}", "\0".repeat(40)),
+            begun.clone(),
+            format!("{begun}folder /opt/web\n{}", "\0".repeat(40)),
         ] {
             fs::write(&record, &left).unwrap();
             let state = fake.act(&placement, GuestStep::Install, 1);
@@ -485,18 +485,25 @@ fn a_record_that_a_power_cut_has_shortened_is_made_whole_again() {
 }
 
 #[test]
-fn a_file_of_somebody_that_a_new_version_names_is_foreign_beside_a_whole_record() {
-    let fake = Fake::new(&["dash"]);
-    let placement = web();
-    fake.act(&placement, GuestStep::Install, 1);
-    let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
-    let text = fs::read_to_string(&record).unwrap();
-    fs::write(&record, text.replace("file /etc/web/key\n", "")).unwrap();
-    let answer = fake.run(&script::probe(&fake.root(), &placement).unwrap());
-    assert_eq!(
-        parse_probe(&answer, &placement).unwrap().foreign_files,
-        ["/etc/web/key"]
-    );
+fn a_file_of_somebody_that_a_new_version_names_is_foreign_beside_a_record_that_lost_nothing() {
+    in_each_shell(|fake| {
+        let placement = web();
+        fake.act(&placement, GuestStep::Install, 1);
+        let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
+        let text = fs::read_to_string(&record).unwrap();
+        let text = text.replace("file /etc/web/key\n", "");
+        let of_an_older_version = text.replace("\nbegun\n", "\n").replace("\nwhole\n", "\n");
+        for text in [&text, &of_an_older_version] {
+            fs::write(&record, text).unwrap();
+            let answer = fake.run(&script::probe(&fake.root(), &placement).unwrap());
+            let report = parse_probe(&answer, &placement).unwrap();
+            assert_eq!(report.foreign_files, ["/etc/web/key"], "{text}");
+            assert!(
+                !report.foreign_folder && report.foreign_units.is_empty(),
+                "{report:?}"
+            );
+        }
+    });
 }
 
 #[test]

@@ -82,10 +82,10 @@ main() {
   umask 022
   [ -d "$att" ] || mkdir -p -- "$att" || fail "/etc/systemd/system.attached cannot be made"
   if ! marked "$record"; then
-    printf '%s\n' "$marker" >|"$record" || fail "${record#"$root"} cannot be written"
+    printf '%s\n' "$marker" begun >|"$record" || fail "${record#"$root"} cannot be written"
     recorded_units= recorded_files= recorded_folders= whole=
   elif [ -n "$lost" ]; then
-    printf '%s' "$lost" >>"$record" || fail "${record#"$root"} cannot be written"
+    printf '\n%s' "$lost" >>"$record" || fail "${record#"$root"} cannot be written"
   fi
   has "$recorded_folders" "$mount_point" || remember folder "$mount_point"
   placed=
@@ -94,7 +94,7 @@ main() {
   [ -d "$root$mount_point" ] || mkdir -p -- "$root$mount_point" || fail "$mount_point cannot be made"
   [ -z "$data_point" ] || make_folder "$data_point/"
   place_files
-  # The last line: a record without it has lost its end.
+  # A record that has `begun`, but not this, has lost its end.
   [ -n "$whole" ] || printf 'whole\n' >>"$record" || fail "${record#"$root"} cannot be written"
   survey
   drop_links

@@ -71,16 +71,19 @@ has() {
 }
 
 # What was placed here by earlier scripts: sets `recorded_units` (names), `recorded_files`, `recorded_folders`
-# (paths), `own` (unit files that are there and ours), `whole` (the record has its end, or none is due), and `lost` (the
+# (paths), `own` (unit files that are there and ours), `whole` (empty: the record was lost, or its end), and `lost` (the
 # lines that it should have then).
 survey() {
   recorded_units= recorded_files= recorded_folders= own= whole=
   if marked "$record"; then
+    # One that an older version made does not begin with `begun`, and does not end with `whole`.
+    whole=yes
     while IFS=' ' read -r kind path; do
       case $kind in
         unit) recorded_units=$recorded_units$path$nl ;;
         file) recorded_files=$recorded_files$path$nl ;;
         folder) recorded_folders=$path$nl$recorded_folders ;;
+        begun) whole= ;;
         whole) whole=yes ;;
       esac
     done <"$record"
@@ -89,7 +92,7 @@ survey() {
   fi
   lost=
   if [ -z "$whole" ]; then
-    # The record was lost, or its end (a power cut): what this placement names is ours.
+    # A power cut: what this placement names is ours.
     for path in $file_paths; do
       has "$recorded_files" "$path" && continue
       recorded_files=$recorded_files$path$nl
