@@ -108,19 +108,40 @@ fn the_mount_points_of_a_copy_whose_record_was_lost_go_with_it() {
     in_each_shell(|fake| {
         let placement = keeper();
         let before = fake.tree();
+        let record = fake.at(&format!(
+            "/etc/systemd/system.attached/handoverd-{}.placed",
+            placement.service
+        ));
+        for is_installed_again in [false, true] {
+            fake.act(&placement, GuestStep::Install, 1);
+            fs::write(&record, [0; 90]).unwrap();
+            if is_installed_again {
+                assert!(fake.act(&placement, GuestStep::Install, 1).installed);
+            }
+            assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
+            // Whose the folders above were nobody knows any more.
+            assert_eq!(folders(&fake), (true, false));
+            for left in ["/srv/keep", "/srv"] {
+                fs::remove_dir(fake.at(left)).unwrap();
+            }
+            assert_eq!(fake.tree(), before);
+        }
+    });
+}
+
+#[test]
+fn a_data_mount_point_with_somebodys_files_in_it_is_foreign_where_the_record_was_lost() {
+    in_each_shell(|fake| {
+        let placement = keeper();
         fake.act(&placement, GuestStep::Install, 1);
         let record = format!(
             "/etc/systemd/system.attached/handoverd-{}.placed",
             placement.service
         );
         fs::write(fake.at(&record), [0; 90]).unwrap();
-        assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
-        // Whose the folders above were nobody knows any more.
-        assert_eq!(folders(&fake), (true, false));
-        for left in ["/srv/keep", "/srv"] {
-            fs::remove_dir(fake.at(left)).unwrap();
-        }
-        assert_eq!(fake.tree(), before);
+        fs::write(fake.at("/srv/keep/data/note"), "mine").unwrap();
+        let answer = fake.run(&script::probe(&fake.root(), &placement).unwrap());
+        assert!(parse_probe(&answer, &placement).unwrap().foreign_data_folder);
     });
 }
 

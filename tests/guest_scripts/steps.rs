@@ -12,7 +12,6 @@ use handoverd::adapters::guest_agent::{protocol, script};
 use handoverd::model::disk::DiskSerial;
 use handoverd::model::ids::{Attempt, Digest};
 use handoverd::model::life::Enablement;
-use handoverd::model::placement::Placement;
 use handoverd::ports::GuestStep;
 
 use crate::fake::{CONFIG, DEADLINE, Fake, in_each_shell, odd, placement, web};
@@ -450,59 +449,76 @@ fn what_power_cuts_leave_behind_is_recognised_as_ours() {
 }
 
 #[test]
-fn a_record_that_a_power_cut_has_shortened_is_made_whole_again() {
+fn what_is_to_be_made_is_written_down_before_anything_is_and_once() {
     in_each_shell(|fake| {
         let placement = web();
-        let begun = format!("{}\nbegun\n", Placement::marker(&placement.service));
         let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
-        fake.act(&placement, GuestStep::Install, 1);
-        let whole = fs::read_to_string(&record).unwrap();
-        assert!(
-            whole.starts_with(&begun) && whole.ends_with("\nwhole\n"),
-            "{whole}"
-        );
-        for left in [
-            begun.clone(),
-            format!("{begun}folder /opt/web\n{}", "\0".repeat(40)),
-        ] {
-            fs::write(&record, &left).unwrap();
-            let state = fake.act(&placement, GuestStep::Install, 1);
-            assert!(state.installed && !state.files_differ, "{state:?}");
-            let mended = fs::read_to_string(&record).unwrap();
-            for line in ["folder /opt/web", "file /etc/web/key", "whole"] {
-                assert_eq!(
-                    mended.matches(&format!("{line}\n")).count(),
-                    1,
-                    "{line}: {mended}"
-                );
+        let lines = [
+            "unit opt-web.mount",
+            "unit web.service",
+            "folder /opt/web",
+            "folder /etc/web",
+            "file /etc/web/key",
+        ];
+        let is_whole = |when: &str| {
+            let text = fs::read_to_string(&record).unwrap();
+            for line in lines {
+                let times = text.lines().filter(|found| *found == line).count();
+                assert_eq!(times, 1, "{when}, {line}: {text}");
             }
-            fs::write(&record, &left).unwrap();
-            assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
-            assert!(!fake.at("/opt/web").exists() && !fake.at("/etc/web/key").exists());
-            fake.act(&placement, GuestStep::Install, 1);
+        };
+        // The folder of its files cannot be made.
+        fs::write(fake.at("/etc/web"), "").unwrap();
+        let script = script::act(&fake.root(), &placement, GuestStep::Install, Attempt(1), DEADLINE).unwrap();
+        let answer = parse_step(&fake.run(&script), &placement, &fake.root());
+        assert!(matches!(answer, Ok(Answer::Failed { .. })), "{answer:?}");
+        is_whole("it failed");
+        fs::remove_file(fake.at("/etc/web")).unwrap();
+        for _ in 0..2 {
+            assert!(fake.act(&placement, GuestStep::Install, 1).installed);
+            is_whole("it was installed");
+        }
+        fs::write(&record, [0; 90]).unwrap();
+        assert!(fake.act(&placement, GuestStep::Install, 1).installed);
+        let text = fs::read_to_string(&record).unwrap();
+        for line in ["folder /opt/web", "file /etc/web/key"] {
+            assert_eq!(text.matches(&format!("{line}\n")).count(), 1, "{text}");
         }
     });
 }
 
 #[test]
-fn a_file_of_somebody_that_a_new_version_names_is_foreign_beside_a_record_that_lost_nothing() {
+fn a_file_of_somebody_that_a_new_version_names_is_foreign() {
     in_each_shell(|fake| {
         let placement = web();
         fake.act(&placement, GuestStep::Install, 1);
         let record = fake.at("/etc/systemd/system.attached/handoverd-web.placed");
         let text = fs::read_to_string(&record).unwrap();
-        let text = text.replace("file /etc/web/key\n", "");
-        let of_an_older_version = text.replace("\nbegun\n", "\n").replace("\nwhole\n", "\n");
-        for text in [&text, &of_an_older_version] {
-            fs::write(&record, text).unwrap();
-            let answer = fake.run(&script::probe(&fake.root(), &placement).unwrap());
-            let report = parse_probe(&answer, &placement).unwrap();
-            assert_eq!(report.foreign_files, ["/etc/web/key"], "{text}");
-            assert!(
-                !report.foreign_folder && report.foreign_units.is_empty(),
-                "{report:?}"
-            );
-        }
+        fs::write(&record, text.replace("file /etc/web/key\n", "")).unwrap();
+        let answer = fake.run(&script::probe(&fake.root(), &placement).unwrap());
+        let report = parse_probe(&answer, &placement).unwrap();
+        assert_eq!(report.foreign_files, ["/etc/web/key"], "{text}");
+    });
+}
+
+#[test]
+fn a_socket_is_stopped_also_where_an_operator_edits_a_copy_of_a_unit_file() {
+    in_each_shell(|fake| {
+        let placement = placement("web", &["web.socket", "web.service"], &[]);
+        fake.act(&placement, GuestStep::Install, 1);
+        fake.act(&placement, GuestStep::Start(Enablement::Enabled), 1);
+        // `systemctl edit --full` begins with a copy.
+        let of_ours = fake.at("/etc/systemd/system.attached/web.service");
+        fs::copy(of_ours, fake.at("/etc/systemd/system/web.service")).unwrap();
+        fake.calls();
+        let state = fake.act(&placement, GuestStep::Stop, 1);
+        assert!(state.is_down(), "{state:?}");
+        let calls = fake.calls();
+        let stop = calls.iter().find(|call| call.starts_with("stop")).unwrap();
+        assert!(
+            stop.contains("web.socket") && stop.contains("web.service"),
+            "{stop}"
+        );
     });
 }
 

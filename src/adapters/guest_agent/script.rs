@@ -169,7 +169,7 @@ pub fn probe(root: &Root, placement: &Placement) -> Result<String, Unrenderable>
         let mut out = head(root, placement)?;
         let ports: Vec<String> = placement.ports.iter().map(|port| format!("{port:04X}")).collect();
         set(&mut out, "ports", &ports.join("|"));
-        set(&mut out, "tools", "flock\nbase64\nsha256sum\ntimeout");
+        set(&mut out, "tools", "flock\nbase64\nsha256sum\ntimeout\ntr");
         set(&mut out, "data_tools", &script_data::tools(placement));
         out.push_str(&body(&[FOREIGN, PROBE]));
         out.push_str("probe_check() {\n  :\n");

@@ -60,7 +60,8 @@ foreign_data() {
   fi
   exists "$root$data_point" || return 0
   if [ -d "$root$data_point" ]; then
-    has "$recorded_folders" "$data_point" && return 0
+    # Where the record was lost, whose it is is not known for certain.
+    has "$recorded_folders" "$data_point" && ! has "$lost" "folder $data_point" && return 0
     set +f
     for path in "$root$data_point"/* "$root$data_point"/.[!.]* "$root$data_point"/..?*; do
       exists "$path" && break

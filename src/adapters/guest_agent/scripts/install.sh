@@ -1,5 +1,41 @@
-# Adds line "$1 $2" to the record, before what it names is made.
-remember() { printf '%s %s\n' "$1" "$2" >>"$record" || fail "$record cannot be written"; }
+# Sets `new` to lines for what this placement will make and the record does not name yet.
+find_new() {
+  new=
+  for name in $unit_files; do
+    has "$recorded_units" "$name" || new=${new}unit\ $name$nl
+  done
+  has "$recorded_folders" "$mount_point" || new=${new}folder\ $mount_point$nl
+  [ -z "$data_point" ] || find_new_folders "$data_point"
+  for path in $file_paths; do
+    find_new_folders "${path%/*}"
+    has "$recorded_files" "$path" || new=${new}file\ $path$nl
+  done
+}
+
+# The folder $1 and those above it, where they are missing.
+find_new_folders() {
+  folder=$1
+  missing=
+  while [ -n "$folder" ] && [ ! -d "$root$folder" ]; do
+    missing=$folder$nl$missing
+    folder=${folder%/*}
+  done
+  for folder in $missing; do
+    has "$recorded_folders" "$folder" || has "$new" "folder $folder" || new=${new}folder\ $folder$nl
+  done
+}
+
+# Writes down what will be made before anything is. In one piece, so that a power cut takes the whole record or nothing of
+# it; what is added to one that is there already waits for the disk, for its loss could not be seen.
+remember_new() {
+  find_new
+  if ! marked "$record"; then
+    printf '%s\n%s' "$marker" "$lost$new" >|"$record" || fail "${record#"$root"} cannot be written"
+  elif [ -n "$new" ]; then
+    printf '%s' "$new" >>"$record" || fail "${record#"$root"} cannot be written"
+    sync -- "$record" 2>/dev/null || sync
+  fi
+}
 
 # Writes content $2, given as $1 (text or base64), to the file $3, which must not be there.
 write() {
@@ -18,7 +54,6 @@ END
 
 # unit NAME SUM MODE FORM CONTENT: a unit file. SUM is the line that sha256sum prints for it.
 unit() {
-  has "$recorded_units" "$1" || remember unit "$1"
   case $sums$nl in *"$2$nl"*) return 0 ;; esac
   path=$att/$1
   if exists "$path"; then
@@ -33,18 +68,9 @@ unit() {
   fi
 }
 
-# Makes the folder of path $1, remembering every folder that was missing.
+# Makes the folder of path $1.
 make_folder() {
-  folder=${1%/*}
-  missing=
-  while [ -n "$folder" ] && [ ! -d "$root$folder" ]; do
-    missing=$folder$nl$missing
-    folder=${folder%/*}
-  done
-  [ -n "$missing" ] || return 0
-  for folder in $missing; do
-    has "$recorded_folders" "$folder" || remember folder "$folder"
-  done
+  [ -d "$root${1%/*}" ] && return 0
   umask 022
   mkdir -p -- "$root${1%/*}" || fail "${1%/*} cannot be made"
 }
@@ -53,7 +79,6 @@ make_folder() {
 # commands of their own; they are set before the file has its name.
 file() {
   path=$root$1
-  ! exists "$path" || has "$recorded_files" "$1" || remember file "$1"
   case $sums$nl in
     *"$2$nl"*)
       chown -- "$5" "$path" && chmod -- "$4" "$path" || fail "$1 cannot get its owner $5 and mode $4"
@@ -61,7 +86,6 @@ file() {
       ;;
   esac
   make_folder "$1"
-  exists "$path" || has "$recorded_files" "$1" || remember file "$1"
   [ ! -d "$path" ] || fail "$1 is a folder"
   tmp=$path.handoverd-new
   ! exists "$tmp" || rm -f -- "$tmp"
@@ -81,21 +105,13 @@ main() {
   [ -z "$foreign" ] || finish foreign
   umask 022
   [ -d "$att" ] || mkdir -p -- "$att" || fail "/etc/systemd/system.attached cannot be made"
-  if ! marked "$record"; then
-    printf '%s\n' "$marker" begun >|"$record" || fail "${record#"$root"} cannot be written"
-    recorded_units= recorded_files= recorded_folders= whole=
-  elif [ -n "$lost" ]; then
-    printf '\n%s' "$lost" >>"$record" || fail "${record#"$root"} cannot be written"
-  fi
-  has "$recorded_folders" "$mount_point" || remember folder "$mount_point"
+  remember_new
   placed=
   sum_files
   place_units
   [ -d "$root$mount_point" ] || mkdir -p -- "$root$mount_point" || fail "$mount_point cannot be made"
   [ -z "$data_point" ] || make_folder "$data_point/"
   place_files
-  # A record that has `begun`, but not this, has lost its end.
-  [ -n "$whole" ] || printf 'whole\n' >>"$record" || fail "${record#"$root"} cannot be written"
   survey
   drop_links
   settle $placed

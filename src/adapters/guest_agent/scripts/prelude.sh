@@ -38,17 +38,20 @@ exists() { [ -e "$1" ] || [ -L "$1" ]; }
 # Whether the first line of the file $1 is the marker of this service.
 marked() {
   [ -f "$1" ] || return 1
-  first=
-  IFS= read -r first <"$1" || :
-  [ "$first" = "$marker" ]
+  head_line=
+  IFS= read -r head_line <"$1" || :
+  [ "$head_line" = "$marker" ]
 }
 
 # Whether $1 is a file of nothing or of NULs alone, which is what a power cut leaves of one: a file system may keep its
 # name, or its name and size, without its content. `read` skips NULs, and succeeds only where it finds a newline.
 emptied() {
   [ -f "$1" ] || return 1
-  first=
-  ! IFS= read -r first <"$1" && [ -z "$first" ]
+  [ -s "$1" ] || return 0
+  head_line=
+  ! IFS= read -r head_line <"$1" && [ -z "$head_line" ] || return 1
+  # It could not be read, else.
+  left=$(tr -d '\000' <"$1" 2>/dev/null) && [ -z "$left" ]
 }
 
 # Whether $1 is a mask.
@@ -71,36 +74,24 @@ has() {
 }
 
 # What was placed here by earlier scripts: sets `recorded_units` (names), `recorded_files`, `recorded_folders`
-# (paths), `own` (unit files that are there and ours), `whole` (empty: the record was lost, or its end), and `lost` (the
-# lines that it should have then).
+# (paths), `own` (unit files that are there and ours), and `lost` (lines that stand for a record that was lost).
 survey() {
-  recorded_units= recorded_files= recorded_folders= own= whole=
+  recorded_units= recorded_files= recorded_folders= own= lost=
   if marked "$record"; then
-    # One that an older version made does not begin with `begun`, and does not end with `whole`.
-    whole=yes
     while IFS=' ' read -r kind path; do
       case $kind in
         unit) recorded_units=$recorded_units$path$nl ;;
         file) recorded_files=$recorded_files$path$nl ;;
         folder) recorded_folders=$path$nl$recorded_folders ;;
-        begun) whole= ;;
-        whole) whole=yes ;;
       esac
     done <"$record"
-  elif ! marked "$att/$mount_unit" && ! emptied "$record" && ! emptied "$att/$mount_unit"; then
-    whole=yes
-  fi
-  lost=
-  if [ -z "$whole" ]; then
-    # A power cut: what this placement names is ours.
+  elif marked "$att/$mount_unit" || emptied "$record" || emptied "$att/$mount_unit"; then
+    # A power cut: what this placement names is ours. Folders are only ever removed when they are empty.
     for path in $file_paths; do
-      has "$recorded_files" "$path" && continue
       recorded_files=$recorded_files$path$nl
       lost=${lost}file\ $path$nl
     done
-    # Of the folders that were made these alone are known, and only empty ones are ever removed.
     for path in $mount_point $data_point; do
-      has "$recorded_folders" "$path" && continue
       recorded_folders=$path$nl$recorded_folders
       lost=${lost}folder\ $path$nl
     done
