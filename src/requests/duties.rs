@@ -1,5 +1,7 @@
 //! Duties that no job carries any more: drained and retired as soon as that can be done.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Requests;
@@ -10,6 +12,7 @@ use crate::handover::world::StepError;
 use crate::model::disk::DiskSerial;
 use crate::model::guest::GuestDomain;
 use crate::model::ids::{GuestId, ServiceId};
+use crate::model::name::DnsName;
 use crate::model::service::ServiceRecord;
 use crate::ports::{GuestStep, Half};
 
@@ -17,6 +20,17 @@ use crate::ports::{GuestStep, Half};
 const EVERY: Duration = Duration::from_secs(10);
 /// How long one uninstall in a guest may take.
 const UNINSTALL: Duration = Duration::from_secs(60);
+
+/// Duties that are not carried because the zone says otherwise: each is told once.
+#[derive(Debug, Default)]
+pub(super) struct Doubts(Mutex<BTreeSet<(ServiceId, GuestId)>>);
+
+impl Doubts {
+    fn is_new(&self, duty: &Duty) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        told.insert((duty.service.clone(), duty.guest))
+    }
+}
 
 impl Requests {
     /// Looks at open duties for as long as the daemon runs.
@@ -115,15 +129,18 @@ impl Requests {
             .as_ref()
             .map_or(bundle.manifest.dns.as_ref(), |row| row.dns.as_ref());
         if let Some(name) = name.map(|dns| &dns.name)
-            && world.names.zone_of(name).is_some()
-            && verdict::may_be_home(&world.names.read(name).await?, duty.guest, row.as_ref())
+            && self.zone_leads_to(&duty, name, row.as_ref()).await?
         {
-            return Err(StepError::Failed(format!(
-                "the zone says of {name} what the table does not know, which an old copy may have replaced; nothing of {service} \
-                 is taken from {} (see `handoverctl audit {service}`)",
-                domain.summary.name,
+            let text = format!(
+                "the zone leads {name} to {guest} by what the table does not know: an old copy may have replaced the table, or \
+                 somebody changed the zone; {service} is not taken from {guest} (see `handoverctl audit`)",
+                guest = domain.summary.name,
                 service = duty.service,
-            )));
+            );
+            if self.doubts.is_new(&duty) {
+                tracing::warn!("{text}");
+            }
+            return Err(StepError::Failed(text));
         }
         // An upgrade in place leaves the disk of the bundle before on the service's home.
         let home = row.filter(|row| row.guest == duty.guest);
@@ -174,6 +191,27 @@ impl Requests {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// Whether the guest of a duty may be the home of what has that name. The name of a service that was removed may have been
+    /// given to another one, whose row tells then.
+    async fn zone_leads_to(
+        &self,
+        duty: &Duty,
+        name: &DnsName,
+        row: Option<&ServiceRecord>,
+    ) -> Result<bool, StepError> {
+        let world = &self.world;
+        if world.names.zone_of(name).is_none() {
+            return Ok(false);
+        }
+        let has_name = |row: &ServiceRecord| row.dns.as_ref().is_some_and(|dns| dns.name == *name);
+        let row = match row {
+            Some(row) => Some(row.clone()),
+            None => world.table.services().await?.into_iter().find(has_name),
+        };
+        let records = world.names.read(name).await?;
+        Ok(verdict::may_be_home(&records, duty.guest, row.as_ref()))
     }
 
     /// The serials of every disk that a service may have had on a guest; at its home all but those that it runs by.

@@ -126,6 +126,7 @@ pub struct Requests {
     balance: BalanceSettings,
     /// Tells that standbys may be to be looked at.
     pub standbys: standbys::Nudge,
+    doubts: duties::Doubts,
     limits: BatchLimits,
     /// One plan is made and begun at a time: the next one counts what the last one has taken.
     deciding: Mutex<()>,
@@ -142,6 +143,7 @@ impl Requests {
             evacuations: Evacuations::default(),
             homes: Homes::default(),
             labels: GuestLabels::default(),
+            doubts: duties::Doubts::default(),
             balancing: balance::Balancing::default(),
             balance: BalanceSettings::default(),
             standbys: standbys::Nudge::default(),

@@ -21,11 +21,14 @@ fn owner(guest: u8, generation: u64) -> Owner {
     }
 }
 
-/// Whether the table has the service.
-#[derive(Clone, Copy, PartialEq)]
+/// What the table has for the name.
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Row {
+    OnG1,
     OnG2,
     Gone,
+    /// The service was removed, and another one, on g1, has its name.
+    OfAnother,
 }
 
 /// The service runs on g1, and the table owes its end there. Returns whether it still runs on g1 after two minutes, and
@@ -40,9 +43,8 @@ fn owed_on_g1(zone: &Ownership, row: Row) -> (bool, bool) {
         records.ownership = vec![zone.to_string()];
     }
     let table = world.tables.get_mut(&host).unwrap();
-    let had = table.services.get_mut(&service).unwrap();
-    assert_eq!(had.generation, Generation(TABLE));
-    had.guest = SimWorld::guest_id(2);
+    let mut had = table.services.remove(&service).unwrap();
+    assert_eq!((had.guest, had.generation), (g1, Generation(TABLE)));
     let duty = Duty {
         service: service.clone(),
         guest: g1,
@@ -52,8 +54,13 @@ fn owed_on_g1(zone: &Ownership, row: Row) -> (bool, bool) {
         files: Vec::new(),
     };
     table.duties.insert((service.clone(), g1), duty);
-    if row == Row::Gone {
-        table.services.remove(&service);
+    match row {
+        Row::OfAnother => had.id = "web2".parse().unwrap(),
+        Row::Gone | Row::OnG1 => {}
+        Row::OnG2 => had.guest = SimWorld::guest_id(2),
+    }
+    if row != Row::Gone {
+        table.services.insert(had.id.clone(), had);
     }
     let mut simulation = Simulation::new(world, host.clone(), Box::new(Clean));
     simulation.run(120_000, |_| false);
@@ -69,9 +76,12 @@ fn what_a_table_owes_where_the_zone_leads_is_left_alone() {
     for generation in [TABLE + 1, TABLE, 0] {
         let zone = Ownership::Free(owner(1, generation));
         for row in [Row::OnG2, Row::Gone] {
-            assert_eq!(owed_on_g1(&zone, row), (true, true), "{zone}");
+            assert_eq!(owed_on_g1(&zone, row), (true, true), "{zone}, {row:?}");
         }
     }
+    // It was upgraded in place since: the disk that is owed there is what it runs on.
+    let later = Ownership::Free(owner(1, TABLE + 1));
+    assert_eq!(owed_on_g1(&later, Row::OnG1), (true, true));
 }
 
 #[test]
@@ -79,15 +89,18 @@ fn what_a_table_owes_is_left_alone_while_a_handover_that_it_does_not_know_of_may
     let another = HandoverId(uuid::Uuid::from_u128(77));
     let later = Ownership::Claimed(another, Some(owner(9, TABLE + 1)));
     assert_eq!(owed_on_g1(&later, Row::OnG2), (true, true));
-    let first = Ownership::Claimed(another, None);
-    assert_eq!(owed_on_g1(&first, Row::Gone), (true, true));
 }
 
 #[test]
 fn what_a_table_owes_where_the_zone_does_not_lead_is_taken_away() {
     for zone in [owner(2, TABLE), owner(9, TABLE + 4)].map(Ownership::Free) {
         for row in [Row::OnG2, Row::Gone] {
-            assert_eq!(owed_on_g1(&zone, row), (false, false), "{zone}");
+            assert_eq!(owed_on_g1(&zone, row), (false, false), "{zone}, {row:?}");
         }
     }
+    let of_another = Ownership::Free(owner(1, TABLE));
+    assert_eq!(owed_on_g1(&of_another, Row::OfAnother), (false, false));
+    // What an abandoned deploy has left.
+    let first = Ownership::Claimed(HandoverId(uuid::Uuid::from_u128(78)), None);
+    assert_eq!(owed_on_g1(&first, Row::Gone), (false, false));
 }

@@ -18,20 +18,23 @@ pub fn points_at(records: &NameRecords, service: &ServiceRecord) -> bool {
     address && owner
 }
 
-/// Whether the zone leads, or may soon lead, clients to a guest that the table does not take for the service's home: the table
-/// is older than the zone then, and what it owes on that guest is not to be carried out.
+/// Whether the zone leads clients to a service on a guest by what the table does not know, or may soon do so: the table is older
+/// than the zone then, and what it owes on that guest is not to be carried out.
 ///
-/// `service` is the table's row (`None`: it has none). A name that leads elsewhere makes no guest a home: another cluster may
-/// have taken it over.
+/// `service` is the row that the table has for the name (`None`: it has none). A name that leads elsewhere makes no guest a
+/// home: another cluster may have taken it over. Nor does a first claim: nobody reaches what is not committed.
 pub fn may_be_home(records: &NameRecords, guest: GuestId, service: Option<&ServiceRecord>) -> bool {
-    let leads_here = |owner: &Owner| owner.guest == guest && service.is_none_or(|row| row.guest != guest);
-    let is_later = |owner: &Owner| service.is_none_or(|row| owner.generation > row.generation);
+    let is_later = |owner: &Owner, row: &ServiceRecord| owner.generation > row.generation;
+    let leads_here = |owner: &Owner| {
+        owner.guest == guest && service.is_none_or(|row| row.guest != guest || is_later(owner, row))
+    };
     match owner_text(records) {
         Some(Ownership::Free(owner) | Ownership::Aborted(_, Some(owner))) => leads_here(&owner),
         // A claim does not tell where its handover goes.
-        Some(Ownership::Claimed(_, Some(owner))) => leads_here(&owner) || is_later(&owner),
-        Some(Ownership::Claimed(_, None)) => true,
-        Some(Ownership::Aborted(_, None)) | None => false,
+        Some(Ownership::Claimed(_, Some(owner))) => {
+            leads_here(&owner) || service.is_some_and(|row| is_later(&owner, row))
+        }
+        Some(Ownership::Claimed(_, None) | Ownership::Aborted(_, None)) | None => false,
     }
 }
 
@@ -102,7 +105,8 @@ pub fn claimable(handover: &Handover, service: Option<&ServiceRecord>, records: 
             owner: None,
             expect: Some(Ownership::Aborted(id, None)),
         },
-        (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, _))) => no(
+        (_, Some(Ownership::Claimed(id, _) | Ownership::Aborted(id, Some(_))))
+        | (Some(_), Some(Ownership::Aborted(id, None))) => no(
             "NameClaimed",
             format!(
                 "{name} is claimed by handover {id}; wait for it, or free it by `handoverctl audit --repair`"
