@@ -126,6 +126,12 @@ fn the_mount_points_of_a_copy_whose_record_was_lost_go_with_it() {
             }
             assert_eq!(fake.tree(), before);
         }
+        // The name of the record alone was on the disk, and no folder yet.
+        fs::create_dir_all(record.parent().unwrap()).unwrap();
+        fs::write(&record, "").unwrap();
+        assert!(fake.act(&placement, GuestStep::Install, 1).installed);
+        assert!(fake.act(&placement, GuestStep::Uninstall, 1).is_gone());
+        assert_eq!(fake.tree(), before);
     });
 }
 

@@ -22,17 +22,18 @@ pub fn points_at(records: &NameRecords, service: &ServiceRecord) -> bool {
 /// than the zone then, and what it owes on that guest is not to be carried out.
 ///
 /// `service` is the row that the table has for the name (`None`: it has none). A name that leads elsewhere makes no guest a
-/// home: another cluster may have taken it over. Nor does a first claim: nobody reaches what is not committed.
+/// home: another cluster may have taken it over. Nor does a claim of what the table has no row for.
 pub fn may_be_home(records: &NameRecords, guest: GuestId, service: Option<&ServiceRecord>) -> bool {
-    let is_later = |owner: &Owner, row: &ServiceRecord| owner.generation > row.generation;
+    // A service that was removed and deployed again begins with the first generation.
+    let is_another = |owner: &Owner, row: &ServiceRecord| owner.generation != row.generation;
     let leads_here = |owner: &Owner| {
-        owner.guest == guest && service.is_none_or(|row| row.guest != guest || is_later(owner, row))
+        owner.guest == guest && service.is_none_or(|row| row.guest != guest || is_another(owner, row))
     };
     match owner_text(records) {
         Some(Ownership::Free(owner) | Ownership::Aborted(_, Some(owner))) => leads_here(&owner),
         // A claim does not tell where its handover goes.
         Some(Ownership::Claimed(_, Some(owner))) => {
-            leads_here(&owner) || service.is_some_and(|row| is_later(&owner, row))
+            leads_here(&owner) || service.is_some_and(|row| is_another(&owner, row))
         }
         Some(Ownership::Claimed(_, None) | Ownership::Aborted(_, None)) | None => false,
     }

@@ -1,15 +1,15 @@
-# Sets `new` to lines for what this placement will make and the record does not name yet.
+# Sets `new` to lines for what this placement will make and the record does not name yet: folders before what lies in them.
 find_new() {
   new=
   for name in $unit_files; do
     has "$recorded_units" "$name" || new=${new}unit\ $name$nl
   done
-  has "$recorded_folders" "$mount_point" || new=${new}folder\ $mount_point$nl
   [ -z "$data_point" ] || find_new_folders "$data_point"
   for path in $file_paths; do
     find_new_folders "${path%/*}"
     has "$recorded_files" "$path" || new=${new}file\ $path$nl
   done
+  has "$recorded_folders" "$mount_point" || new=${new}folder\ $mount_point$nl
 }
 
 # The folder $1 and those above it, where they are missing.
@@ -25,14 +25,15 @@ find_new_folders() {
   done
 }
 
-# Writes down what will be made before anything is. In one piece, so that a power cut takes the whole record or nothing of
-# it; what is added to one that is there already waits for the disk, for its loss could not be seen.
+# Writes down what will be made before anything is. In one piece, so that a power cut takes the whole of a record that fits a
+# block, or nothing of it; what is added to one that is there already waits for the disk, for its loss could not be seen.
 remember_new() {
   find_new
   if ! marked "$record"; then
-    printf '%s\n%s' "$marker" "$lost$new" >|"$record" || fail "${record#"$root"} cannot be written"
+    printf '%s\n%s' "$marker" "$new$lost" >|"$record" || fail "${record#"$root"} cannot be written"
   elif [ -n "$new" ]; then
-    printf '%s' "$new" >>"$record" || fail "${record#"$root"} cannot be written"
+    # The newline ends a line that was cut.
+    printf '\n%s' "$new" >>"$record" || fail "${record#"$root"} cannot be written"
     sync -- "$record" 2>/dev/null || sync
   fi
 }

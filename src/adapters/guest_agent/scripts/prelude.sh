@@ -86,7 +86,8 @@ survey() {
       esac
     done <"$record"
   elif marked "$att/$mount_unit" || emptied "$record" || emptied "$att/$mount_unit"; then
-    # A power cut: what this placement names is ours. Folders are only ever removed when they are empty.
+    # A power cut: what this placement names is ours, but a data mount point with something in it. Folders are only ever
+    # removed when they are empty.
     for path in $file_paths; do
       recorded_files=$recorded_files$path$nl
       lost=${lost}file\ $path$nl
