@@ -73,12 +73,10 @@ impl Run<'_> {
             }
             Goal::Quiesce => {
                 let (place, placement) = self.source_copy()?;
-                if self.had_failed().await? {
-                    // It was to be up, and was not: its links come back, so that a boot tries again.
-                    let link = GuestStep::Link(self.handover.facts.enablement);
-                    return self.step(goal, &place, &placement, link).await;
+                match self.had_failed().await? {
+                    true => self.put_back(goal, &place, &placement).await,
+                    false => self.link_and_start(goal, &place, &placement).await,
                 }
-                self.link_and_start(goal, &place, &placement).await
             }
             Goal::Switch => {
                 let (place, old) = self.source()?;

@@ -307,6 +307,9 @@ impl Run<'_> {
                 )));
             }
         }
+        if active && self.had_failed().await? {
+            return self.look_put_back(&place, &placement).await;
+        }
         if !active || !self.was_up() {
             return Ok(Seen::Holds);
         }
@@ -331,7 +334,10 @@ impl Run<'_> {
         self.handover.facts.revoked = None;
         let domain = self.inspect(&place).await?;
         if domain.is_active() && self.was_up() {
-            self.link_and_start(goal, &place, &placement).await?;
+            return self.link_and_start(goal, &place, &placement).await;
+        }
+        if domain.is_active() && self.had_failed().await? {
+            return self.put_back(goal, &place, &placement).await;
         }
         Ok(())
     }
@@ -506,24 +512,6 @@ impl Run<'_> {
                 format!("handover {} has no data volume", self.handover.id),
             ))
         })
-    }
-
-    /// Whether the table, which the commit has not changed yet, has the service up.
-    async fn is_wanted(&self) -> Result<bool, StepError> {
-        let row = self.world.table.service(&self.handover.service).await?;
-        Ok(row.is_some_and(|row| row.wanted.wants_running()))
-    }
-
-    /// Whether the service was to be up before anything was done, and had failed, or was not up yet.
-    pub(super) async fn had_failed(&self) -> Result<bool, StepError> {
-        Ok(self.handover.facts.was_down_unwanted() && self.is_wanted().await?)
-    }
-
-    /// Whether the service was up before anything was done.
-    pub(super) fn was_up(&self) -> bool {
-        let facts = &self.handover.facts;
-        let observed = facts.observed;
-        !facts.down && observed.is_some_and(crate::model::life::LifeState::wants_running)
     }
 }
 

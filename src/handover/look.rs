@@ -119,11 +119,10 @@ impl Run<'_> {
                 if !self.was_up() && !self.had_failed().await? {
                     return Ok(Seen::Holds);
                 }
-                let copy = self.copy(&place, &placement).await?;
                 if !self.was_up() {
-                    let linked = verdict::is_linked(&self.handover.facts, &copy, placement.links.len());
-                    return Ok(self.unless_late(place.guest, linked));
+                    return self.look_put_back(&place, &placement).await;
                 }
+                let copy = self.copy(&place, &placement).await?;
                 let started = verdict::started(&self.handover.facts, &copy, placement.links.len());
                 match self.unless_late(place.guest, started) {
                     Seen::Holds => self.look_serving_again(place.guest, &placement).await,

@@ -9,11 +9,13 @@
 //! - [`world`], [`run`]: the ports and limits; one handover under way
 //! - [`mod@look`], [`mod@act`]: what each goal reads, and what it does; with files of their own for [`naming`] (the
 //!   name), [`licence`] (taking and giving back what a copy runs by), [`mod@grant`] (its file) and [`volume`] (the data)
+//! - [`before`]: how a service was before, and how an undo puts one back that was down against its will
 //! - [`drain`], [`lower`], [`spread`]: how long an old copy serves, how that is made shorter, and whether every server of a zone gives what is new
 //! - [`lead`]: how a dead source's clients are led to the target before the service is there
 //! - [`driver`]: runs one handover: look, act, look again, journal
 
 pub mod act;
+mod before;
 mod drain;
 pub mod driver;
 pub mod goals;

@@ -96,6 +96,8 @@ pub struct Recent {
     /// The target is a standby that has just been given its disk, which starts it: the look of the start goal is the first that
     /// is spent on it.
     pub plugged: bool,
+    /// An undo has tried once to start what was down against its will before.
+    pub tried_again: bool,
 }
 
 impl<'w> Run<'w> {

@@ -295,6 +295,11 @@ pub fn observed(
     (life, enablement)
 }
 
+/// Whether every unit of a copy is down and none has failed: an operator's stop leaves it so, and a handover's.
+pub fn is_inactive(copy: &CopyState) -> bool {
+    copy.units.iter().all(|unit| unit.active == "inactive")
+}
+
 /// Whether a copy that counts as up by what is wanted of it is not up.
 pub fn is_down_unwanted(copy: &CopyState, life: LifeState) -> bool {
     life.wants_running() && !copy.units.iter().any(UnitState::is_active)

@@ -103,6 +103,40 @@ fn a_move_that_fails_leaves_the_source_serving_and_the_zone_as_it_was() {
 }
 
 #[test]
+fn a_service_that_systemd_was_to_start_again_is_up_after_a_move_that_is_undone() {
+    let lab = Lab::take();
+    let manifest = "service = \"again\"\nversion = \"1\"\nunits = [\"again.service\"]\n\
+         [data]\nsize = \"16MiB\"\nmount = \"/srv/again\"\n\
+         [check]\ncommand = [\"/bin/sh\", \"-c\", \"test -e /run/again.fine\"]\n\
+         interval = \"200ms\"\ntimeout = \"2s\"\nsuccesses = 1\n[dns]\nname = \"again.svc.lab\"\nttl = 1\n";
+    let unit = "[Service]\nExecStart=sleep infinity\nRestart=always\nRestartSec=1h\n\
+         [Install]\nWantedBy=multi-user.target\n";
+    let files = [("handover.toml", manifest), ("units/again.service", unit)];
+    let _undo = lab.at_the_end(&["guest", "g1", "--", "rm", "-f", "/run/again.fine"]);
+    lab.guest("g1", "touch /run/again.fine").ok();
+    lab.ctl(&["deploy", &lab.bundle("again", &files), "--to", "g1"])
+        .ok();
+    let state = || {
+        lab.guest("g1", "systemctl show -P ActiveState again.service")
+            .ok()
+            .trim()
+            .to_owned()
+    };
+
+    lab.guest("g1", "systemctl kill -s KILL again.service").ok();
+    lab.wait_for("systemd to wait for its next try", 10, || {
+        (state() == "activating").then_some(())
+    });
+    lab.ctl(&["move", "again", "g2", "--json"])
+        .failure()
+        .is("CheckFailed", &["the check of again on g2 fails"]);
+    assert_eq!(state(), "active");
+    assert_eq!(lab.service("again")["observed"], "accessible");
+    assert_eq!(lab.dig("again.svc.lab", "A"), ["10.77.0.101"]);
+    lab.ctl(&["remove", "again", "--delete-data"]).ok();
+}
+
+#[test]
 fn a_configuration_that_cannot_be_meant_keeps_the_daemon_from_starting() {
     let lab = Lab::take();
     let _straight = [

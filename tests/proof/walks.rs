@@ -297,6 +297,32 @@ fn walks_that_once_broke_an_invariant_do_so_no_more() {
         let unread = trouble(call, Some(PortFault::Unavailable), Weather::Nothing);
         ("stop", vec![(681, Wish::Cancel)], vec![unread])
     }));
+    // A service that had failed, whose guest boots before its move is undone; the next move is undone before it looks.
+    walks.extend((95..125).map(|call| {
+        let troubles = vec![
+            trouble(14, None, Weather::WarmReboots(1)),
+            trouble(call, None, Weather::NamesDown),
+        ];
+        let wishes = vec![(9820, Wish::Cancel), (4330, Wish::Move(2))];
+        ("move failed, volume", wishes, troubles)
+    }));
+    // One whose guest boots while the undo of its evacuation has given back one disk of two.
+    walks.extend((71..91).map(|call| {
+        let troubles = vec![
+            trouble(call, Some(PortFault::Refuse), Weather::Nothing),
+            trouble(34, None, Weather::WarmReboots(2)),
+        ];
+        let wishes = vec![(997, Wish::Cancel), (0, Wish::Deploy(1))];
+        ("evacuate failed, volume", wishes, troubles)
+    }));
+    // A disabled one that is down since its guest booted, and whose upgrade is undone.
+    walks.extend((104..124).map(|call| {
+        let troubles = vec![
+            trouble(54, None, Weather::WarmReboots(2)),
+            trouble(call, None, Weather::NamesDown),
+        ];
+        ("move disabled", vec![(9485, Wish::Upgrade('2'))], troubles)
+    }));
     for (name, wishes, troubles) in walks {
         let walk = Walk {
             kind: kind(name),

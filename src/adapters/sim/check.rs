@@ -443,8 +443,7 @@ fn at_home(world: &SimWorld, table: &SimTable, row: &ServiceRecord, found: &mut 
             row.enablement.as_str()
         )
     });
-    let failed = table.latest(id).is_some_and(|(handover, _)| had_failed(handover));
-    let excused = copy.down_since_boot || copy.failed || failed || !guest.touched.is_empty();
+    let excused = copy.down_since_boot || copy.failed || !guest.touched.is_empty();
     let runs = guest.serves(id);
     found.unless(!runs || copy.mounted.as_ref() == Some(&bundle), 3, || {
         format!("{id} runs on {name} from another bundle than the table's")
