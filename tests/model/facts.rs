@@ -108,6 +108,9 @@ pub fn keep_outcome(handover: &mut Handover) {
 /// How often a claim was sent, and whether it was seen, is asked for only while what it expects stands in the zone: no text
 /// comes twice. Where it is sent anew from another owner, that is again the second time.
 pub fn forget_claims(whole: &mut Whole) {
+    if !claims(whole) {
+        return;
+    }
     let stands: Vec<Ownership> = whole
         .world
         .zone
@@ -162,4 +165,13 @@ pub fn forget_claims(whole: &mut Whole) {
             forget(&mut life.memory.handover.facts);
         }
     }
+}
+
+/// Whether any handover has sent a claim.
+fn claims(whole: &Whole) -> bool {
+    let claims = |facts: &Facts| facts.claim_sent || !facts.claimed_from.is_empty();
+    let mut tables = whole.world.tables.values();
+    let mut actors = whole.actors.iter();
+    tables.any(|table| table.handovers.values().any(|row| claims(&row.handover.facts)))
+        || actors.any(|actor| matches!(actor, Actor::Driving(life) if claims(&life.memory.handover.facts)))
 }

@@ -13,6 +13,7 @@
 use std::hash::{Hash, Hasher};
 
 use handoverd::adapters::sim::part::{Mixer, Part};
+use handoverd::adapters::sim::table::SimTable;
 use handoverd::handover::record::Handover;
 use handoverd::model::ids::{Generation, HandoverId};
 use handoverd::model::name::{NameRecords, Owner, Ownership};
@@ -171,23 +172,18 @@ fn rank(actor: &Actor) -> u64 {
 /// What is known of the owner before, where it is one and the same everywhere and who wrote it has ended, is as it was at the
 /// beginning.
 pub fn forget_author(whole: &mut Whole) {
-    let mut known = Vec::new();
-    let mut note = |owner: &Owner| {
+    let ended: Vec<HandoverId> = whole.world.tables.values().flat_map(ended).collect();
+    if ended.is_empty() {
+        return;
+    }
+    let mut known: Vec<Owner> = Vec::new();
+    each_owner(whole, &mut |owner| {
         if owner.generation == BEFORE && !known.contains(owner) {
             known.push(owner.clone());
         }
-        owner.clone()
-    };
-    each_owner(whole, &mut note);
-    let [one] = known.as_slice() else { return };
-    let Some(author) = one.after else { return };
-    let ended = whole.world.tables.values().any(|table| {
-        table.handovers.iter().any(|(job, row)| {
-            let result = table.jobs[job].result.as_deref();
-            row.handover.id == author && result.is_some_and(|result| result != "stuck")
-        })
     });
-    if !ended {
+    let [one] = known.as_slice() else { return };
+    if !one.after.is_some_and(|author| ended.contains(&author)) {
         return;
     }
     let owner = |owner: &Owner| Owner {
@@ -201,49 +197,64 @@ pub fn forget_author(whole: &mut Whole) {
     change.apply(whole);
 }
 
-fn each_owner(whole: &Whole, note: &mut dyn FnMut(&Owner) -> Owner) {
-    let note = std::cell::RefCell::new(note);
-    let change = Change {
-        id: &|id| id,
-        owner: &|owner| (note.borrow_mut())(owner),
-    };
-    let of_handover = |handover: &Handover| {
-        if let Some(owner) = &handover.facts.old_owner {
-            (change.owner)(owner);
-        }
-        for text in handover
-            .facts
-            .claimed_from
-            .iter()
-            .filter_map(|from| from.ownership.as_ref())
-        {
-            change.ownership(text);
-        }
-    };
-    for row in whole
-        .world
-        .tables
-        .values()
-        .flat_map(|table| table.handovers.values())
-    {
-        of_handover(&row.handover);
-    }
-    for actor in &whole.actors {
-        match actor {
-            Actor::Driving(life) => of_handover(&life.memory.handover),
-            Actor::Asked(_) | Actor::Ended => {}
+/// The handovers that have ended.
+fn ended(table: &Part<SimTable>) -> impl Iterator<Item = HandoverId> {
+    let rows = table.handovers.iter().filter(|(job, _)| {
+        let result = table.jobs[job].result.as_deref();
+        result.is_some_and(|result| result != "stuck")
+    });
+    rows.map(|(_, row)| row.handover.id)
+}
+
+fn each_owner(whole: &Whole, note: &mut impl FnMut(&Owner)) {
+    for table in whole.world.tables.values() {
+        for row in table.handovers.values() {
+            of_handover(&row.handover, note);
         }
     }
     for records in whole.world.zone.names.values() {
-        change.records(&mut records.clone());
+        of_records(records, note);
     }
-    let lives = whole.actors.iter().filter_map(|actor| match actor {
-        Actor::Driving(life) => Some(&life.history),
-        _ => None,
-    });
-    let carried = whole.carriers.iter().flatten().map(|carry| &carry.history);
-    for answer in lives.chain(carried).flatten().filter(|answer| names(answer)) {
-        change.answer(&mut Answer::clone(answer));
+    for actor in &whole.actors {
+        if let Actor::Driving(life) = actor {
+            of_handover(&life.memory.handover, note);
+            life.history.iter().for_each(|answer| of_answer(answer, note));
+        }
+    }
+    for carrier in whole.carriers.iter().flatten() {
+        carrier.history.iter().for_each(|answer| of_answer(answer, note));
+    }
+}
+
+fn of_ownership(text: &Ownership, note: &mut impl FnMut(&Owner)) {
+    match text {
+        Ownership::Free(owner) => note(owner),
+        Ownership::Claimed(_, before) | Ownership::Aborted(_, before) => before.iter().for_each(note),
+    }
+}
+
+fn of_records(records: &NameRecords, note: &mut impl FnMut(&Owner)) {
+    let texts = records.ownership.iter().filter_map(|text| text.parse().ok());
+    texts.for_each(|text| of_ownership(&text, note));
+}
+
+fn of_handover(handover: &Handover, note: &mut impl FnMut(&Owner)) {
+    handover.facts.old_owner.iter().for_each(&mut *note);
+    let claimed = handover.facts.claimed_from.iter();
+    let texts = claimed.filter_map(|from| from.ownership.as_ref());
+    texts.for_each(|text| of_ownership(text, note));
+}
+
+fn of_answer(answer: &Answer, note: &mut impl FnMut(&Owner)) {
+    match answer {
+        Answer::Name(Ok(records)) | Answer::Swapped(Ok(Swapped::No(records))) => of_records(records, note),
+        Answer::Begun(Ok(handover)) | Answer::Handover(Ok(Some(handover))) => of_handover(handover, note),
+        Answer::Handovers(Ok(all)) => all.iter().for_each(|handover| of_handover(handover, note)),
+        Answer::Authorities(Ok(all)) => {
+            let told = all.iter().filter_map(|(_, kept)| kept.as_ref().ok());
+            told.for_each(|records| of_records(records, note));
+        }
+        _ => {}
     }
 }
 
