@@ -17,3 +17,7 @@ mod recovery;
 mod restored;
 mod runs;
 mod walks;
+
+/// Each case is a world and a daemon of its own: much of the time goes into getting and giving back their memory.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
