@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, POOL, owner_alone};
+use crate::lab::{Lab, POOL, Pause, SLOW, owner_alone};
 
 /// The guest that each service is on, by service.
 pub type Homes = BTreeMap<String, String>;
@@ -99,9 +99,9 @@ impl Lab {
                     .unwrap();
                 }
             }
-            for row in &outside.services {
+            let inside = self.inside(guest, &outside.services)?;
+            for (row, found) in outside.services.iter().zip(inside) {
                 let id = row["id"].as_str().unwrap();
-                let found = self.inside(guest, id, row["volume"]["mount"].as_str())?;
                 let mut standbys = row["standbys"].as_array().into_iter().flatten();
                 let is_standby = standbys.any(|standby| standby["guest"] == guest.as_str());
                 let (wanted, agrees) = match (here(&row), down.contains(&id)) {
@@ -144,13 +144,14 @@ impl Lab {
     /// The same; services in `down` are down.
     #[track_caller]
     pub fn comes_to_agree_but(&self, down: &[&str], when: &str) -> Homes {
-        let until = std::time::Instant::now() + std::time::Duration::from_secs(150);
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(150 * SLOW);
+        let mut pause = Pause::default();
         loop {
             match self.agreement(down) {
                 Ok(homes) => return homes,
                 Err(why) => assert!(std::time::Instant::now() < until, "{when}: {why}"),
             }
-            std::thread::sleep(std::time::Duration::from_millis(300));
+            pause.pass();
         }
     }
 
@@ -196,19 +197,29 @@ impl Lab {
         })
     }
 
-    /// `active` where the service is up; empty where it has no trace; else what there is.
-    fn inside(&self, guest: &str, service: &str, data: Option<&str>) -> Result<String, String> {
-        let data = data.unwrap_or("/opt/nothing");
-        let line = format!(
-            "if systemctl is-active -q {service}.service; then echo active; else \
-             find /etc/systemd /run/systemd/system /opt -name '*{service}*'; \
-             grep -E ' (/opt/{service}|{data}) ' /proc/self/mountinfo; ls -d {data} 2>/dev/null; fi; true"
-        );
+    /// What a guest has of each of these services: `active` where it is up; empty where it has no trace; else what there is.
+    fn inside(&self, guest: &str, services: &[Value]) -> Result<Vec<String>, String> {
+        let mut line = String::new();
+        for row in services {
+            let service = row["id"].as_str().unwrap();
+            let data = row["volume"]["mount"].as_str().unwrap_or("/opt/nothing");
+            write!(
+                line,
+                "if systemctl is-active -q {service}.service; then echo active; else \
+                 find /etc/systemd /run/systemd/system /opt -name '*{service}*'; \
+                 grep -E ' (/opt/{service}|{data}) ' /proc/self/mountinfo; ls -d {data} 2>/dev/null; fi; echo ----; "
+            )
+            .unwrap();
+        }
         let ran = self.guest(guest, &line);
-        if ran.code == 0 {
-            Ok(ran.out.trim().to_owned())
-        } else {
-            Err(format!("{guest}: {}", ran.err))
+        let found: Vec<String> = ran
+            .out
+            .split("----\n")
+            .map(|part| part.trim().to_owned())
+            .collect();
+        match found.len() {
+            parts if ran.code == 0 && parts > services.len() => Ok(found),
+            _ => Err(format!("{guest}: {} {}", ran.out, ran.err)),
         }
     }
 }

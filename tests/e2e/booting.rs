@@ -12,8 +12,9 @@ pub fn boot_seconds(lab: &Lab, guest: &str) -> f64 {
     at("FinishTimestampMonotonic") - at("UserspaceTimestampMonotonic")
 }
 
+/// Which boot of a guest this is; `None` where its agent does not answer.
 #[track_caller]
-fn boot_id(lab: &Lab, guest: &str) -> Option<String> {
+pub fn boot_id(lab: &Lab, guest: &str) -> Option<String> {
     let ran = lab.guest(guest, "cat /proc/sys/kernel/random/boot_id");
     (ran.code == 0).then(|| ran.out.trim().to_owned())
 }

@@ -23,7 +23,7 @@ impl Lab {
         self.server(id, port, version, keys, (&check, "60s"), ttl)
     }
 
-    /// As [`Lab::held`], with a check that passes nowhere, given up after 3 s.
+    /// As [`Lab::held`], with a check that passes nowhere, given up after 8 s.
     #[track_caller]
     pub fn broken(&self, id: &str, port: u16, version: &str) -> String {
         self.server(
@@ -31,7 +31,7 @@ impl Lab {
             port,
             version,
             "",
-            ("#!/bin/sh\necho 'never well'\nexit 1\n", "3s"),
+            ("#!/bin/sh\necho 'never well'\nexit 1\n", "8s"),
             5,
         )
     }

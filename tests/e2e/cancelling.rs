@@ -78,7 +78,7 @@ fn a_move_is_cancelled_before_the_commit_and_turned_back_after_it_and_no_request
 
     // After the commit there is no way back but another move, also while the old copy drains.
     lab.hold("g2", "web", false);
-    let there = lab.begin(&["move", "web", "g2", "--drain", "12s"]);
+    let there = lab.begin(&["move", "web", "g2", "--drain", "20s"]);
     lab.wait_for_step(there, "drain");
     lab.ctl(&["jobs", "cancel", &there.to_string()])
         .refused(3, "NotCancelable");

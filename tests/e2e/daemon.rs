@@ -12,7 +12,7 @@ fn a_killed_daemon_takes_its_moves_up_and_a_restarted_one_forgets_nothing() {
 
     // Killed before the commit, while it confirms.
     lab.hold("g2", "web", true);
-    let there = lab.begin(&["move", "web", "g2", "--drain", "6s"]);
+    let there = lab.begin(&["move", "web", "g2", "--drain", "15s"]);
     lab.wait_for_step(there, "confirm");
     lab.lab(&["daemon", "hv1", "kill"]).ok();
     lab.hold("g2", "web", false);

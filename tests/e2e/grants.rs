@@ -99,6 +99,8 @@ fn an_old_definition_of_the_target_is_put_right_by_a_move_to_it() {
 #[test]
 fn a_service_that_an_older_version_gave_by_the_shared_image_moves_all_the_same() {
     let lab = Lab::take();
+    // Until systemd has started what hangs on a disk that came back, it looks as if an operator had stopped it.
+    let _rarely = lab.without_audits();
     lab.ctl(&["deploy", &lab.web(), "--to", "g1"]).ok();
     let xml = lab.xml("g1", false);
     let disk = xml

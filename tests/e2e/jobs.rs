@@ -115,7 +115,7 @@ impl Lab {
     #[track_caller]
     pub fn get(&self, url: &str) -> String {
         let program =
-            "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=10).read().decode())";
+            "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=60).read().decode())";
         self.exec("client", &["python3", "-c", program, url]).ok()
     }
 

@@ -13,6 +13,26 @@ use crate::ways::Ways;
 /// Where the pool of a host is.
 pub const POOL: &str = "/var/lib/libvirt/images/handoverd";
 
+/// So many times slower than where the tests were written may a machine be before they stop waiting for what is to come.
+pub const SLOW: u64 = 3;
+
+/// The time between two looks at what is to come: longer each time, because a look into an emulated guest takes it a part of
+/// the time that it has.
+pub struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(Duration::from_millis(150))
+    }
+}
+
+impl Pause {
+    pub fn pass(&mut self) {
+        std::thread::sleep(self.0);
+        self.0 = (self.0 * 5 / 4).min(Duration::from_secs(1));
+    }
+}
+
 /// A lab, held by one test.
 pub struct Lab {
     // Dropped last: the next test may begin.
@@ -311,13 +331,15 @@ impl Lab {
     /// Waits until `holds` answers with something; fails with `what` after `seconds`.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, seconds: u64, mut holds: impl FnMut() -> Option<T>) -> T {
+        let seconds = seconds * SLOW;
         let until = Instant::now() + Duration::from_secs(seconds);
+        let mut pause = Pause::default();
         loop {
             if let Some(found) = holds() {
                 return found;
             }
             assert!(Instant::now() < until, "{what}: not within {seconds} s");
-            std::thread::sleep(Duration::from_millis(200));
+            pause.pass();
         }
     }
 

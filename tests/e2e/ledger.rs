@@ -65,7 +65,7 @@ impl Lab {
     pub fn ledger_image(&self, version: &str, size: &str, more: &str) -> String {
         let manifest = format!(
             "service = \"ledger\"\nversion = \"{version}\"\nunits = [\"ledger.service\"]\n\
-             [check]\ncommand = [\"/opt/ledger/bin/check\"]\ninterval = \"300ms\"\ntimeout = \"8s\"\nsuccesses = 1\n\
+             [check]\ncommand = [\"/opt/ledger/bin/check\"]\ninterval = \"300ms\"\ntimeout = \"20s\"\nsuccesses = 1\n\
              [data]\nsize = \"{size}\"\nmount = \"/srv/ledger\"\n{more}"
         );
         let unit = "[Service]\nExecStart=/opt/ledger/bin/writer /srv/ledger/numbers /run/acked-ledger\n\

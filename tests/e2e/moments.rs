@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, SLOW};
 
 /// The daemon's log, line by line as it is written.
 pub struct Log {
@@ -21,9 +21,12 @@ impl Log {
     /// From now on.
     #[track_caller]
     pub fn follow(lab: &Lab) -> Self {
+        let log = lab.state("hv1").join("log/handoverd.log");
+        // Not its end when `tail` comes to it: much may have been logged by then.
+        let now = std::fs::metadata(&log).map_or(0, |log| log.len());
         let mut tail = Command::new("tail")
-            .args(["-n", "0", "-F"])
-            .arg(lab.state("hv1").join("log/handoverd.log"))
+            .args(["-c", &format!("+{}", now + 1), "-F"])
+            .arg(log)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -48,8 +51,8 @@ impl Log {
         loop {
             let line = self
                 .lines
-                .recv_timeout(Duration::from_secs(120))
-                .unwrap_or_else(|_| panic!("{text:?} of {service} was not logged within 120 s"));
+                .recv_timeout(Duration::from_secs(120 * SLOW))
+                .unwrap_or_else(|_| panic!("{text:?} of {service} was not logged in time"));
             if line.contains(&of_service) && line.contains(text) {
                 return;
             }

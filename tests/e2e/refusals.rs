@@ -16,7 +16,7 @@ pub fn fickle(lab: &Lab, id: &str, name: &str) -> String {
     let manifest = format!(
         "service = \"{id}\"\nversion = \"1\"\nunits = [\"{id}.service\"]\n\
          [check]\ncommand = [\"/bin/sh\", \"-c\", \"test -e /run/{id}.fine || {{ echo not fine; exit 1; }}\"]\n\
-         interval = \"200ms\"\ntimeout = \"5s\"\nsuccesses = 1\n[dns]\nname = \"{name}\"\nttl = 1\n"
+         interval = \"200ms\"\ntimeout = \"10s\"\nsuccesses = 1\n[dns]\nname = \"{name}\"\nttl = 1\n"
     );
     let unit = format!(
         "[Service]\nExecStart=/bin/sh -c '[ ! -e /run/{id}.broken ] || exit 1; exec sleep infinity'\n\

@@ -22,6 +22,20 @@ impl Lab {
         setting
     }
 
+    /// Keeps the daemon from auditing by itself, until this goes out of scope: its audit adopts what an operator does in a
+    /// guest. The one that comes soon after its start is over when this returns.
+    #[must_use]
+    #[track_caller]
+    pub fn without_audits(&self) -> Setting<'_> {
+        let setting = self.with_settings(&["[audit]", "every = \"1h\""]);
+        self.wait_for("the first audit", 60, || {
+            let told = self.ctl(&["metrics"]).ok();
+            told.contains("\nhandoverd_audit_timestamp_seconds ")
+                .then_some(())
+        });
+        setting
+    }
+
     /// What a test that was killed has left: its settings, and the second host that they name.
     #[track_caller]
     pub fn undo_settings(&self) {

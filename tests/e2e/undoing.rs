@@ -108,7 +108,7 @@ fn a_service_that_systemd_was_to_start_again_is_up_after_a_move_that_is_undone()
     let manifest = "service = \"again\"\nversion = \"1\"\nunits = [\"again.service\"]\n\
          [data]\nsize = \"16MiB\"\nmount = \"/srv/again\"\n\
          [check]\ncommand = [\"/bin/sh\", \"-c\", \"test -e /run/again.fine\"]\n\
-         interval = \"200ms\"\ntimeout = \"2s\"\nsuccesses = 1\n[dns]\nname = \"again.svc.lab\"\nttl = 1\n";
+         interval = \"200ms\"\ntimeout = \"10s\"\nsuccesses = 1\n[dns]\nname = \"again.svc.lab\"\nttl = 1\n";
     let unit = "[Service]\nExecStart=sleep infinity\nRestart=always\nRestartSec=1h\n\
          [Install]\nWantedBy=multi-user.target\n";
     let files = [("handover.toml", manifest), ("units/again.service", unit)];
@@ -124,7 +124,7 @@ fn a_service_that_systemd_was_to_start_again_is_up_after_a_move_that_is_undone()
     };
 
     lab.guest("g1", "systemctl kill -s KILL again.service").ok();
-    lab.wait_for("systemd to wait for its next try", 10, || {
+    lab.wait_for("systemd to wait for its next try", 60, || {
         (state() == "activating").then_some(())
     });
     lab.ctl(&["move", "again", "g2", "--json"])

@@ -145,7 +145,7 @@ impl Lab {
     /// One command of the guest agent; its return value.
     fn agent(&self, host: &str, guest: &str, command: &str, arguments: &Value) -> Result<Value, String> {
         let message = json!({"execute": command, "arguments": arguments}).to_string();
-        let virsh = ["virsh", "qemu-agent-command", guest, "--timeout", "10", &message];
+        let virsh = ["virsh", "qemu-agent-command", guest, "--timeout", "40", &message];
         let ran = self.exec(host, &virsh);
         match ran.code {
             0 => Ok(

@@ -10,7 +10,7 @@ from . import files, hosts, nameserver, nodes, settings
 from .run import LabError, say, wait_for
 
 SUPERVISOR = Path(__file__).resolve().parent / "supervise.py"
-START_DEADLINE = float(os.environ.get("LAB_DAEMON_DEADLINE", "30"))
+START_DEADLINE = float(os.environ.get("LAB_DAEMON_DEADLINE", "90"))
 
 
 def binary() -> Path:
