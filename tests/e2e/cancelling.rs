@@ -1,6 +1,6 @@
 //! Moves that are cancelled, asked for twice, or turned back while the old copy still drains.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -80,14 +80,15 @@ fn a_move_is_cancelled_before_the_commit_and_turned_back_after_it_and_no_request
     lab.hold("g2", "web", false);
     let there = lab.begin(&["move", "web", "g2", "--drain", "20s"]);
     lab.wait_for_step(there, "drain");
+    let drains = Instant::now();
     lab.ctl(&["jobs", "cancel", &there.to_string()])
         .refused(3, "NotCancelable");
     assert_eq!(lab.dig("web.svc.lab", "A"), ["10.77.0.102"]);
     assert_eq!(lab.unit("g1", "MainPID", "web.service"), pid, "the source drains");
     lab.ctl(&["move", "web", "10.77.0.101"]).ok();
     assert_eq!(lab.wait_for_end(there)["result"], "done");
-    // The first move's drain is over: had it retired the copy that serves again, users would notice now.
-    std::thread::sleep(Duration::from_secs(2));
+    // When the first move's drain is over: had it retired the copy that serves again, users would notice now.
+    std::thread::sleep(Duration::from_secs(22).saturating_sub(drains.elapsed()));
     nothing_lost(&users.stop());
     let web = lab.service("web");
     assert_eq!(

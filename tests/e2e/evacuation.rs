@@ -20,8 +20,8 @@ const FENCE: [&str; 2] = ["fence = \"destroy\"", "silence = \"15s\""];
 const IMPATIENT: [&str; 1] = ["silence = \"5s\""];
 /// Asks for a page once.
 const ASK: &str = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=2).read().decode())";
-/// Longer than any of these grace periods.
-const GRACE: Duration = Duration::from_secs(5);
+/// Longer than any of these grace periods, and than the 5 s that a guest which somebody destroyed has.
+const GRACE: Duration = Duration::from_secs(7);
 
 /// A lab whose daemon evacuates, until this goes out of scope; then all guests run again.
 pub struct Evacuating<'a> {
@@ -76,7 +76,7 @@ impl Lab {
         self.is_done_by_itself("evacuate", before, 120)
     }
 
-    /// Waits, for this many seconds at most, until there is a newer job of this operation than `before`, and it has ended
+    /// Waits, as [`Lab::wait_for`] does, until there is a newer job of this operation than `before`, and it has ended
     /// well; that one.
     #[track_caller]
     pub fn is_done_by_itself(&self, operation: &str, before: &Value, seconds: u64) -> Value {
@@ -147,8 +147,7 @@ impl Lab {
 #[test]
 fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time_to_come_back() {
     let lab = Lab::take();
-    // Nothing waits for this time to end: a slow machine may take seconds to start a guest again.
-    let _on = Evacuating::with(&lab, &["destroyed = \"1m\""]);
+    let soon = Evacuating::on(&lab);
     lab.ctl(&["deploy", &lab.sleeper("sleeper"), "--to", "g1"]).ok();
     let before = lab.evacuation();
     let nothing = |lab: &Lab, what: &str| {
@@ -168,6 +167,9 @@ fn a_guest_that_is_not_dead_is_left_alone_and_one_that_was_switched_off_has_time
     std::thread::sleep(GRACE);
     nothing(&lab, "saved");
     lab.starts("g1");
+    drop(soon);
+    // A slow machine may take seconds to start a guest again.
+    let _on = Evacuating::with(&lab, &["destroyed = \"1m\""]);
     lab.exec("hv1", &["sh", "-c", "virsh destroy g1 && virsh start g1"])
         .ok();
     lab.lab(&["guest-wait", "g1"]).ok();

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::lab::{Lab, Ran};
 
-/// Longest that a job of these tests may take, in seconds.
+/// Longest that a job of these tests may take, in seconds, where the machine is not slow.
 const JOB: u64 = 240;
 
 impl Lab {

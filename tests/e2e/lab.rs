@@ -328,7 +328,7 @@ impl Lab {
         )
     }
 
-    /// Waits until `holds` answers with something; fails with `what` after `seconds`.
+    /// Waits until `holds` answers with something; fails with `what` after [`SLOW`] times `seconds`.
     #[track_caller]
     pub fn wait_for<T>(&self, what: &str, seconds: u64, mut holds: impl FnMut() -> Option<T>) -> T {
         let seconds = seconds * SLOW;

@@ -16,8 +16,8 @@ const SECOND: [&str; 3] = [
     "name = \"hv2\"",
     "uri = \"qemu+tls://hv2/system\"",
 ];
-/// Longer than any grace period of these tests.
-const GRACE: Duration = Duration::from_secs(5);
+/// Longer than any grace period of these tests, and than the 5 s that a guest which somebody destroyed has.
+const GRACE: Duration = Duration::from_secs(8);
 
 /// A second host whose pool is hv1's, until this goes out of scope; then all guests are on hv1.
 struct SecondHost<'a>(&'a Lab);

@@ -23,6 +23,8 @@ const GUESTS: [&str; 2] = ["10.77.0.101", "10.77.0.102"];
 const RATE: u32 = 25;
 /// How often a second each guest is asked directly.
 const PROBES: u32 = 10;
+/// Longer than all of it takes, in seconds.
+const LONGEST: u64 = 7200;
 /// A guest that was not asked for longer than this, in seconds, was not watched: the machine had no time for who asks.
 const UNWATCHED: f64 = 1.0;
 /// How much of a promise is watched at least.
@@ -52,10 +54,12 @@ fn promises(answers: &[Value], address: &str) -> Vec<Promise> {
     let mut all: Vec<Promise> = given
         .filter(|one| one["address"] == address)
         .map(|one| {
-            let from = one["at"].as_f64().unwrap();
-            let until = from + one["ttl"].as_f64().unwrap();
+            let [asked, from, ttl] = ["at", "got", "ttl"].map(|key| one[key].as_f64().unwrap());
+            let until = asked + ttl;
             Promise { from, until }
         })
+        // What came when it was over promises nothing.
+        .filter(|one| one.from < one.until)
         .collect();
     all.sort_by(|a, b| a.from.total_cmp(&b.from));
     let mut spans: Vec<Promise> = Vec::new();
@@ -95,12 +99,7 @@ fn kept(address: &str, promise: Promise, probes: &[Probe]) -> f64 {
     let until = promise.until.min(last.sent);
     let within = |probe: &&Probe| (promise.from..=until).contains(&probe.sent);
     let (mut before, mut unwatched) = (promise.from, 0.0);
-    let mut watched = |now: f64| {
-        if now - before > UNWATCHED {
-            unwatched += now - before;
-        }
-        before = now;
-    };
+    let gap = |from: f64, to: f64| if to - from > UNWATCHED { to - from } else { 0.0 };
     for probe in probes.iter().filter(within) {
         assert!(
             probe.answered,
@@ -108,9 +107,16 @@ fn kept(address: &str, promise: Promise, probes: &[Probe]) -> f64 {
             promise.until,
             promise.until - probe.sent
         );
-        watched(probe.sent);
+        unwatched += gap(before, probe.sent);
+        before = probe.sent;
     }
-    watched(until);
+    unwatched += gap(before, until);
+    // A copy that was taken away too early would show between the last question in time and the first one after it.
+    let next = probes.iter().find(|probe| probe.sent >= until);
+    assert!(
+        until - before <= UNWATCHED || next.is_some_and(|probe| probe.answered),
+        "{address} was not watched at the end of {promise:?}"
+    );
     assert!(
         unwatched <= (until - promise.from) * (1.0 - WATCHED),
         "{address} was not watched for {unwatched:.1} s of {promise:?}"
@@ -141,11 +147,10 @@ struct Seen {
 /// Moves `web` so many times, from g1 to g2 first, under the eyes of all.
 #[track_caller]
 fn move_under_load(lab: &Lab, moves: u32) -> Seen {
-    let longest = 60 + 60 * u64::from(moves);
     // The watch begins first and ends last.
     let direct = GUESTS.map(|at| {
         let url = format!("http://{at}:8080/");
-        lab.load_for(longest, &url, PROBES, &["--all"])
+        lab.load_for(LONGEST, &url, PROBES, &["--all"])
     });
     let resolvers = RESOLVERS.map(|(resolver, _)| {
         let asks = ["--resolver", resolver, "--name", "web.svc.lab"];
@@ -154,7 +159,7 @@ fn move_under_load(lab: &Lab, moves: u32) -> Seen {
     let clients = [0, 0, 1, 1].map(|which| {
         let (resolver, _) = RESOLVERS[which];
         lab.load_for(
-            longest,
+            LONGEST,
             "http://web.svc.lab:8080/",
             RATE,
             &["--resolver", resolver],

@@ -42,7 +42,7 @@ fn a_move_that_fails_leaves_the_source_serving_and_the_zone_as_it_was() {
 
     move_it().failure().is(
         "CheckFailed",
-        &["the check of fickle on g2 fails", "not fine", "within 5 s"],
+        &["the check of fickle on g2 fails", "not fine", "within 10 s"],
     );
     assert_eq!(lab.witness("fickle"), before, "after a check that never passes");
 

@@ -20,8 +20,8 @@ const SILENCES: [(&str, &str); 2] = [
     ),
     ("kill -STOP $(pidof qemu-ga)", "kill -CONT $(pidof qemu-ga)"),
 ];
-/// Ends when a datagram comes; after two minutes at the latest, so that a test that fails leaves no silent agent behind.
-const HEARS: &str = "perl -MIO::Socket::INET -e 'alarm 120;
+/// Ends when a datagram comes; after six minutes at the latest, so that a test that fails leaves no silent agent behind.
+const HEARS: &str = "perl -MIO::Socket::INET -e 'alarm 360;
     IO::Socket::INET->new(LocalPort => 7012, Proto => q(udp))->recv(my $told, 1)'";
 /// Sends it.
 const TELL: &str = "import socket, sys
