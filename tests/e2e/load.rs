@@ -17,8 +17,8 @@ pub struct Load {
 impl Lab {
     /// Starts the load generator in the client; its first request has ended when this returns.
     ///
-    /// A request has a minute: an emulated guest that is short of a processor drops packets, which are sent again after 1, 3, 7,
-    /// 15 and 31 s. What a move loses is refused or reset, at once.
+    /// A request has 20 s: an emulated guest that is short of a processor drops packets, which are sent again after 1, 3, 7 and
+    /// 15 s. What a move loses is refused or reset, at once.
     #[track_caller]
     pub fn load(&self, url: &str, rate: u32) -> Load {
         self.load_for(3600, url, rate, &[])
@@ -29,7 +29,7 @@ impl Lab {
     pub fn load_for(&self, seconds: u64, url: &str, rate: u32, more: &[&str]) -> Load {
         let (rate, seconds) = (rate.to_string(), seconds.to_string());
         let fixed = ["--url", url, "--rate", &rate, "--duration", &seconds];
-        let arguments = [&fixed[..], &["--timeout", "60", "--log"], more].concat();
+        let arguments = [&fixed[..], &["--timeout", "20", "--log"], more].concat();
         self.at_work("load", &arguments)
     }
 

@@ -12,7 +12,7 @@ url, guest = sys.argv[1:]
 until = time.time() + 300
 while time.time() < until:
     try:
-        if 'guest=' + guest in r.urlopen(url, timeout=10).read().decode():
+        if 'guest=' + guest in r.urlopen(url, timeout=1).read().decode():
             print(time.time())
             sys.exit(0)
     except OSError:
